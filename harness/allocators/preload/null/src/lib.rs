@@ -1,0 +1,1 @@
+//! The malloc API of libc on top of null, as a preload library.

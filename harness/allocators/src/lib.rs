@@ -1,0 +1,1 @@
+//! Allocators under test, described as environments.

@@ -1,0 +1,33 @@
+//! Plain data that both sides of the harness share: what is to be run, what the worker says, what was
+//! sampled, what is kept. Data and its (de)serialisation only; it refuses I/O, clocks and policy.
+//!
+//! Sizes are bytes, times nanoseconds unless a field's name says otherwise. A value that could not be had
+//! is `None`, never zero.
+
+mod allocator;
+mod counters;
+mod manifest;
+mod message;
+mod metric;
+mod plan;
+mod record;
+mod sample;
+mod spec;
+mod summary;
+mod trace_stat;
+
+pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Settings, label};
+pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
+pub use manifest::{AaSpread, Host, LibraryFact, Manifest};
+pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
+pub use metric::{Better, METRICS, Metric, Unit, metric};
+pub use plan::{Cell, Plan, PlannedRun};
+pub use record::{Caution, Failure, FailureKind, MachineLoad, PhaseRecord, RunRecord, RunStatus};
+pub use sample::{Sample, Snapshot};
+pub use spec::{Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
+pub use summary::{CellSummary, Interval, Summary, Verdict, VerdictKind};
+pub use trace_stat::{Histogram, HistogramBin, LiveCurve, TraceStat};
+
+/// Version of every serialised form in this crate: run specifications, messages, records and summaries.
+/// Raised when the meaning of a field changes; readers refuse a newer one.
+pub const SCHEMA: u32 = 1;

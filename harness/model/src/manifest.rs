@@ -1,0 +1,93 @@
+//! Under which conditions a result was obtained: `manifest.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Plan;
+
+/// The machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// `uname -srm`.
+    pub kernel: String,
+    /// `PRETTY_NAME` of `/etc/os-release`.
+    pub os: Option<String>,
+    /// CPU model.
+    pub cpu: Option<String>,
+    /// CPUs this process may use.
+    pub cpus: u32,
+    /// Memory of the machine.
+    pub memory_bytes: Option<u64>,
+    /// Memory available at the start.
+    pub available_bytes: Option<u64>,
+    /// `/sys/kernel/mm/transparent_hugepage/enabled`, the bracketed word.
+    pub thp: Option<String>,
+    /// `vm.overcommit_memory`.
+    pub overcommit: Option<u32>,
+    /// Whether a hypervisor is reported by the CPU.
+    pub virtualised: Option<bool>,
+    /// cgroup memory limit, if one holds.
+    pub cgroup_memory_limit_bytes: Option<u64>,
+    /// Frequency governor.
+    pub governor: Option<String>,
+    /// `RLIMIT_AS`, if one holds.
+    pub address_space_limit_bytes: Option<u64>,
+}
+
+/// A library or program that took part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibraryFact {
+    /// Allocator's name, `worker`, `libc`.
+    pub name: String,
+    /// File name (not the whole path: results travel).
+    pub file: String,
+    /// Version where it says one.
+    pub version: Option<String>,
+    /// GNU build id in hexadecimal, where the file has one.
+    pub build_id: Option<String>,
+}
+
+/// Spread of the baseline against itself in one workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AaSpread {
+    /// Workload's name.
+    pub workload: String,
+    /// Metric name → ratio of the two copies' medians.
+    pub ratio: BTreeMap<String, f64>,
+}
+
+/// `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`crate::SCHEMA`].
+    pub schema: u32,
+    /// The command line.
+    pub command: Vec<String>,
+    /// fragbench's version.
+    pub version: String,
+    /// Git revision it was built from, where known.
+    pub revision: Option<String>,
+    /// Seconds since the epoch at the start.
+    pub started_unix_s: u64,
+    /// Seconds since the epoch at the end; `None` while partial.
+    pub ended_unix_s: Option<u64>,
+    /// The machine.
+    pub host: Host,
+    /// Libraries and programs.
+    pub libraries: Vec<LibraryFact>,
+    /// Interval of the sampler.
+    pub sample_interval_ns: u64,
+    /// Memory guard.
+    pub mem_limit_bytes: u64,
+    /// Seconds a run may take.
+    pub timeout_s: u64,
+    /// Profile's name.
+    pub profile: String,
+    /// Parts of every run's specification that are equal for all.
+    pub common: crate::RunSpec,
+    /// The plan.
+    pub plan: Plan,
+    /// Noise of the baseline against itself.
+    pub aa: Vec<AaSpread>,
+}

@@ -1,0 +1,121 @@
+//! The one table of metrics: name, unit, which direction is better, meaning, how it is obtained. It feeds the
+//! JSON, the tables, the plots and the documentation.
+
+/// Unit of a metric; its name's last word says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes; shown in binary units.
+    Bytes,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Calls a second.
+    PerSecond,
+    /// A number of things.
+    Count,
+    /// A ratio without unit.
+    Ratio,
+}
+
+/// Which direction is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Less is better.
+    Less,
+    /// More is better.
+    More,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name, as in `summary.json`.
+    pub name: &'static str,
+    /// Unit.
+    pub unit: Unit,
+    /// Better direction; `None` for figures that only describe.
+    pub better: Option<Better>,
+    /// One line.
+    pub meaning: &'static str,
+    /// How it is obtained.
+    pub how: &'static str,
+}
+
+/// Looks a metric up by name.
+pub fn metric(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|m| m.name == name)
+}
+
+macro_rules! metrics {
+    ($($name:ident $unit:ident $better:tt $meaning:literal $how:literal)*) => {
+        &[$(Metric {
+            name: stringify!($name), unit: Unit::$unit, better: metrics!(@ $better), meaning: $meaning, how: $how,
+        }),*]
+    };
+    (@ less) => { Some(Better::Less) };
+    (@ more) => { Some(Better::More) };
+    (@ none) => { None };
+}
+
+/// Every metric, in the order of the documentation.
+pub const METRICS: &[Metric] = metrics! {
+    wall_s Seconds less "time the work took" "sum over the phases of the work, barriers and epilogue excluded, by the worker's monotonic clock"
+    cpu_s Seconds less "CPU time the work took" "utime + stime of /proc/PID/stat at the end of the work less that at its start; tick resolution"
+    ops_per_s PerSecond more "calls of the malloc API a second" "completed calls over wall_s"
+    malloc_p50_ns Nanoseconds less "median latency of an allocation" "one call in N timed; the timer's own cost is included and stated"
+    malloc_p99_ns Nanoseconds less "99th percentile latency of an allocation" "as malloc_p50_ns"
+    malloc_p999_ns Nanoseconds less "99.9th percentile latency of an allocation" "as malloc_p50_ns"
+    malloc_max_ns Nanoseconds less "longest allocation timed" "as malloc_p50_ns"
+    free_p99_ns Nanoseconds less "99th percentile latency of a free" "as malloc_p50_ns"
+    minor_faults_count Count less "page faults served without I/O during the work" "minflt of /proc/PID/stat, end less start of the work"
+    major_faults_count Count less "page faults that needed I/O during the work" "majflt of /proc/PID/stat, end less start of the work"
+    heap_rss_peak_bytes Bytes less "most heap memory resident at one time" "highest sampled resident less shared pages of /proc/PID/statm"
+    heap_rss_mean_bytes Bytes less "heap memory resident, mean over time" "time-weighted mean of the samples during the work"
+    heap_rss_end_bytes Bytes less "heap memory resident when the work has ended" "RssAnon at the last barrier of the work"
+    heap_rss_idle_bytes Bytes less "heap memory resident after a quiet stretch" "RssAnon after the idle stretch that follows the work"
+    rss_peak_bytes Bytes less "most memory resident at one time, of all kinds" "highest sampled resident pages of /proc/PID/statm, harness included"
+    vm_peak_bytes Bytes less "most address space at one time" "highest sampled size of /proc/PID/statm less the harness's own mappings"
+    live_peak_bytes Bytes none "most bytes asked for and not yet freed" "highest sum of the worker's counters at a sample"
+    live_end_bytes Bytes none "bytes not freed when the work has ended" "sum of the worker's counters at the last barrier of the work"
+    rss_over_live_at_live_peak_ratio Ratio less "heap RSS over live bytes at the moment of most live bytes" "Johnstone and Wilson 1998, measure 2"
+    rss_peak_over_live_peak_ratio Ratio less "highest heap RSS over highest live bytes" "Johnstone and Wilson 1998, measure 4"
+    rss_mean_over_live_mean_ratio Ratio less "mean heap RSS over mean live bytes" "Johnstone and Wilson 1998, measure 1"
+    rss_over_live_at_rss_peak_ratio Ratio less "heap RSS over live bytes at the moment of highest heap RSS" "Johnstone and Wilson 1998, measure 3"
+    arena_count Count none "arenas in existence when the work has ended" "heaps in malloc_info; initialised arenas of jemalloc"
+    heap_segment_count Count none "heap segments below the arenas when the work has ended" "subheaps of malloc_info plus the main heap"
+    allocator_free_bytes Bytes less "bytes the allocator itself counts as free" "sum of fast and rest of malloc_info, flag bits cleared; active less allocated of jemalloc"
+    purge_ms Milliseconds less "duration of the first purge" "monotonic clock around malloc_trim(0), arena.4096.purge after thread.tcache.flush, or mi_collect(true)"
+    purge_second_ms Milliseconds less "duration of a second purge with nothing new to give back" "as purge_ms"
+    purge_released_bytes Bytes more "heap memory the first purge gave back" "RssAnon before less after"
+    purge_stall_max_ns Nanoseconds less "longest allocation of a thread that works during a purge" "every malloc+free pair of the main thread timed while another thread purges"
+    heap_rss_after_purge_bytes Bytes less "heap memory resident after the first purge" "RssAnon"
+    refault_count Count less "page faults when work resumes after the purge" "minflt during the resume phase"
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_end_in_their_unit() {
+        let mut seen = std::collections::BTreeSet::new();
+        for m in METRICS {
+            assert!(seen.insert(m.name), "{} stands twice", m.name);
+            let suffix = match m.unit {
+                Unit::Bytes => "_bytes",
+                Unit::PerSecond => "_per_s",
+                Unit::Seconds => "_s",
+                Unit::Milliseconds => "_ms",
+                Unit::Nanoseconds => "_ns",
+                Unit::Count => "_count",
+                Unit::Ratio => "_ratio",
+            };
+            assert!(m.name.ends_with(suffix), "{} does not end in {suffix}", m.name);
+        }
+        assert_eq!(metric("purge_ms").map(|m| m.unit), Some(Unit::Milliseconds));
+        assert_eq!(metric("nothing"), None);
+    }
+}

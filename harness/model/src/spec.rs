@@ -1,0 +1,123 @@
+//! One run as the worker is told it: read as one line of JSON from its standard input.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the driver writes into a block it was given. Printed with every result: it decides how many pages
+/// become resident.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Touch {
+    /// Nothing: only the allocator's own writes make pages resident.
+    None,
+    /// The first 16 bytes, which hold the block's tag.
+    Header,
+    /// The tag and one byte in every page (of a replayed block: of the part that was resident in the recording).
+    #[default]
+    Page,
+    /// Every byte.
+    Full,
+}
+
+/// How a replay follows the recording's clock.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Pace {
+    /// As fast as possible; threads stay within the skew of each other.
+    #[default]
+    Fast,
+    /// The recorded gaps, divided by `speed`.
+    Recorded {
+        /// 1 is the recording's own speed, 2 twice as fast.
+        speed: f64,
+    },
+}
+
+/// The work of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum WorkloadSpec {
+    /// A workload compiled into the worker, by name, with its parameters as text.
+    Named {
+        /// For instance `mysql/oltp-read-write`.
+        name: String,
+        /// Parameters that differ from the defaults; the workload checks names and values.
+        parameters: BTreeMap<String, String>,
+    },
+    /// A recorded trace.
+    Replay {
+        /// Trace file.
+        trace: PathBuf,
+        /// How the recording's clock is followed.
+        pace: Pace,
+        /// How far, in microseconds of recorded time, a thread may run ahead of the others; 0 asks for the default.
+        skew_us: u64,
+        /// Copies of the trace replayed side by side; at least 1.
+        threads_scale: u32,
+    },
+}
+
+impl WorkloadSpec {
+    /// Name shown in tables: the workload's own, or the trace's file name without its ending.
+    pub fn name(&self) -> String {
+        match self {
+            WorkloadSpec::Named { name, .. } => name.clone(),
+            WorkloadSpec::Replay { trace, .. } => {
+                let stem = trace.file_stem().unwrap_or(trace.as_os_str()).to_string_lossy();
+                format!("replay/{stem}")
+            }
+        }
+    }
+}
+
+/// Everything the worker needs to do one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// [`crate::SCHEMA`] of the sender.
+    pub schema: u32,
+    /// The work.
+    pub workload: WorkloadSpec,
+    /// Threads of a named workload; `None` asks for its default. A replay uses the recorded threads.
+    pub threads: Option<u32>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Factor on the length of a named workload's phases; 1 is the quick profile.
+    pub scale: f64,
+    /// What is written into blocks.
+    pub touch: Touch,
+    /// Whether transparent huge pages are allowed (`false`: `PR_SET_THP_DISABLE`, as MariaDB does).
+    pub thp: bool,
+    /// One call in this many is timed; 0 times none.
+    pub latency_every: u32,
+    /// Milliseconds of quiet between the end of the work and the purge.
+    pub idle_ms: u64,
+    /// Whether the epilogue (idle, purge, resume, stall) is run after the work.
+    pub epilogue: bool,
+}
+
+/// A parameter a workload takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Named as the server names its variable.
+    pub name: String,
+    /// Value when not given.
+    pub default: String,
+    /// One line.
+    pub meaning: String,
+}
+
+/// What `fragbench list workloads` and `fragbench-worker --describe` say of a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadFact {
+    /// Name on the command line.
+    pub name: String,
+    /// One line.
+    pub summary: String,
+    /// `modelled`, `calibrated on a recording` or `recorded`.
+    pub fidelity: String,
+    /// Parameters of `--set`.
+    pub parameters: Vec<Parameter>,
+}

@@ -1,0 +1,1 @@
+//! LD_PRELOAD library that records a program's allocations.

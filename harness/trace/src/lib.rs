@@ -1,0 +1,1 @@
+//! The allocation trace format: writer, checked reader, statistics.

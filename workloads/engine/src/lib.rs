@@ -1,0 +1,1 @@
+//! What every workload runs on inside the measured process.

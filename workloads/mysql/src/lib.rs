@@ -1,0 +1,1 @@
+//! A model of a MySQL or MariaDB server's memory.

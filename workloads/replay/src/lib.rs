@@ -1,0 +1,1 @@
+//! Replays a recorded trace on the recorded threads.
