@@ -1,1 +1,16 @@
-//! Readers of /proc and cgroups over a root path.
+//! Readers of `/proc` and `/sys` over a root path, so that a live machine and a captured directory are read by
+//! the same code. They refuse to decide anything: what a figure means is said elsewhere.
+//!
+//! A process that vanishes while it is read is [`ProcError::Gone`]: data, not a crash.
+
+mod anonymous;
+mod error;
+mod machine;
+mod process;
+mod statm;
+
+pub use anonymous::AnonymousMemory;
+pub use error::ProcError;
+pub use machine::{CpuTotals, MachineFacts, available_bytes, cpu_hz, cpu_totals, machine_facts};
+pub use process::{CpuTimes, Process, ProcessStatus};
+pub use statm::{Statm, StatmReader};

@@ -1,0 +1,143 @@
+//! Anonymous resident memory of a glibc process split by use, from `smaps` alone: `[heap]`, thread arenas
+//! (regions aligned to glibc's `HEAP_MAX_SIZE`, 64 MiB), thread stacks, and the rest.
+//!
+//! It refuses to guess inside the rest: chunks that malloc mapped one by one and the program's own mappings look
+//! alike from outside. Whoever knows the program (a recording of its own `mmap` calls) tells them apart.
+
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, MemoryMaps};
+
+/// glibc `malloc/arena.c: HEAP_MAX_SIZE` on 64-bit: 2 × `DEFAULT_MMAP_THRESHOLD_MAX` (32 MiB).
+const HEAP_MAX_SIZE: u64 = 64 << 20;
+
+/// Resident anonymous bytes by use.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct AnonymousMemory {
+    /// The main arena: `[heap]`.
+    pub main_heap_bytes: u64,
+    /// Heaps of the other arenas.
+    pub arena_bytes: u64,
+    /// Stacks of threads, the main thread's included.
+    pub stack_bytes: u64,
+    /// Written data of program and libraries (`.data`, `.bss`, copy-on-write pages of file mappings).
+    pub data_bytes: u64,
+    /// Everything else: chunks mapped one by one and the program's own mappings.
+    pub other_bytes: u64,
+    /// The mappings behind `other_bytes`: (address space, resident), largest resident first.
+    pub other: Vec<(u64, u64)>,
+    /// Regions recognised as heaps of thread arenas.
+    pub arena_regions: u64,
+}
+
+impl AnonymousMemory {
+    /// Splits the mappings of `smaps`. `stack_pointers` are those of the threads that could be asked; each marks
+    /// its mapping as a stack.
+    pub fn classify(maps: &MemoryMaps, stack_pointers: &[u64]) -> Self {
+        let mut sums = Self::default();
+        let mut previous: Option<&MemoryMap> = None;
+        for map in &maps.0 {
+            let anonymous = map.extension.map.get("Anonymous").copied().unwrap_or(0);
+            let (start, end) = map.address;
+            let guard_below = previous.is_some_and(|p| {
+                p.address.1 == start && p.perms.intersection(MMPermissions::READ | MMPermissions::WRITE).is_empty()
+            });
+            match &map.pathname {
+                MMapPath::Heap => sums.main_heap_bytes += anonymous,
+                MMapPath::Stack => sums.stack_bytes += anonymous,
+                MMapPath::Anonymous if is_arena(start, end, maps) => {
+                    sums.arena_bytes += anonymous;
+                    if start.is_multiple_of(HEAP_MAX_SIZE) {
+                        sums.arena_regions += 1;
+                    }
+                }
+                MMapPath::Anonymous if stack_pointers.iter().any(|sp| (start..end).contains(sp)) => {
+                    sums.stack_bytes += anonymous;
+                }
+                // The .bss of a program or library continues its last file mapping.
+                MMapPath::Anonymous if continues_file(previous, start) => sums.data_bytes += anonymous,
+                // A stack whose thread was running: at the guard page glibc leaves below it.
+                MMapPath::Anonymous if guard_below && !stack_pointers.is_empty() && looks_like_stack(end - start) => {
+                    sums.stack_bytes += anonymous;
+                }
+                MMapPath::Anonymous if anonymous == 0 => {}
+                MMapPath::Anonymous => {
+                    sums.other_bytes += anonymous;
+                    sums.other.push((end - start, anonymous));
+                }
+                _ => sums.data_bytes += anonymous,
+            }
+            previous = Some(map);
+        }
+        sums.other.sort_by_key(|&(size, resident)| std::cmp::Reverse((resident, size)));
+        sums
+    }
+}
+
+/// An arena's heap starts at a multiple of 64 MiB with a committed part, and the reservation ends at or before the
+/// next multiple.
+fn is_arena(start: u64, end: u64, maps: &MemoryMaps) -> bool {
+    let base = start - start % HEAP_MAX_SIZE;
+    if end > base + HEAP_MAX_SIZE {
+        // Adjacent heaps that are fully committed merge into one mapping.
+        return start == base && end.is_multiple_of(HEAP_MAX_SIZE);
+    }
+    let region: Vec<&MemoryMap> =
+        maps.0.iter().filter(|m| m.address.0 >= base && m.address.1 <= base + HEAP_MAX_SIZE).collect();
+    let begins = region.first().is_some_and(|m| m.address.0 == base);
+    let covers = region.last().is_some_and(|m| m.address.1 == base + HEAP_MAX_SIZE);
+    let anonymous = region.iter().all(|m| m.pathname == MMapPath::Anonymous);
+    let contiguous = region.windows(2).all(|w| w[0].address.1 == w[1].address.0);
+    begins && covers && anonymous && contiguous
+}
+
+fn continues_file(previous: Option<&MemoryMap>, start: u64) -> bool {
+    previous.is_some_and(|p| p.address.1 == start && matches!(p.pathname, MMapPath::Path(_)))
+}
+
+/// Default stacks are 8 MiB, servers choose 128 KiB to 1 MiB.
+fn looks_like_stack(size: u64) -> bool {
+    (64 << 10..=8 << 20).contains(&size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use procfs::FromBufRead;
+
+    fn smaps(text: &str) -> MemoryMaps {
+        let mut full = String::new();
+        for line in text.lines() {
+            let (head, anonymous) = line.rsplit_once(" = ").unwrap();
+            full.push_str(&format!("{head}\nAnonymous: {anonymous} kB\n"));
+        }
+        MemoryMaps::from_buf_read(full.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_kind_is_told_apart() {
+        let maps = smaps(
+            "555500000000-555500001000 rw-p 00000000 fe:00 7                          /usr/sbin/server = 4\n\
+             555500001000-555500009000 rw-p 00000000 00:00 0  = 8\n\
+             555501000000-555502000000 rw-p 00000000 00:00 0                          [heap] = 9000\n\
+             7f0000000000-7f0000400000 rw-p 00000000 00:00 0  = 700\n\
+             7f0000400000-7f0004000000 ---p 00000000 00:00 0  = 0\n\
+             7f0005000000-7f0005001000 ---p 00000000 00:00 0  = 0\n\
+             7f0005001000-7f0005080000 rw-p 00000000 00:00 0  = 44\n\
+             7f0006000000-7f0007000000 rw-p 00000000 00:00 0  = 1000\n\
+             7fff00000000-7fff00021000 rw-p 00000000 00:00 0                          [stack] = 16",
+        );
+        let sums = AnonymousMemory::classify(&maps, &[0x7f000507f000]);
+        assert_eq!(sums.main_heap_bytes, 9000 << 10);
+        assert_eq!(sums.arena_bytes, 700 << 10);
+        assert_eq!(sums.arena_regions, 1);
+        assert_eq!(sums.stack_bytes, 60 << 10);
+        assert_eq!(sums.data_bytes, 12 << 10);
+        assert_eq!(sums.other, vec![(16 << 20, 1000 << 10)]);
+    }
+
+    #[test]
+    fn a_mapping_that_only_happens_to_be_aligned_is_no_arena() {
+        let maps = smaps("7f0000000000-7f0000400000 rw-p 00000000 00:00 0  = 700");
+        let sums = AnonymousMemory::classify(&maps, &[]);
+        assert_eq!((sums.arena_bytes, sums.other_bytes), (0, 700 << 10));
+    }
+}

@@ -1,0 +1,163 @@
+//! The machine as a whole: CPU time by owner, memory available, and the settings that decide what a figure means.
+
+use std::path::Path;
+
+use procfs::{FromBufReadSI, KernelStats};
+
+use crate::error::{ProcError, read};
+
+/// CPU time of the whole machine since boot, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuTotals {
+    /// Everything but idle, waiting for I/O and stolen.
+    pub busy_ns: u64,
+    /// Stolen by the hypervisor.
+    pub steal_ns: u64,
+    /// All states.
+    pub total_ns: u64,
+}
+
+/// Settings and sizes that are part of a result's conditions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// `model name` of `/proc/cpuinfo`.
+    pub cpu: Option<String>,
+    /// Whether the CPU reports a hypervisor.
+    pub virtualised: Option<bool>,
+    /// `MemTotal`.
+    pub memory_bytes: Option<u64>,
+    /// The bracketed word of `transparent_hugepage/enabled`.
+    pub thp: Option<String>,
+    /// `vm.overcommit_memory`.
+    pub overcommit: Option<u32>,
+    /// Memory limit of the cgroup that holds this process.
+    pub cgroup_memory_limit_bytes: Option<u64>,
+    /// Frequency governor of the first CPU.
+    pub governor: Option<String>,
+    /// `PRETTY_NAME` of `/etc/os-release`.
+    pub os: Option<String>,
+    /// `/proc/sys/kernel/osrelease`.
+    pub kernel: Option<String>,
+}
+
+/// CPU time of the machine, from `ROOT/proc/stat`.
+///
+/// # Errors
+/// [`ProcError`] when it cannot be read or understood.
+pub fn cpu_totals(root: &Path) -> Result<CpuTotals, ProcError> {
+    let path = root.join("proc/stat");
+    let stats = KernelStats::from_buf_read(&read(&path)?[..], procfs::current_system_info())
+        .map_err(|e| ProcError::parse(&path, e))?;
+    let t = stats.total;
+    let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
+    let busy = t.user + t.nice + t.system + t.irq.unwrap_or(0) + t.softirq.unwrap_or(0);
+    let steal = t.steal.unwrap_or(0);
+    Ok(CpuTotals {
+        busy_ns: busy * tick_ns,
+        steal_ns: steal * tick_ns,
+        total_ns: (busy + steal + t.idle + t.iowait.unwrap_or(0)) * tick_ns,
+    })
+}
+
+/// Mean frequency of the CPUs in hertz, from `cpufreq`, else from `/proc/cpuinfo`; `None` where neither tells.
+pub fn cpu_hz(root: &Path) -> Option<f64> {
+    let cpus: Vec<f64> = std::fs::read_dir(root.join("sys/devices/system/cpu"))
+        .into_iter()
+        .flatten()
+        .filter_map(|cpu| std::fs::read_to_string(cpu.ok()?.path().join("cpufreq/scaling_cur_freq")).ok())
+        .filter_map(|khz| khz.trim().parse::<f64>().ok().map(|khz| khz * 1e3))
+        .collect();
+    let cpus = if cpus.is_empty() {
+        let info = std::fs::read_to_string(root.join("proc/cpuinfo")).ok()?;
+        lines_of(&info, "cpu MHz").filter_map(|mhz| mhz.parse::<f64>().ok().map(|mhz| mhz * 1e6)).collect()
+    } else {
+        cpus
+    };
+    (!cpus.is_empty()).then(|| cpus.iter().sum::<f64>() / cpus.len() as f64)
+}
+
+/// `MemAvailable` in bytes.
+pub fn available_bytes(root: &Path) -> Option<u64> {
+    kib_of(&std::fs::read_to_string(root.join("proc/meminfo")).ok()?, "MemAvailable")
+}
+
+/// Settings and sizes; what this machine does not tell stays `None`.
+pub fn machine_facts(root: &Path) -> MachineFacts {
+    let text = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+    let info = text("proc/cpuinfo").unwrap_or_default();
+    MachineFacts {
+        cpu: lines_of(&info, "model name").next().map(str::to_owned),
+        virtualised: lines_of(&info, "flags").next().map(|flags| flags.split(' ').any(|f| f == "hypervisor")),
+        memory_bytes: text("proc/meminfo").and_then(|t| kib_of(&t, "MemTotal")),
+        thp: text("sys/kernel/mm/transparent_hugepage/enabled")
+            .and_then(|t| Some(t.split_once('[')?.1.split_once(']')?.0.to_owned())),
+        overcommit: text("proc/sys/vm/overcommit_memory").and_then(|t| t.trim().parse().ok()),
+        cgroup_memory_limit_bytes: cgroup_limit(root),
+        governor: text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").map(|t| t.trim().to_owned()),
+        os: text("etc/os-release").and_then(|t| {
+            let line = t.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="))?;
+            Some(line.trim_matches('"').to_owned())
+        }),
+        kernel: text("proc/sys/kernel/osrelease").map(|t| t.trim().to_owned()),
+    }
+}
+
+/// The least `memory.max` from this process's cgroup (v2) up to the root.
+fn cgroup_limit(root: &Path) -> Option<u64> {
+    let own = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let own = own.lines().find_map(|l| l.strip_prefix("0::"))?;
+    let mount = root.join("sys/fs/cgroup");
+    let mut dir = mount.join(own.trim_start_matches('/'));
+    let mut least = None;
+    while dir.starts_with(&mount) {
+        if let Some(limit) = std::fs::read_to_string(dir.join("memory.max")).ok().and_then(|t| t.trim().parse().ok()) {
+            least = Some(least.map_or(limit, |l: u64| l.min(limit)));
+        }
+        if !dir.pop() {
+            break;
+        }
+    }
+    least
+}
+
+fn lines_of<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+fn kib_of(meminfo: &str, key: &str) -> Option<u64> {
+    lines_of(meminfo, key).next()?.strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_captured_machine_is_read_and_what_it_lacks_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal:       24576000 kB\nMemAvailable:   20000000 kB\n");
+        write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+        write("proc/self/cgroup", "0::/a/b\n");
+        write("sys/fs/cgroup/a/memory.max", "1000\n");
+        write("sys/fs/cgroup/a/b/memory.max", "max\n");
+        write("proc/stat", "cpu  10 1 5 100 2 0 3 7 0 0\ncpu0 10 1 5 100 2 0 3 7 0 0\nctxt 1\nbtime 1\nprocesses 1\n");
+        let facts = machine_facts(dir.path());
+        assert_eq!(facts.memory_bytes, Some(24576000 * 1024));
+        assert_eq!(facts.thp.as_deref(), Some("madvise"));
+        assert_eq!(facts.cgroup_memory_limit_bytes, Some(1000));
+        assert_eq!((facts.cpu, facts.overcommit, facts.governor), (None, None, None));
+        assert_eq!(available_bytes(dir.path()), Some(20000000 * 1024));
+        assert_eq!(cpu_hz(dir.path()), None);
+        let totals = cpu_totals(dir.path()).unwrap();
+        let tick = 1_000_000_000 / procfs::ticks_per_second();
+        assert_eq!((totals.busy_ns, totals.steal_ns, totals.total_ns), (19 * tick, 7 * tick, 128 * tick));
+    }
+}
