@@ -1,0 +1,432 @@
+//! Reads a spool back, from a file or from memory, whatever state it is in: blocks that are sound are kept, everything
+//! else is reported with its offset. It refuses a file that is no spool, or one of another version, and never panics.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::decode::Decoder;
+use super::event::SpoolEvent;
+use super::format::{
+    BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
+};
+
+/// Why a file cannot be read as a spool at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The operating system would not let us.
+    #[error("cannot read the spool: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is shorter than a header; the program probably never allocated or was killed at once.
+    #[error("no spool: {0} bytes, shorter than a spool's header")]
+    TooShort(u64),
+    /// It begins otherwise.
+    #[error("no spool: it does not begin with \"FBSPOOL\"")]
+    Foreign,
+    /// It is of a version this program does not know.
+    #[error("a spool of version {0}; this program reads version 1")]
+    Version(u32),
+    /// The header's checksum does not hold.
+    #[error("damaged spool: the checksum of its header (offset 0) does not hold")]
+    Header,
+}
+
+/// A stretch of a spool that could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it begins, in bytes from the start of the file (of the block that follows, for a missing block).
+    pub offset: u64,
+    /// Its length in bytes, where that is known.
+    pub len: u64,
+    /// What is wrong.
+    pub kind: DamageKind,
+}
+
+/// What is wrong with a stretch of a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DamageKind {
+    /// Bytes that belong to no block.
+    #[error("bytes that belong to no block")]
+    NoBlock,
+    /// The file ends within a block.
+    #[error("the file ends within a block of thread {0}")]
+    Truncated(u32),
+    /// A block's payload does not match its checksum.
+    #[error("the checksum of a block of thread {0} does not hold")]
+    Checksum(u32),
+    /// A payload whose checksum holds cannot be decoded.
+    #[error("an event of thread {0} cannot be decoded")]
+    Event(u32),
+    /// Blocks of a thread are absent.
+    #[error("{missing} blocks of thread {thread} are missing before this one")]
+    Missing {
+        /// Which thread.
+        thread: u32,
+        /// How many blocks.
+        missing: u32,
+    },
+    /// The file could be read when it was opened but no longer.
+    #[error("a block of thread {0} can no longer be read")]
+    Unreadable(u32),
+}
+
+/// A time in which recording was switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Counter when it was switched off; none if it had not yet been on.
+    pub from_tsc: Option<u64>,
+    /// Counter when it was switched on again; none if it never was.
+    pub to_tsc: Option<u64>,
+}
+
+/// Counter and clock at one moment, for turning the counter into time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockPair {
+    /// Counter.
+    pub tsc: u64,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub mono_ns: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Memory(Vec<u8>),
+}
+
+impl Source {
+    fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::File(f) => Ok(f.metadata()?.len()),
+            Self::Memory(b) => Ok(b.len() as u64),
+        }
+    }
+
+    /// Reads what there is at `at`, up to the length of `out`.
+    fn read(&self, at: u64, out: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Memory(b) => {
+                let from = b.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+                let n = from.len().min(out.len());
+                out[..n].copy_from_slice(&from[..n]);
+                Ok(n)
+            }
+            Self::File(f) => {
+                let mut done = 0;
+                while done < out.len() {
+                    match f.read_at(&mut out[done..], at + done as u64) {
+                        Ok(0) => break,
+                        Ok(n) => done += n,
+                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                Ok(done)
+            }
+        }
+    }
+}
+
+/// A sound block and where it lies.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    at: u64,
+    header: BlockHeader,
+}
+
+/// An opened spool: its header, its sound blocks, its damage.
+#[derive(Debug)]
+pub struct Spool {
+    source: Source,
+    len: u64,
+    header: Header,
+    closing: Option<Closing>,
+    threads: BTreeMap<u32, Vec<Block>>,
+    marks: Vec<BlockHeader>,
+    last_clock: ClockPair,
+    own_bytes_peak: u64,
+    damage: Vec<Damage>,
+}
+
+impl Spool {
+    /// Opens a spool and checks each block.
+    ///
+    /// # Errors
+    /// A [`SpoolError`] if this is no spool, or cannot be read. Damage behind the header is no error:
+    /// see [`Spool::damage`].
+    pub fn open(path: &Path) -> Result<Self, SpoolError> {
+        Self::scan(Source::File(File::open(path)?))
+    }
+
+    /// The same from memory.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, SpoolError> {
+        Self::scan(Source::Memory(bytes))
+    }
+
+    fn scan(source: Source) -> Result<Self, SpoolError> {
+        let len = source.len()?;
+        let mut head = [0; HEADER_LEN];
+        let got = source.read(0, &mut head)?;
+        // What is there decides first: a text file of ten bytes is foreign, not short.
+        if got >= 8 && head[..8] != super::format::MAGIC {
+            return Err(SpoolError::Foreign);
+        }
+        if got < HEADER_LEN {
+            return Err(SpoolError::TooShort(len));
+        }
+        let header = Header::from_bytes(&head).map_err(|fault| match fault {
+            HeaderFault::Magic => SpoolError::Foreign,
+            HeaderFault::Version(v) => SpoolError::Version(v),
+            HeaderFault::Checksum => SpoolError::Header,
+        })?;
+        let closing = Closing::from_bytes(&head);
+        let start = ClockPair { tsc: header.start_tsc, mono_ns: header.start_mono_ns };
+        let mut spool = Self {
+            source,
+            len,
+            header,
+            last_clock: closing.map_or(start, |c| ClockPair { tsc: c.tsc, mono_ns: c.mono_ns }),
+            own_bytes_peak: closing.map_or(0, |c| c.own_bytes_peak),
+            closing,
+            threads: BTreeMap::new(),
+            marks: Vec::new(),
+            damage: Vec::new(),
+        };
+        spool.scan_blocks()?;
+        spool.order_blocks();
+        Ok(spool)
+    }
+
+    fn scan_blocks(&mut self) -> Result<(), SpoolError> {
+        let mut at = HEADER_LEN as u64;
+        let mut payload = Vec::new();
+        while at < self.len {
+            let Some(header) = self.block_header(at)? else {
+                let next = self.next_block(at + 1)?;
+                self.damage.push(Damage { offset: at, len: next - at, kind: DamageKind::NoBlock });
+                at = next;
+                continue;
+            };
+            let body = at + BLOCK_HEADER_LEN as u64;
+            let end = body + u64::from(header.len);
+            payload.resize(header.len as usize, 0);
+            let sound = if self.source.read(body, &mut payload)? < payload.len() {
+                Err(DamageKind::Truncated(header.thread))
+            } else if crc32fast::hash(&payload) != header.payload_crc {
+                Err(DamageKind::Checksum(header.thread))
+            } else {
+                Ok(())
+            };
+            at = match sound {
+                Ok(()) => {
+                    self.keep(Block { at, header });
+                    end
+                }
+                Err(kind) => {
+                    // A block that was cut short may be followed by a sound one within its supposed length.
+                    let next = self.next_block(body)?;
+                    self.damage.push(Damage { offset: at, len: next - at, kind });
+                    next
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, block: Block) {
+        let h = &block.header;
+        self.own_bytes_peak = self.own_bytes_peak.max(h.own_bytes);
+        if h.mono_ns > self.last_clock.mono_ns {
+            self.last_clock = ClockPair { tsc: h.tsc, mono_ns: h.mono_ns };
+        }
+        match h.kind {
+            BlockKind::Events => self.threads.entry(h.thread).or_default().push(block),
+            BlockKind::Paused | BlockKind::Resumed => self.marks.push(*h),
+        }
+    }
+
+    fn block_header(&self, at: u64) -> Result<Option<BlockHeader>, SpoolError> {
+        let mut raw = [0; BLOCK_HEADER_LEN];
+        if self.source.read(at, &mut raw)? < BLOCK_HEADER_LEN {
+            return Ok(None);
+        }
+        Ok(BlockHeader::from_bytes(&raw))
+    }
+
+    /// Where the next block's header is, from `at` on, or the end of the file.
+    fn next_block(&self, mut at: u64) -> Result<u64, SpoolError> {
+        let mut window = vec![0; 256 * 1024];
+        while at < self.len {
+            let got = self.source.read(at, &mut window)?;
+            for i in 0..got.saturating_sub(BLOCK_MAGIC.len() - 1) {
+                if window[i] == BLOCK_MAGIC[0]
+                    && window[i..i + BLOCK_MAGIC.len()] == BLOCK_MAGIC
+                    && self.block_header(at + i as u64)?.is_some()
+                {
+                    return Ok(at + i as u64);
+                }
+            }
+            if got < window.len() {
+                break;
+            }
+            at += (got - (BLOCK_MAGIC.len() - 1)) as u64;
+        }
+        Ok(self.len)
+    }
+
+    /// Puts each thread's blocks in order, drops those a longer one of the same number makes superfluous, and notes
+    /// which numbers are absent.
+    fn order_blocks(&mut self) {
+        for (&thread, blocks) in &mut self.threads {
+            blocks.sort_by_key(|b| (b.header.seq, std::cmp::Reverse(b.header.len)));
+            blocks.dedup_by_key(|b| b.header.seq);
+            let mut expected = 0;
+            for b in blocks.iter() {
+                let missing = b.header.seq - expected;
+                if missing > 0 {
+                    self.damage.push(Damage { offset: b.at, len: 0, kind: DamageKind::Missing { thread, missing } });
+                }
+                expected = b.header.seq.saturating_add(1);
+            }
+        }
+        self.marks.sort_by_key(|m| m.tsc);
+        self.damage.sort_by_key(|d| d.offset);
+    }
+
+    /// The file header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How recording ended; none when that part of the header is damaged.
+    pub fn closing(&self) -> Option<&Closing> {
+        self.closing.as_ref()
+    }
+
+    /// Whether nothing is missing: recording ended because the program did, without damage and without loss.
+    pub fn is_complete(&self) -> bool {
+        let closed =
+            self.closing.is_some_and(|c| matches!(c.status, Status::Exited | Status::Exec) && c.lost_events == 0);
+        closed && self.damage.is_empty()
+    }
+
+    /// Length of the file in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.len
+    }
+
+    /// Greatest memory the recorder had mapped for itself, bytes.
+    pub fn own_bytes_peak(&self) -> u64 {
+        self.own_bytes_peak
+    }
+
+    /// Counter and clock at the start of recording and as late as known: two points of the line between them.
+    pub fn clocks(&self) -> (ClockPair, ClockPair) {
+        let start = ClockPair { tsc: self.header.start_tsc, mono_ns: self.header.start_mono_ns };
+        (start, self.last_clock)
+    }
+
+    /// When recording was off.
+    pub fn gaps(&self) -> Vec<Gap> {
+        let mut gaps: Vec<Gap> = Vec::new();
+        for m in &self.marks {
+            match (m.kind, gaps.last_mut()) {
+                (BlockKind::Paused, _) => gaps.push(Gap { from_tsc: Some(m.tsc), to_tsc: None }),
+                (BlockKind::Resumed, Some(g)) if g.to_tsc.is_none() => g.to_tsc = Some(m.tsc),
+                (BlockKind::Resumed, _) => gaps.push(Gap { from_tsc: None, to_tsc: Some(m.tsc) }),
+                (BlockKind::Events, _) => {}
+            }
+        }
+        gaps
+    }
+
+    /// What could not be used, in order of offset.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// Numbers of the threads there are events of.
+    pub fn threads(&self) -> impl Iterator<Item = u32> + '_ {
+        self.threads.keys().copied()
+    }
+
+    /// One thread's events in program order; none for an unknown thread. Reads one block at a time.
+    pub fn events(&self, thread: u32) -> ThreadEvents<'_> {
+        ThreadEvents {
+            source: &self.source,
+            shift: self.header.quantum_shift,
+            blocks: self.threads.get(&thread).map_or(&[][..], Vec::as_slice).iter(),
+            payload: Vec::new(),
+            at: 0,
+            block_at: 0,
+            thread,
+            decoder: Decoder::new(0, 0),
+            quantum: 0,
+            damage: Vec::new(),
+        }
+    }
+}
+
+/// Iterator over one thread's events.
+#[derive(Debug)]
+pub struct ThreadEvents<'a> {
+    source: &'a Source,
+    shift: u8,
+    blocks: std::slice::Iter<'a, Block>,
+    payload: Vec<u8>,
+    at: usize,
+    block_at: u64,
+    thread: u32,
+    decoder: Decoder,
+    quantum: u64,
+    damage: Vec<Damage>,
+}
+
+impl Iterator for ThreadEvents<'_> {
+    type Item = SpoolEvent;
+
+    fn next(&mut self) -> Option<SpoolEvent> {
+        loop {
+            if self.at >= self.payload.len() {
+                let block = *self.blocks.next()?;
+                self.load(&block);
+            } else if let Some(kind) = self.decoder.next(&self.payload, &mut self.at) {
+                // Only a damaged block that still matches its checksum could go back in time.
+                self.quantum = self.quantum.max(self.decoder.quantum());
+                return Some(SpoolEvent { tsc: self.quantum << self.shift, kind });
+            } else {
+                let left = self.payload.len() - self.at;
+                self.note(self.at as u64, left as u64, DamageKind::Event(self.thread));
+                self.at = self.payload.len();
+            }
+        }
+    }
+}
+
+impl ThreadEvents<'_> {
+    /// What was found wrong so far while decoding.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    fn load(&mut self, block: &Block) {
+        self.block_at = block.at;
+        self.at = 0;
+        self.payload.resize(block.header.len as usize, 0);
+        let body = block.at + BLOCK_HEADER_LEN as u64;
+        if !matches!(self.source.read(body, &mut self.payload), Ok(n) if n == self.payload.len()) {
+            self.note(0, block.header.len.into(), DamageKind::Unreadable(self.thread));
+            self.payload.clear();
+        }
+        self.decoder = Decoder::new(block.header.first_quantum, self.shift);
+    }
+
+    fn note(&mut self, in_payload: u64, len: u64, kind: DamageKind) {
+        let offset = self.block_at + BLOCK_HEADER_LEN as u64 + in_payload;
+        self.damage.push(Damage { offset, len, kind });
+    }
+}
