@@ -1,0 +1,46 @@
+//! The course of a run as the worker drives it: introduction, the work, then what is measured after it. The epilogue is the same
+//! for all workloads: quiet, a purge, work again, a purge beside work.
+
+use fragbench_model::{Done, Hello, Message, RunSpec, SCHEMA};
+
+use crate::{Context, Settings, Workload, clock, fail, link, offheap, probe, refuse, sys};
+
+/// Runs `workload` as `spec` says, speaking to the parent over standard input and output.
+pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
+    sys::die_with_parent();
+    if !sys::allow_thp(spec.thp) {
+        fail(refuse("internal", "the kernel refuses PR_SET_THP_DISABLE; Linux 3.15 or later is needed"));
+    }
+    let probe = probe::Probe::find();
+    let mut ctx = Context::new(Settings::from(spec), probe);
+    link::send(&Message::Hello(Hello {
+        schema: SCHEMA,
+        pid: std::process::id(),
+        allocator: ctx.probe.answer(),
+        libc_version: sys::libc_version(),
+        harness_vm_bytes: offheap::vm_bytes(),
+        timer_ns: clock::cost_ns(),
+        threads: workload.threads(),
+    }));
+    ctx.wait();
+    workload.run(&mut ctx);
+    let totals = ctx.spawner().totals();
+    let mut done = Done {
+        ops: totals.sums.ops,
+        live_end_bytes: u64::try_from(totals.sums.live_bytes).unwrap_or_else(|_| {
+            fail(refuse("internal", format!("live bytes are negative: {}", totals.sums.live_bytes)))
+        }),
+        checksum: totals.checksum,
+        work_ns: ctx.work_ns,
+        threads_started: u64::from(ctx.spawner().started()),
+        harness_vm_bytes: offheap::vm_bytes(),
+        latency: totals.latency,
+        facts: std::mem::take(&mut ctx.facts),
+    };
+    if spec.epilogue {
+        ctx.phase("idle", |_| sys::sleep_ns(spec.idle_ms * 1_000_000));
+        ctx.phase("resume", |ctx| workload.resume(ctx));
+        done.harness_vm_bytes = offheap::vm_bytes();
+    }
+    link::send(&Message::Done(done));
+}

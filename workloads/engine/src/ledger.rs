@@ -1,0 +1,268 @@
+//! A thread's measured calls into the heap under test, and the books it keeps about them.
+//!
+//! Every call counts itself on the thread's line of the shared page (plain loads and stores: one writer), adds the block
+//! to the checksum, writes and checks tags, and is timed when its turn has come. There is no way to go on from a
+//! damaged block or from memory that has run out: the run ends ([`crate::fail`]).
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
+
+use fragbench_model::{ThreadCounters, Touch};
+
+use crate::counters::{Line, Lines};
+use crate::heap::{self, ALL_PAGES, Block, Damage};
+use crate::latency::Call;
+use crate::{Random, clock, fail, refuse};
+
+/// What all ledgers of a run have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Share {
+    /// What is written into blocks.
+    pub touch: Touch,
+    /// One call in this many is timed on average; 0 times none.
+    pub latency_every: u32,
+}
+
+/// A thread's handle on the heap under test.
+#[derive(Debug)]
+pub struct Ledger {
+    counters: &'static ThreadCounters,
+    touch: Touch,
+    thread: u32,
+    /// The call that is to be timed, as a value of `ops`; `u64::MAX` for never.
+    sample_at: u64,
+    every: u32,
+    random: Random,
+    next_id: u64,
+    line: Option<Arc<Line>>,
+    lines: Arc<Lines>,
+}
+
+#[inline(always)]
+fn add(counter: &AtomicI64, value: i64) {
+    counter.store(counter.load(Relaxed).wrapping_add(value), Relaxed);
+}
+
+#[inline(always)]
+fn count(counter: &AtomicU64, value: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(value), Relaxed);
+}
+
+impl Ledger {
+    /// Opens the books of thread number `thread`; fails the run when more threads live than the page has lines.
+    pub(crate) fn open(lines: &Arc<Lines>, share: Share, thread: u32) -> Ledger {
+        let Some(line) = lines.claim() else {
+            let most = fragbench_model::MAX_THREAD_COUNTERS;
+            fail(refuse("internal", format!("more than {most} threads at one time: ask for fewer threads")));
+        };
+        let mut ledger = Ledger {
+            counters: line.shared,
+            touch: share.touch,
+            thread,
+            sample_at: u64::MAX,
+            every: share.latency_every,
+            random: Random::new(0, u64::from(thread)),
+            next_id: u64::from(thread) << 40,
+            line: Some(line),
+            lines: lines.clone(),
+        };
+        ledger.plan_sample(0);
+        ledger
+    }
+
+    /// Number of this thread, in the order of starting; the main thread is 0.
+    pub fn thread(&self) -> u32 {
+        self.thread
+    }
+
+    /// An identity no other block of the run has.
+    #[inline(always)]
+    pub fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// `malloc(size)` for a block of identity `id`, touched by the policy.
+    #[inline(always)]
+    pub fn malloc(&mut self, id: u64, size: usize) -> Block {
+        self.malloc_touching(id, size, ALL_PAGES)
+    }
+
+    /// As [`Self::malloc`], touching no more than the first `pages` pages.
+    #[inline(always)]
+    pub fn malloc_touching(&mut self, id: u64, size: usize, pages: u32) -> Block {
+        let ptr = if self.is_due() { self.timed(Call::Malloc, || heap::malloc(size)) } else { heap::malloc(size) };
+        self.obtained(ptr, id, size, pages)
+    }
+
+    /// `calloc(1, size)`; otherwise as [`Self::malloc_touching`].
+    #[inline(always)]
+    pub fn calloc(&mut self, id: u64, size: usize, pages: u32) -> Block {
+        let ptr = if self.is_due() { self.timed(Call::Malloc, || heap::calloc(size)) } else { heap::calloc(size) };
+        self.obtained(ptr, id, size, pages)
+    }
+
+    /// `aligned_alloc(align, size)`; otherwise as [`Self::malloc_touching`]. `align` is a power of two.
+    #[inline(always)]
+    pub fn aligned(&mut self, id: u64, align: usize, size: usize, pages: u32) -> Block {
+        let ptr = if self.is_due() {
+            self.timed(Call::Malloc, || heap::aligned(align, size))
+        } else {
+            heap::aligned(align, size)
+        };
+        self.obtained(ptr, id, size, pages)
+    }
+
+    /// `realloc(block, size)`, `size` ≥ 1 (a `realloc` to nothing is a free). The tag is checked before, and after it
+    /// the copy is; then the block is tagged anew, and pages past the old end are touched, up to page `pages`.
+    #[inline(always)]
+    pub fn realloc(&mut self, block: Block, size: usize, pages: u32) -> Block {
+        debug_assert!(size > 0, "a realloc to nothing is a free");
+        self.verify(&block);
+        let (old_ptr, old_size, id) = block.into_parts();
+        let due = self.is_due();
+        let call = || {
+            // SAFETY: the block is live and was ours alone; its old address is not used again.
+            unsafe { heap::realloc(old_ptr, size) }
+        };
+        let ptr = if due { self.timed(Call::Realloc, call) } else { call() };
+        if ptr.is_null() {
+            self.out_of_memory(size);
+        }
+        // SAFETY: what realloc gave, of the size asked for; the old block is gone.
+        let carried = unsafe { Block::from_parts(ptr, old_size, id) };
+        if size >= old_size {
+            self.verify(&carried);
+        }
+        // SAFETY: the same block under its new size.
+        let block = unsafe { Block::from_parts(carried.into_parts().0, size, id) };
+        count(&self.counters.ops, 1);
+        add(&self.counters.live_bytes, size as i64 - old_size as i64);
+        self.add_to_checksum(id, size);
+        block.mark_grown(self.touch, old_size, pages);
+        block
+    }
+
+    /// `free(block)`, after its tag was found whole.
+    #[inline(always)]
+    pub fn free(&mut self, block: Block) {
+        self.verify(&block);
+        let (ptr, size, _) = block.into_parts();
+        let due = self.is_due();
+        let call = || {
+            // SAFETY: the block is live and was ours alone.
+            unsafe { heap::free(ptr) }
+        };
+        if due {
+            self.timed(Call::Free, call);
+        } else {
+            call();
+        }
+        count(&self.counters.ops, 1);
+        add(&self.counters.live_blocks, -1);
+        add(&self.counters.live_bytes, -(size as i64));
+    }
+
+    /// Counts a wait for another thread's operation, of `ns` nanoseconds.
+    pub fn waited(&self, ns: u64) {
+        count(&self.counters.waits, 1);
+        count(&self.counters.wait_ns, ns);
+    }
+
+    #[inline(always)]
+    fn obtained(&mut self, ptr: *mut u8, id: u64, size: usize, pages: u32) -> Block {
+        if ptr.is_null() && size > 0 {
+            self.out_of_memory(size);
+        }
+        count(&self.counters.ops, 1);
+        add(&self.counters.live_blocks, 1);
+        add(&self.counters.live_bytes, size as i64);
+        self.add_to_checksum(id, size);
+        // SAFETY: what the heap gave for this size; nobody else knows it.
+        let block = unsafe { Block::from_parts(ptr, size, id) };
+        block.mark(self.touch, pages);
+        block
+    }
+
+    #[inline(always)]
+    fn add_to_checksum(&self, id: u64, size: usize) {
+        if let Some(line) = &self.line {
+            count(&line.checksum, heap::mix(id, size));
+        }
+    }
+
+    #[inline(always)]
+    fn verify(&self, block: &Block) {
+        if let Err(damage) = block.check(self.touch) {
+            self.corrupted(block, damage);
+        }
+    }
+
+    #[inline(always)]
+    fn is_due(&self) -> bool {
+        self.counters.ops.load(Relaxed) == self.sample_at
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn timed<R>(&mut self, kind: Call, call: impl FnOnce() -> R) -> R {
+        let start = clock::monotonic_ns();
+        let result = call();
+        let ns = clock::monotonic_ns() - start;
+        if let Some(line) = &self.line
+            && let Some(latency) = &mut *line.latency.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            latency.record(kind, ns);
+        }
+        self.plan_sample(1);
+        result
+    }
+
+    /// Plans the next call timed, at least `after` calls from the one that comes now. The gap is drawn anew each time, `every` on average: a fixed one would fall in step
+    /// with a workload that repeats itself.
+    fn plan_sample(&mut self, after: u64) {
+        if self.every > 0 {
+            let gap = after + self.random.below(u64::from(self.every) * 2 - 1);
+            self.sample_at = self.counters.ops.load(Relaxed) + gap;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn corrupted(&self, block: &Block, damage: Damage) -> ! {
+        fail(refuse(
+            "corruption",
+            format!(
+                "block {:#x} at {:#x} of {} bytes, checked by thread {}: byte {} is {:#04x}, {:#04x} was written; \
+                 the allocator or the program overwrote it: rerun with --touch full, and under another allocator",
+                block.id(),
+                block.address(),
+                block.size(),
+                self.thread,
+                damage.offset,
+                damage.found,
+                damage.expected
+            ),
+        ))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn out_of_memory(&self, size: usize) -> ! {
+        fail(refuse(
+            "out_of_memory",
+            format!(
+                "thread {} was refused {size} bytes; give the run more memory or address space, or a smaller scale",
+                self.thread
+            ),
+        ))
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            self.lines.give_back(line);
+        }
+    }
+}

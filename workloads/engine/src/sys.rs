@@ -1,0 +1,41 @@
+//! System calls without a wrapper in the standard library.
+
+/// Ends the process at once: no destructors, no exit handlers, other threads included.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: takes no pointer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Sleeps on the monotonic clock without touching any heap.
+pub fn sleep_ns(ns: u64) {
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    // SAFETY: `time` is a valid timespec and the remainder pointer may be null.
+    unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &time, std::ptr::null_mut()) };
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec to write to; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Allows or forbids transparent huge pages for this process; `false` when the kernel refuses.
+pub(crate) fn allow_thp(allow: bool) -> bool {
+    // SAFETY: takes integers only.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, u64::from(!allow), 0, 0, 0) == 0 }
+}
+
+/// Asks the kernel to kill this process when the thread that started it is gone.
+pub(crate) fn die_with_parent() {
+    // SAFETY: takes integers only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// `gnu_get_libc_version`.
+pub(crate) fn libc_version() -> String {
+    // SAFETY: returns a pointer to a static string.
+    unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}
