@@ -1,1 +1,33 @@
-//! Pure statistics and advice over run records.
+//! Pure statistics and advice over run records: what the runs amount to, what differs from the baseline by more
+//! than noise, and what to do about it. Data in, data out: no file, no clock, no process.
+//!
+//! Entry points: [`summarize`] makes `summary.json` of a plan and its records, [`finding`] says it in a paragraph,
+//! [`against_baseline`] gives the ratio of every cell to the baseline, [`pareto_front`] the cells nothing else beats.
+
+mod bootstrap;
+mod compare;
+mod finding;
+mod pareto;
+mod runs;
+mod summarize;
+mod verdict;
+
+pub use bootstrap::{RESAMPLES, geometric_ratio_interval, median, median_interval, ratio_interval};
+pub use compare::{Comparison, against_baseline};
+pub use finding::{effect, finding};
+pub use pareto::pareto_front;
+pub use runs::{CellRuns, cell_runs, is_baseline};
+pub use summarize::{aa_spread, noise_floor, summarize};
+pub use verdict::{Candidate, Evidence, MIN_REPETITIONS, MOST_OF_THE_GAIN, RELEVANT, evidence, judge};
+
+/// The memory figure advice is given on: heap RSS, mean over time. The peak alone is one moment, the end alone
+/// hides what was held on the way; both are shown beside it, and a higher peak counts as a price.
+pub const MEMORY: &str = "heap_rss_mean_bytes";
+/// The throughput figure advice is given on.
+pub const THROUGHPUT: &str = "ops_per_s";
+/// The peak that must not grow by more than the mean shrinks.
+pub const PEAK: &str = "heap_rss_peak_bytes";
+/// Name of the allocator that is the baseline, with no settings.
+pub const BASELINE: &str = "glibc";
+/// Name of the allocator that never reuses memory: a floor of time, never a recommendation.
+pub const NULL: &str = "null";

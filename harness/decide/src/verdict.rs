@@ -1,0 +1,282 @@
+//! What to do, by small named rules over the ratios to the baseline. A difference counts as *established* when its
+//! whole interval lies beyond both the noise floor (the baseline against itself on this machine) and [`RELEVANT`];
+//! everything else is treated as no difference. The rules, in order:
+//!
+//! 1. `enough_data`: a baseline, its A/A copy, and [`MIN_REPETITIONS`] pairs; otherwise no statement.
+//! 2. `eligible`: the null allocator and cells with a failed or missing workload are out.
+//! 3. `worth_it`: something established is better, and no loss (throughput, peak) exceeds that gain.
+//! 4. `tune_is_enough`: a setting of glibc with [`MOST_OF_THE_GAIN`] of the best gain is preferred to a switch.
+
+use std::collections::BTreeMap;
+
+use fragbench_model::{Interval, Settings, Verdict, VerdictKind, label};
+
+use crate::compare::{baseline_of, pairs};
+use crate::finding::effect;
+use crate::runs::CellRuns;
+use crate::{BASELINE, MEMORY, NULL, PEAK, THROUGHPUT, geometric_ratio_interval};
+
+/// A difference below this share is of no practical consequence, however certain.
+pub const RELEVANT: f64 = 0.05;
+/// Pairs of runs in every workload below which nothing is said.
+pub const MIN_REPETITIONS: u32 = 2;
+/// Share of the best gain at which a setting is preferred to another allocator: a setting can be taken back by a
+/// restart and needs no new package.
+pub const MOST_OF_THE_GAIN: f64 = 0.7;
+
+/// One allocator with one choice of settings, over all workloads, relative to the baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Allocator's name.
+    pub allocator: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Workloads of the baseline it has figures for.
+    pub workloads: usize,
+    /// Runs that failed.
+    pub failed: usize,
+    /// Geometric mean over the workloads of the memory ratio.
+    pub memory: Option<Interval>,
+    /// Of the throughput ratio.
+    pub throughput: Option<Interval>,
+    /// Of the peak's ratio.
+    pub peak: Option<Interval>,
+}
+
+/// What the rules look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// Workloads with runs of the baseline; none when it did not run.
+    pub workloads: usize,
+    /// Noise floor by metric.
+    pub noise: BTreeMap<String, f64>,
+    /// Every cell but the baseline, in the plan's order.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Candidate {
+    /// Name and settings.
+    pub fn label(&self) -> String {
+        label(&self.allocator, &self.settings)
+    }
+}
+
+/// Gathers the evidence: joins the cells of one allocator and its settings over the workloads of the baseline.
+pub fn evidence(cells: &[CellRuns], noise: &BTreeMap<String, f64>) -> Evidence {
+    let workloads: Vec<String> =
+        cells.iter().filter(|c| c.is_baseline() && !c.ok.is_empty()).map(|c| c.cell.workload.name()).collect();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for cell in cells.iter().filter(|c| !c.cell.aa && !c.is_baseline()) {
+        let (name, settings) = (&cell.cell.allocator.name, &cell.cell.allocator.settings);
+        if candidates.iter().any(|c| c.allocator == *name && c.settings == *settings) {
+            continue;
+        }
+        let same: Vec<&CellRuns> = cells
+            .iter()
+            .filter(|c| !c.cell.aa && c.cell.allocator.name == *name && c.cell.allocator.settings == *settings)
+            .filter(|c| workloads.contains(&c.cell.workload.name()))
+            .collect();
+        let ratio = |metric: &str| {
+            let groups: Vec<Vec<(f64, f64)>> = same
+                .iter()
+                .filter_map(|c| Some(pairs(c, baseline_of(cells, &c.cell.workload.name())?, metric)))
+                .collect();
+            geometric_ratio_interval(&groups)
+        };
+        candidates.push(Candidate {
+            allocator: name.clone(),
+            settings: settings.clone(),
+            workloads: same.iter().filter(|c| !c.ok.is_empty()).count(),
+            failed: same.iter().map(|c| c.failed.len()).sum(),
+            memory: ratio(MEMORY),
+            throughput: ratio(THROUGHPUT),
+            peak: ratio(PEAK),
+        });
+    }
+    Evidence { workloads: workloads.len(), noise: noise.clone(), candidates }
+}
+
+/// Applies the rules.
+pub fn judge(evidence: &Evidence) -> Verdict {
+    if let Err(reason) = enough_data(evidence) {
+        return verdict(VerdictKind::NotEnoughData, None, vec![reason]);
+    }
+    let mut reasons = Vec::new();
+    let mut worth: Vec<(&Candidate, f64)> = Vec::new();
+    for candidate in evidence.candidates.iter().filter(|c| c.allocator != NULL) {
+        match eligible(candidate, evidence).and_then(|()| worth_it(candidate, evidence)) {
+            Ok(gain) => worth.push((candidate, gain)),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    let best = |of: &dyn Fn(&Candidate) -> bool| {
+        worth.iter().filter(|(c, _)| of(c)).max_by(|a, b| a.1.total_cmp(&b.1)).copied()
+    };
+    let Some((mut chosen, gain)) = best(&|_| true) else {
+        let noise = floors(evidence);
+        reasons
+            .insert(0, format!("Nothing tried is better than {BASELINE} with default settings by more than {noise}."));
+        let mut leave = verdict(VerdictKind::Leave, None, reasons);
+        leave.allocator = Some(BASELINE.into());
+        return leave;
+    };
+    let mut why = Vec::new();
+    if chosen.allocator != BASELINE
+        && let Some((setting, share)) = best(&|c| c.allocator == BASELINE)
+        && tune_is_enough(share, gain)
+    {
+        why.push(format!(
+            "{} would gain more ({}), but this setting gets {:.0} % of that gain without another allocator.",
+            chosen.label(),
+            gains(chosen, evidence),
+            100.0 * share / gain
+        ));
+        chosen = setting;
+    }
+    let kind = if chosen.allocator == BASELINE { VerdictKind::Tune } else { VerdictKind::Switch };
+    why.insert(0, {
+        let over =
+            if evidence.workloads == 1 { "In the one workload" } else { "In the geometric mean over all workloads" };
+        format!(
+            "{over}, {} has {} relative to {BASELINE} with default settings.",
+            chosen.label(),
+            gains(chosen, evidence)
+        )
+    });
+    let beyond = format!("The difference lies beyond {}.", floors(evidence));
+    why.push(beyond);
+    why.extend(
+        worth
+            .iter()
+            .filter(|(c, _)| *c != chosen)
+            .map(|(c, _)| format!("Also worth it: {}: {}.", c.label(), gains(c, evidence))),
+    );
+    why.extend(reasons);
+    verdict(kind, Some(chosen), why)
+}
+
+fn verdict(kind: VerdictKind, chosen: Option<&Candidate>, reasons: Vec<String>) -> Verdict {
+    Verdict {
+        kind,
+        allocator: chosen.map(|c| c.allocator.clone()),
+        settings: chosen.map(|c| c.settings.clone()).unwrap_or_default(),
+        memory_ratio: chosen.and_then(|c| c.memory),
+        throughput_ratio: chosen.and_then(|c| c.throughput),
+        reasons,
+    }
+}
+
+/// Rule 1. Without a baseline, its noise and repeated pairs nothing can be told from chance.
+fn enough_data(evidence: &Evidence) -> Result<(), String> {
+    if evidence.workloads == 0 {
+        return Err(format!(
+            "No run of {BASELINE} with default settings succeeded, so there is nothing to compare with; run it too (--allocator {BASELINE})."
+        ));
+    }
+    if !evidence.candidates.iter().any(|c| c.allocator != NULL) {
+        return Err(format!(
+            "Only {BASELINE} with default settings was run; name another allocator or setting to compare with."
+        ));
+    }
+    for metric in [MEMORY, THROUGHPUT, PEAK] {
+        if !evidence.noise.contains_key(metric) {
+            return Err(format!(
+                "The baseline was not run against itself, so the noise of {metric} is unknown; let a run finish with its A/A copies."
+            ));
+        }
+    }
+    let most = evidence.candidates.iter().filter_map(|c| c.memory).map(|m| m.n).max().unwrap_or(0);
+    if most < MIN_REPETITIONS {
+        return Err(format!(
+            "Each cell has at most {most} run that can be paired with the baseline's; at least {MIN_REPETITIONS} are needed (--reps {}).",
+            MIN_REPETITIONS + 1
+        ));
+    }
+    Ok(())
+}
+
+/// Rule 2. A cell that failed somewhere is no recommendation, however good its other figures.
+fn eligible(c: &Candidate, evidence: &Evidence) -> Result<(), String> {
+    if c.failed > 0 {
+        return Err(format!("{} is not considered: {} of its runs failed.", c.label(), c.failed));
+    }
+    let enough = |i: &Option<Interval>| i.is_some_and(|i| i.n >= MIN_REPETITIONS);
+    if c.workloads < evidence.workloads || !enough(&c.memory) || !enough(&c.throughput) {
+        return Err(format!(
+            "{} is not considered: it lacks runs in some of the {} workloads.",
+            c.label(),
+            evidence.workloads
+        ));
+    }
+    Ok(())
+}
+
+/// Rule 3. The gain of a candidate (1 − memory per throughput, established differences only), if it is above zero
+/// and no loss outside the noise exceeds it. A loss counts at its median as soon as that is outside the noise: who
+/// recommends a change has to bear the doubt.
+fn worth_it(c: &Candidate, evidence: &Evidence) -> Result<f64, String> {
+    let noise = |metric: &str| evidence.noise.get(metric).copied().unwrap_or(f64::INFINITY);
+    let less = |i: Option<Interval>, metric: &str| {
+        i.map_or(0.0, |i| if i.hi < 1.0 - bar(noise(metric)) { 1.0 - i.median } else { 0.0 })
+    };
+    let memory_gain = less(c.memory, MEMORY);
+    let speed_gain =
+        c.throughput.map_or(0.0, |i| if i.lo > 1.0 + bar(noise(THROUGHPUT)) { i.median - 1.0 } else { 0.0 });
+    let past_noise = |loss: f64, metric: &str| if loss > noise(metric) { loss } else { 0.0 };
+    let speed_loss = past_noise(c.throughput.map_or(0.0, |i| 1.0 - i.median), THROUGHPUT);
+    let memory_loss = past_noise(c.memory.map_or(0.0, |i| i.median - 1.0), MEMORY);
+    let peak_loss = past_noise(c.peak.map_or(0.0, |i| i.median - 1.0), PEAK);
+    let gain = 1.0 - (1.0 - memory_gain) / (1.0 + speed_gain);
+    if gain <= 0.0 {
+        return Err(format!("{} is not relevantly better: {}.", c.label(), gains(c, evidence)));
+    }
+    let loss = speed_loss.max(memory_loss).max(peak_loss);
+    if loss > gain {
+        return Err(format!(
+            "{} costs more than it gains: {}{}.",
+            c.label(),
+            gains(c, evidence),
+            peak_note(c, peak_loss)
+        ));
+    }
+    Ok(gain * (1.0 - loss))
+}
+
+/// Rule 4.
+fn tune_is_enough(setting: f64, best: f64) -> bool {
+    setting >= MOST_OF_THE_GAIN * best
+}
+
+/// How far from 1 an interval must lie to count.
+fn bar(noise: f64) -> f64 {
+    noise.max(RELEVANT)
+}
+
+fn gains(c: &Candidate, evidence: &Evidence) -> String {
+    let say = |i: Option<Interval>, metric: &str, what: &str| {
+        let noise = evidence.noise.get(metric).copied().unwrap_or(f64::INFINITY);
+        i.map(|i| effect(&i, noise, what))
+    };
+    let parts: Vec<String> = [say(c.memory, MEMORY, "heap memory"), say(c.throughput, THROUGHPUT, "throughput")]
+        .into_iter()
+        .flatten()
+        .collect();
+    parts.join(" and ")
+}
+
+fn peak_note(c: &Candidate, loss: f64) -> String {
+    match c.peak {
+        Some(peak) if loss > 0.0 => format!(", its peak {:.0} % higher", 100.0 * (peak.median - 1.0)),
+        _ => String::new(),
+    }
+}
+
+fn floors(evidence: &Evidence) -> String {
+    let of = |metric: &str| evidence.noise.get(metric).map_or("unknown".into(), |n| format!("{:.1} %", 100.0 * n));
+    format!(
+        "the noise floor ({} for memory, {} for throughput: the baseline against itself) and the relevance threshold of {:.0} %",
+        of(MEMORY),
+        of(THROUGHPUT),
+        100.0 * RELEVANT
+    )
+}
