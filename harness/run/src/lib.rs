@@ -1,1 +1,23 @@
-//! Plan, spawn, sample, record.
+//! From a plan to records: order the runs, start a worker for each, sample it from outside, keep what it was.
+//!
+//! It refuses to plot, to judge and to run anything inside this process: what is measured is always a fresh
+//! worker.
+
+mod course;
+mod environment;
+mod execute;
+mod host;
+mod metrics;
+mod plan;
+mod results;
+mod sampler;
+mod sys;
+mod worker;
+
+pub use course::{RunLimits, run_once};
+pub use environment::environments;
+pub use execute::{Event, Execution, execute};
+pub use host::{build_id, host, library_fact};
+pub use plan::{Selection, build};
+pub use results::ResultDir;
+pub use worker::{WorkerBinary, describe};

@@ -1,0 +1,222 @@
+//! Carries a plan out: every run that is not done yet, in the plan's order, each kept the moment it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use fragbench_model::{Caution, Failure, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus};
+
+use crate::course::{RunLimits, run_once};
+use crate::results::ResultDir;
+use crate::worker::WorkerBinary;
+
+/// A run during which other processes took more than this share of a core is repeated once, then marked.
+const FOREIGN_CPU_LIMIT: f64 = 0.25;
+/// The same for time stolen by the hypervisor, as a share of all CPU time.
+const STEAL_LIMIT: f64 = 0.05;
+/// At most this share of a plan's runs is repeated: on a machine that is never quiet the marks must do.
+const REPEATS_SHARE: f64 = 0.1;
+
+/// What the caller hears of.
+pub enum Event<'a> {
+    /// A run begins.
+    Begins(&'a PlannedRun),
+    /// It ended and was kept.
+    Ended(&'a RunRecord),
+    /// It was contaminated and will be repeated.
+    Repeats(&'a RunRecord),
+}
+
+/// Everything an execution needs.
+pub struct Execution<'a> {
+    /// The worker's program.
+    pub binary: &'a WorkerBinary,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What all runs have in common; workload and seed are set for each.
+    pub common: &'a RunSpec,
+    /// Environment of each of the plan's cells, padded to equal size.
+    pub environments: &'a [BTreeMap<String, String>],
+    /// Limits.
+    pub limits: RunLimits,
+    /// Set by the user's Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Carries out what `done` does not hold yet and returns all records. A failed run is a record and the rest goes
+/// on; an interrupted one is not kept, so that `--resume` runs it.
+///
+/// # Errors
+/// Only when the result directory cannot be written.
+pub fn execute(
+    execution: &Execution,
+    results: &mut ResultDir,
+    done: Vec<RunRecord>,
+    mut hear: impl FnMut(Event),
+) -> Result<Vec<RunRecord>> {
+    let known: BTreeSet<u32> = done.iter().map(|record| record.run).collect();
+    let mut agreement = Agreement::default();
+    for record in &done {
+        agreement.check(record);
+    }
+    let mut records = done;
+    let mut repeats_left = (execution.plan.runs.len() as f64 * REPEATS_SHARE).ceil() as usize;
+    for planned in &execution.plan.runs {
+        if known.contains(&planned.run) {
+            continue;
+        }
+        if execution.interrupted.load(Ordering::Acquire) {
+            break;
+        }
+        hear(Event::Begins(planned));
+        let cell = &execution.plan.cells[planned.cell];
+        let spec = RunSpec {
+            workload: cell.workload.clone(),
+            // One seed a repetition, the same for all allocators: their work can be compared call by call.
+            seed: execution.plan.seed.wrapping_add(u64::from(planned.repetition)),
+            ..execution.common.clone()
+        };
+        let mut attempt = 1;
+        let (mut record, samples) = loop {
+            let (mut record, samples) = run_once(
+                execution.binary,
+                &cell.allocator,
+                &execution.environments[planned.cell],
+                &spec,
+                &execution.limits,
+                execution.interrupted,
+            );
+            record.run = planned.run;
+            record.repetition = planned.repetition;
+            record.aa = cell.aa;
+            record.attempt = attempt;
+            let contamination = contamination(&record);
+            if record.is_ok() && !contamination.is_empty() && attempt == 1 && repeats_left > 0 {
+                repeats_left -= 1;
+                attempt += 1;
+                hear(Event::Repeats(&record));
+                continue;
+            }
+            record.cautions.extend(contamination);
+            break (record, samples);
+        };
+        if matches!(&record.status, RunStatus::Failed(f) if f.kind == FailureKind::Interrupted) {
+            break;
+        }
+        record
+            .cautions
+            .extend(cell.allocator.notes.iter().map(|note| Caution { kind: "setting".into(), text: note.clone() }));
+        if let Some(failure) = agreement.check(&record) {
+            record.status = RunStatus::Failed(failure);
+        }
+        results.append(&mut record, &samples)?;
+        hear(Event::Ended(&record));
+        records.push(record);
+    }
+    Ok(records)
+}
+
+fn contamination(record: &RunRecord) -> Vec<Caution> {
+    let mut cautions = Vec::new();
+    if let Some(foreign) = record.load.foreign_cpu_ratio.filter(|&r| r > FOREIGN_CPU_LIMIT) {
+        cautions.push(Caution {
+            kind: "foreign_cpu".into(),
+            text: format!(
+                "other processes used {:.0} % of a core during the run; repeat on a quiet machine",
+                foreign * 100.0
+            ),
+        });
+    }
+    if let Some(steal) = record.load.steal_ratio.filter(|&r| r > STEAL_LIMIT) {
+        cautions.push(Caution {
+            kind: "steal".into(),
+            text: format!(
+                "the hypervisor took {:.0} % of the CPU time during the run; its times are not to be trusted",
+                steal * 100.0
+            ),
+        });
+    }
+    cautions
+}
+
+/// Ops, live bytes and checksum must be equal for one workload and seed, whatever the allocator.
+#[derive(Default)]
+struct Agreement {
+    first: BTreeMap<(String, u32), (String, [u64; 3])>,
+}
+
+impl Agreement {
+    fn check(&mut self, record: &RunRecord) -> Option<Failure> {
+        let done = record.done.as_ref().filter(|_| record.is_ok())?;
+        let figures = [done.ops, done.live_end_bytes, done.checksum];
+        let label = fragbench_model::label(&record.allocator, &record.settings);
+        let (first, expected) =
+            self.first.entry((record.workload.clone(), record.repetition)).or_insert_with(|| (label.clone(), figures));
+        (*expected != figures).then(|| Failure {
+            kind: FailureKind::Disagrees,
+            reason: format!(
+                "not the same work as under {first} (ops, live bytes at the end, checksum: {figures:?} against {expected:?}); \
+                 an allocator must not change what the program does: suspect corruption or a workload that depends on timing"
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fragbench_model::{Done, MachineLoad, SCHEMA};
+
+    fn record(allocator: &str, repetition: u32, checksum: u64) -> RunRecord {
+        RunRecord {
+            schema: SCHEMA,
+            run: 0,
+            workload: "w".into(),
+            allocator: allocator.into(),
+            settings: Default::default(),
+            repetition,
+            aa: false,
+            status: RunStatus::Ok,
+            started_unix_s: 0,
+            attempt: 1,
+            environment: Default::default(),
+            proof: None,
+            metrics: Default::default(),
+            phases: vec![],
+            done: Some(Done {
+                ops: 1,
+                live_end_bytes: 2,
+                checksum,
+                work_ns: 3,
+                threads_started: 1,
+                harness_vm_bytes: 0,
+                latency: Default::default(),
+                facts: Default::default(),
+            }),
+            load: MachineLoad::default(),
+            sampler_cpu_ratio: None,
+            samples: None,
+            cautions: vec![],
+        }
+    }
+
+    #[test]
+    fn a_run_that_did_other_work_is_named() {
+        let mut agreement = Agreement::default();
+        assert_eq!(agreement.check(&record("glibc", 0, 5)), None);
+        assert_eq!(agreement.check(&record("jemalloc", 0, 5)), None);
+        assert_eq!(agreement.check(&record("glibc", 1, 6)), None, "another repetition has another seed");
+        let failure = agreement.check(&record("mimalloc", 0, 6)).unwrap();
+        assert_eq!(failure.kind, FailureKind::Disagrees);
+        assert!(failure.reason.contains("glibc"), "{}", failure.reason);
+    }
+
+    #[test]
+    fn a_busy_machine_is_marked_and_an_unknown_one_is_not() {
+        let mut run = record("glibc", 0, 5);
+        assert!(contamination(&run).is_empty());
+        run.load = MachineLoad { steal_ratio: Some(0.2), foreign_cpu_ratio: Some(0.8), cpu_hz: None };
+        let kinds: Vec<String> = contamination(&run).into_iter().map(|c| c.kind).collect();
+        assert_eq!(kinds, ["foreign_cpu", "steal"]);
+    }
+}

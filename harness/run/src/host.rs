@@ -1,0 +1,44 @@
+//! The conditions of a result: the machine, and the build ids of the libraries that took part.
+
+use std::path::Path;
+
+use fragbench_model::{Host, LibraryFact};
+use object::Object;
+
+/// The machine as it is now.
+pub fn host() -> Host {
+    let root = Path::new("/");
+    let facts = fragbench_proc::machine_facts(root);
+    Host {
+        kernel: format!("Linux {} {}", facts.kernel.unwrap_or_default(), std::env::consts::ARCH),
+        os: facts.os,
+        cpu: facts.cpu,
+        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        memory_bytes: facts.memory_bytes,
+        available_bytes: fragbench_proc::available_bytes(root),
+        thp: facts.thp,
+        overcommit: facts.overcommit,
+        virtualised: facts.virtualised,
+        cgroup_memory_limit_bytes: facts.cgroup_memory_limit_bytes,
+        governor: facts.governor,
+        address_space_limit_bytes: crate::sys::address_space_limit(),
+    }
+}
+
+/// GNU build id of a file in hexadecimal.
+pub fn build_id(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    let file = object::File::parse(&*bytes).ok()?;
+    let id = file.build_id().ok()??;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Facts of a library or program that takes part.
+pub fn library_fact(name: &str, path: &Path, version: Option<String>) -> LibraryFact {
+    LibraryFact {
+        name: name.to_owned(),
+        file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        version,
+        build_id: build_id(path),
+    }
+}

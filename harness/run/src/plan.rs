@@ -1,0 +1,95 @@
+//! Plan: which cells, how often, in which order.
+//!
+//! Repetition-major: every repetition runs each cell once, in an order shuffled by the seed, so that a drift of the
+//! machine hits all allocators alike.
+
+use fragbench_model::{Allocator, AllocatorKind, Cell, Plan, PlannedRun, WorkloadSpec};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64Mcg;
+
+/// What the user chose.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Works, in the order of the tables.
+    pub workloads: Vec<WorkloadSpec>,
+    /// Environments, in the order of the tables.
+    pub allocators: Vec<Allocator>,
+    /// Runs of each cell.
+    pub repetitions: u32,
+    /// Seed of order and workloads.
+    pub seed: u64,
+}
+
+/// Makes the plan. The baseline (glibc without settings, if it is among the allocators) gets a second copy per
+/// workload, whose distance from the first is the noise floor.
+pub fn build(selection: &Selection) -> Plan {
+    let mut cells = Vec::new();
+    for workload in &selection.workloads {
+        for allocator in &selection.allocators {
+            cells.push(Cell { workload: workload.clone(), allocator: allocator.clone(), aa: false });
+        }
+        if let Some(baseline) = selection.allocators.iter().find(|a| is_baseline(a)) {
+            cells.push(Cell { workload: workload.clone(), allocator: baseline.clone(), aa: true });
+        }
+    }
+    let mut rng = Pcg64Mcg::seed_from_u64(selection.seed);
+    let mut runs = Vec::new();
+    for repetition in 0..selection.repetitions {
+        let mut order: Vec<usize> = (0..cells.len()).collect();
+        order.shuffle(&mut rng);
+        runs.extend(order.into_iter().map(|cell| PlannedRun {
+            run: repetition * cells.len() as u32 + cell as u32,
+            cell,
+            repetition,
+        }));
+    }
+    Plan { seed: selection.seed, cells, runs }
+}
+
+fn is_baseline(allocator: &Allocator) -> bool {
+    allocator.kind == AllocatorKind::Glibc && allocator.settings.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn allocator(name: &str, kind: AllocatorKind) -> Allocator {
+        Allocator {
+            name: name.into(),
+            kind,
+            library: None,
+            settings: Default::default(),
+            environment: Default::default(),
+            notes: vec![],
+        }
+    }
+
+    fn selection() -> Selection {
+        let named = |name: &str| WorkloadSpec::Named { name: name.into(), parameters: Default::default() };
+        Selection {
+            workloads: vec![named("a"), named("b")],
+            allocators: vec![allocator("glibc", AllocatorKind::Glibc), allocator("null", AllocatorKind::Null)],
+            repetitions: 4,
+            seed: 7,
+        }
+    }
+
+    #[test]
+    fn each_repetition_runs_every_cell_once_in_its_own_order() {
+        let plan = build(&selection());
+        assert_eq!(plan.cells.len(), 6, "two workloads × (two allocators + the baseline's copy)");
+        let orders: Vec<Vec<usize>> =
+            plan.runs.chunks(6).map(|block| block.iter().map(|run| run.cell).collect()).collect();
+        for (repetition, order) in orders.iter().enumerate() {
+            assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), (0..6).collect());
+            assert!(plan.runs[repetition * 6..][..6].iter().all(|run| run.repetition == repetition as u32));
+        }
+        assert!(orders.windows(2).any(|w| w[0] != w[1]), "the order is shuffled anew: {orders:?}");
+        let identities: BTreeSet<u32> = plan.runs.iter().map(|run| run.run).collect();
+        assert_eq!(identities, (0..24).collect());
+        assert_eq!(build(&selection()), plan, "the same seed gives the same plan");
+    }
+}

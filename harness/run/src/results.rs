@@ -1,0 +1,159 @@
+//! A result directory while it is written: `manifest.json`, `runs.jsonl` with a line the moment a run ends, and
+//! `samples/*.csv.zst`. Also the reading of one, for `--resume`, `report` and `diff`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use fragbench_model::{Manifest, RunRecord, SCHEMA, Sample};
+
+/// A result directory.
+#[derive(Debug)]
+pub struct ResultDir {
+    path: PathBuf,
+    runs: File,
+}
+
+const MANIFEST: &str = "manifest.json";
+const RUNS: &str = "runs.jsonl";
+
+impl ResultDir {
+    /// Makes a new one.
+    ///
+    /// # Errors
+    /// When it exists already and holds a result, or cannot be written.
+    pub fn create(path: &Path, manifest: &Manifest) -> Result<Self> {
+        if path.join(MANIFEST).exists() {
+            bail!("{} holds a result already: choose another -o, or finish it with --resume", path.display());
+        }
+        std::fs::create_dir_all(path.join("samples"))
+            .with_context(|| format!("{} cannot be written: choose another -o", path.display()))?;
+        let runs = File::create_new(path.join(RUNS)).with_context(|| format!("{}", path.join(RUNS).display()))?;
+        let dir = Self { path: path.into(), runs };
+        dir.write_manifest(manifest)?;
+        Ok(dir)
+    }
+
+    /// Opens one that was begun, to go on with it; gives its manifest and the runs it holds.
+    ///
+    /// # Errors
+    /// When it is no result directory or was written by a newer version.
+    pub fn resume(path: &Path) -> Result<(Self, Manifest, Vec<RunRecord>)> {
+        let (manifest, records) = Self::read(path)?;
+        // A line cut off in the middle is dropped, so that the next record begins on a line of its own.
+        let whole: String = records.iter().map(|r| Ok(serde_json::to_string(r)? + "\n")).collect::<Result<_>>()?;
+        let runs_path = path.join(RUNS);
+        let fresh = path.join("runs.jsonl.new");
+        std::fs::write(&fresh, whole)
+            .and_then(|()| std::fs::rename(&fresh, &runs_path))
+            .with_context(|| format!("{} cannot be written", runs_path.display()))?;
+        let runs = OpenOptions::new().append(true).open(&runs_path)?;
+        Ok((Self { path: path.into(), runs }, manifest, records))
+    }
+
+    /// Reads manifest and runs.
+    ///
+    /// # Errors
+    /// Names the file and the line that is not understood. An unfinished last line is left out.
+    pub fn read(path: &Path) -> Result<(Manifest, Vec<RunRecord>)> {
+        let manifest_path = path.join(MANIFEST);
+        let text = std::fs::read_to_string(&manifest_path).with_context(|| {
+            format!("{} is no result directory: {} cannot be read", path.display(), manifest_path.display())
+        })?;
+        let version: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| format!("{} is not JSON", manifest_path.display()))?;
+        match version.get("schema").and_then(serde_json::Value::as_u64) {
+            Some(schema) if schema <= u64::from(SCHEMA) => {}
+            other => bail!(
+                "{}: schema {other:?}, this program knows up to {SCHEMA}: use the version that wrote it or a newer one",
+                manifest_path.display()
+            ),
+        }
+        let manifest: Manifest = serde_json::from_value(version)
+            .with_context(|| format!("{} is not understood", manifest_path.display()))?;
+        let runs_path = path.join(RUNS);
+        let file = File::open(&runs_path).with_context(|| format!("{}", runs_path.display()))?;
+        let lines: Vec<String> = BufReader::new(file).lines().collect::<Result<_, _>>()?;
+        let mut records = Vec::with_capacity(lines.len());
+        for (number, line) in lines.iter().enumerate() {
+            match serde_json::from_str(line) {
+                Ok(record) => records.push(record),
+                Err(error) if number + 1 == lines.len() && error.is_eof() => {}
+                Err(error) => bail!("{}:{}: {error}", runs_path.display(), number + 1),
+            }
+        }
+        Ok((manifest, records))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the manifest (again).
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.write(MANIFEST, serde_json::to_string_pretty(manifest)?.as_bytes())
+    }
+
+    /// Writes a file of the report, making its folder.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<()> {
+        write_below(&self.path, relative, bytes)
+    }
+
+    /// Keeps a run: its samples first, then its line.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn append(&mut self, record: &mut RunRecord, samples: &[Sample]) -> Result<()> {
+        if !samples.is_empty() {
+            let name = format!("samples/{:05}.csv.zst", record.run);
+            self.write(&name, &encode_samples(samples)?)?;
+            record.samples = Some(name);
+        }
+        let mut line = serde_json::to_string(record)?;
+        line.push('\n');
+        self.runs.write_all(line.as_bytes()).context("runs.jsonl cannot be written")?;
+        Ok(())
+    }
+}
+
+/// Writes a file below a directory, making its folder.
+fn write_below(dir: &Path, relative: &str, bytes: &[u8]) -> Result<()> {
+    let path = dir.join(relative);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    }
+    std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn encode_samples(samples: &[Sample]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(zstd::Encoder::new(Vec::new(), 3)?);
+    for sample in samples {
+        writer.serialize(sample)?;
+    }
+    let encoder = writer.into_inner().map_err(|e| anyhow::anyhow!("{e}"))?;
+    Ok(encoder.finish()?)
+}
+
+impl ResultDir {
+    /// Samples of one run of a result directory.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read.
+    pub fn samples(path: &Path, record: &RunRecord) -> Result<Vec<Sample>> {
+        let Some(name) = &record.samples else { return Ok(Vec::new()) };
+        let file = path.join(name);
+        let reader = zstd::Decoder::new(File::open(&file).with_context(|| format!("{}", file.display()))?)?;
+        csv::Reader::from_reader(reader)
+            .deserialize()
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("{} is not understood", file.display()))
+    }
+}

@@ -1,0 +1,167 @@
+//! The worker as a child process: started under an allocator's environment, spoken to line by line.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command as Process, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use fragbench_model::{Command, Message, RunSpec, WorkloadFact};
+
+use crate::sys::{self, Counters};
+
+/// Where the worker's program is.
+#[derive(Debug, Clone)]
+pub struct WorkerBinary(PathBuf);
+
+impl WorkerBinary {
+    /// Looks beside this program (or its parent, for test programs in `deps`).
+    ///
+    /// # Errors
+    /// Names the places looked at and the command that builds the worker.
+    pub fn beside_this_program() -> Result<Self> {
+        let me = std::env::current_exe().context("this program's own path cannot be read")?;
+        let beside = me.parent().into_iter().flat_map(|dir| [Some(dir), dir.parent()]).flatten();
+        let candidates: Vec<PathBuf> = beside.map(|dir| dir.join("fragbench-worker")).collect();
+        match candidates.iter().find(|path| path.is_file()) {
+            Some(path) => Ok(Self(path.clone())),
+            None => bail!(
+                "fragbench-worker is missing: looked for {}; build the whole workspace with `cargo build --release`",
+                candidates.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and ")
+            ),
+        }
+    }
+
+    /// A program at a known place.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Asks the worker which workloads it has.
+///
+/// # Errors
+/// When the worker cannot be started or does not answer.
+pub fn describe(worker: &WorkerBinary) -> Result<Vec<WorkloadFact>> {
+    let output = Process::new(worker.path())
+        .arg("--describe")
+        .output()
+        .with_context(|| format!("{} could not be started", worker.path().display()))?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{} --describe gave no list of workloads", worker.path().display()))
+}
+
+/// Why no message came.
+pub(crate) enum Silence {
+    /// The time was up.
+    TimedOut,
+    /// The worker closed its output: it has ended.
+    Ended,
+    /// It wrote something that is no message.
+    Garbled(String),
+}
+
+/// A running worker.
+pub(crate) struct Worker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<std::io::Result<String>>,
+    stderr: Option<std::thread::JoinHandle<String>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Bytes of the worker's standard error that are kept.
+const STDERR_KEPT: u64 = 4096;
+
+impl Worker {
+    /// Starts it under exactly `environment` and hands it `spec`.
+    pub(crate) fn start(binary: &WorkerBinary, environment: &BTreeMap<String, String>, spec: &RunSpec) -> Result<Self> {
+        let counters = Arc::new(Counters::new().context("no shared memory for the counters")?);
+        let mut command = Process::new(binary.path());
+        command.env_clear().envs(environment);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        sys::prepare(&mut command, &counters);
+        let mut child = command.spawn().with_context(|| format!("{} could not be started", binary.path().display()))?;
+        let mut stdin = child.stdin.take().context("the worker has no standard input")?;
+        let stdout = child.stdout.take().context("the worker has no standard output")?;
+        let stderr = child.stderr.take().context("the worker has no standard error")?;
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let mut kept = stderr.take(STDERR_KEPT);
+            let _ = kept.read_to_end(&mut text);
+            // What follows is read and dropped so that the worker never blocks on a full pipe.
+            let _ = std::io::copy(&mut kept.into_inner(), &mut std::io::sink());
+            String::from_utf8_lossy(&text).trim().to_owned()
+        });
+        let mut line = serde_json::to_string(spec)?;
+        line.push('\n');
+        // A worker that has already died shows in its exit status, not here.
+        let _ = stdin.write_all(line.as_bytes());
+        Ok(Self { child, stdin: Some(stdin), lines, stderr: Some(stderr), counters })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Says a command; a worker that has ended shows in the next message.
+    pub(crate) fn say(&mut self, command: Command) {
+        if let (Some(stdin), Ok(mut line)) = (self.stdin.as_mut(), serde_json::to_string(&command)) {
+            line.push('\n');
+            let _ = stdin.write_all(line.as_bytes());
+        }
+    }
+
+    /// The next message, waited for until `deadline` or for one short turn, whichever ends first: `Ok(None)` is a
+    /// turn without a message, which gives the caller the chance to look at other things.
+    pub(crate) fn hear(&self, deadline: Instant) -> Result<Option<Message>, Silence> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Silence::TimedOut);
+        }
+        match self.lines.recv_timeout(left.min(Duration::from_millis(50))) {
+            Ok(Ok(line)) => serde_json::from_str(&line).map(Some).map_err(|e| Silence::Garbled(format!("{e}: {line}"))),
+            Ok(Err(error)) => Err(Silence::Garbled(error.to_string())),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Silence::Ended),
+        }
+    }
+
+    /// Ends it now.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    /// Waits for its end; gives a sentence on how it ended and what it wrote on standard error.
+    pub(crate) fn wait(mut self) -> (Option<std::process::ExitStatus>, String) {
+        self.stdin = None;
+        let status = self.child.wait().ok();
+        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        (status, text)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
