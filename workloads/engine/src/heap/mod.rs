@@ -57,9 +57,15 @@ pub unsafe fn free(ptr: *mut u8) {
     unsafe { libc::free(opaque(ptr).cast()) }
 }
 
+/// One `malloc(size)` and its `free`, counted nowhere.
+#[inline]
+pub fn pair(size: usize) {
+    // SAFETY: the block was just made and is used by nobody; null may be freed.
+    unsafe { free(malloc(size)) }
+}
+
 /// Gives the calling thread its arena and its tcache: its first allocation, freed at once. glibc 2.43 makes the
 /// tcache at the first *free*; a thread that fills its heap before would have it on top of everything.
 pub fn warm() {
-    // SAFETY: the block was just made and is used by nobody.
-    unsafe { free(malloc(8)) }
+    pair(8);
 }

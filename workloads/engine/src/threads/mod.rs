@@ -181,11 +181,12 @@ mod tests {
         gate.open();
         waiting.into_iter().for_each(Thread::join);
         for _ in 0..2000 {
-            spawner.spawn(|ledger| {
+            let one = spawner.spawn(|ledger| {
                 let id = ledger.next_id();
                 let block = ledger.malloc(id, 64);
                 ledger.free(block);
             });
+            one.join();
         }
         assert_eq!(spawner.totals().sums.ops, 4000);
     }

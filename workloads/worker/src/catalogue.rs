@@ -1,0 +1,53 @@
+//! Everything the worker can run: the tables of the workload crates, and replays.
+
+use fragbench_engine::{Entry, Request, Workload, nearest, refuse};
+use fragbench_model::{RunSpec, WorkerError, WorkloadFact, WorkloadSpec};
+
+use crate::empty;
+
+/// One table a crate.
+const TABLES: &[&[Entry]] = &[&[empty::ENTRY], fragbench_mysql::WORKLOADS];
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    TABLES.iter().copied().flatten()
+}
+
+/// What each named workload says of itself, in the order of the tables.
+pub(crate) fn describe() -> Vec<WorkloadFact> {
+    entries().map(|entry| (entry.fact)()).collect()
+}
+
+/// Builds the work that `spec` asks for.
+///
+/// # Errors
+/// `bad_spec` for a name or parameter that does not exist, `bad_trace` for a trace that cannot be replayed.
+pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
+    match &spec.workload {
+        WorkloadSpec::Named { name, parameters } => {
+            let Some(entry) = entries().find(|entry| (entry.fact)().name == *name) else {
+                let known = describe();
+                let hint = nearest(name, known.iter().map(|fact| fact.name.as_str()));
+                return Err(refuse("bad_spec", format!("no workload {name:?}; {hint}")));
+            };
+            (entry.build)(&Request { parameters: parameters.clone(), threads: spec.threads })
+        }
+        WorkloadSpec::Replay { .. } => Err(refuse("bad_spec", "this worker was built without replay")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_default_builds() {
+        let facts = describe();
+        let mut names: Vec<_> = facts.iter().map(|fact| fact.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), facts.len());
+        for entry in entries() {
+            assert!((entry.build)(&Request::default()).is_ok(), "{}", (entry.fact)().name);
+        }
+    }
+}
