@@ -1,1 +1,150 @@
-//! Allocators under test, described as environments.
+//! Allocators under test, described as environments: the library to preload, the variables to set, what a reader of
+//! the figures must know.
+//!
+//! [`resolve`] turns what a user wrote (`jemalloc`, `glibc` with settings, `NAME=/path/lib.so`) into an
+//! [`Allocator`]. One file an allocator; [`BUILTINS`] is the table. Whether the allocator really is in place is
+//! asked of the worker that runs under it, not decided here.
+//!
+//! Refuses: unknown names and settings (with the nearest known one), libraries that cannot be preloaded into this
+//! machine's programs, and settings of one allocator given to another.
+
+mod custom;
+pub mod elf;
+mod environment;
+mod error;
+mod glibc;
+mod jemalloc;
+mod mimalloc;
+mod null;
+mod setting;
+mod tcmalloc;
+
+use std::path::Path;
+
+use fragbench_model::{Allocator, AllocatorKind, Settings};
+
+pub use environment::{PADDING_VARIABLE, padding, variables};
+pub use error::AllocatorError;
+pub use glibc::ARENA_MAX;
+
+/// An allocator that comes with fragbench.
+#[derive(Debug, Clone, Copy)]
+pub struct Builtin {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// Family.
+    pub kind: AllocatorKind,
+    /// File name of the library to preload, beside the program; `None` when nothing is preloaded.
+    pub library: Option<&'static str>,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+}
+
+/// Every allocator that needs no path, in the order in which tables show them.
+pub const BUILTINS: &[Builtin] = &[glibc::BUILTIN, jemalloc::BUILTIN, mimalloc::BUILTIN, null::BUILTIN];
+
+/// Whether a setting of this name is meant for allocators of this kind. Whether the name exists is checked by
+/// [`resolve`].
+pub fn accepts(kind: AllocatorKind, key: &str) -> bool {
+    match kind {
+        AllocatorKind::Glibc => glibc::accepts(key),
+        AllocatorKind::Jemalloc => jemalloc::accepts(key),
+        AllocatorKind::Mimalloc => mimalloc::accepts(key),
+        AllocatorKind::Tcmalloc => tcmalloc::accepts(key),
+        AllocatorKind::Null => false,
+        AllocatorKind::Other => custom::accepts(key),
+    }
+}
+
+/// Describes the allocator the user asked for.
+///
+/// `request` is a name of [`BUILTINS`] or `NAME=/path/to/library.so`; `settings` are all meant for this allocator;
+/// `libraries` is the directory that holds fragbench's own preload libraries.
+///
+/// # Errors
+/// Says what is wrong with the name, the library or a setting, and what to do next.
+pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<Allocator, AllocatorError> {
+    let (name, kind, library) = match request.split_once('=') {
+        Some((name, path)) => {
+            let (path, kind) = custom::identify(name, Path::new(path))?;
+            (name, kind, Some(path))
+        }
+        None => {
+            let builtin = builtin(request)?;
+            let library = match builtin.library {
+                Some(file) => Some(custom::preloadable(&libraries.join(file))?.0),
+                None => None,
+            };
+            (builtin.name, builtin.kind, library)
+        }
+    };
+    let ours = !request.contains('=');
+    let interpreted = match kind {
+        AllocatorKind::Glibc => glibc::interpret(settings),
+        AllocatorKind::Jemalloc => jemalloc::interpret(settings, ours),
+        AllocatorKind::Mimalloc => mimalloc::interpret(settings, ours),
+        AllocatorKind::Tcmalloc => tcmalloc::interpret(settings),
+        AllocatorKind::Null => null::interpret(settings),
+        AllocatorKind::Other => custom::interpret(name, settings),
+    }?;
+    Ok(Allocator {
+        name: name.to_owned(),
+        kind,
+        library,
+        settings: settings.clone(),
+        environment: interpreted.environment,
+        notes: interpreted.notes,
+    })
+}
+
+fn builtin(name: &str) -> Result<&'static Builtin, AllocatorError> {
+    let names = || BUILTINS.iter().map(|b| b.name);
+    BUILTINS.iter().find(|b| b.name == name).ok_or_else(|| AllocatorError::UnknownName {
+        name: name.to_owned(),
+        nearest: setting::nearest(name, names()).map(str::to_owned),
+        known: names().collect::<Vec<_>>().join(", "),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of this crate that describe no allocator.
+    const INFRASTRUCTURE: &[&str] = &["lib", "elf", "environment", "error", "setting", "custom", "tcmalloc"];
+
+    #[test]
+    fn every_allocator_file_is_in_the_table() {
+        let mut files: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().path().file_stem().map(|s| s.to_string_lossy().into_owned()))
+            .filter(|stem| !INFRASTRUCTURE.contains(&stem.as_str()))
+            .collect();
+        files.sort();
+        let mut names: Vec<&str> = BUILTINS.iter().map(|b| b.name).collect();
+        names.sort_unstable();
+        assert_eq!(files, names);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest() {
+        let error = resolve("jemaloc", &Settings::new(), Path::new("/")).unwrap_err().to_string();
+        assert!(error.contains("jemaloc") && error.contains("did you mean jemalloc?"), "{error}");
+        let error = resolve("zzz", &Settings::new(), Path::new("/")).unwrap_err().to_string();
+        assert!(error.contains("glibc, jemalloc, mimalloc, null") && !error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_of_another_allocator_is_refused() {
+        let settings = Settings::from([(ARENA_MAX.into(), "2".into())]);
+        for kind in [AllocatorKind::Jemalloc, AllocatorKind::Mimalloc, AllocatorKind::Null, AllocatorKind::Tcmalloc] {
+            assert!(!accepts(kind, ARENA_MAX), "{kind:?}");
+        }
+        let error = null::interpret(&settings).unwrap_err().to_string();
+        assert!(error.contains("MALLOC_ARENA_MAX") && error.contains("null"), "{error}");
+        let error = jemalloc::interpret(&settings, true).unwrap_err().to_string();
+        assert!(error.contains("glibc"), "{error}");
+    }
+}

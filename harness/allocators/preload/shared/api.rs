@@ -64,11 +64,7 @@ pub(crate) unsafe fn pvalloc<H: Heap>(size: usize) -> *mut c_void {
 }
 
 /// `posix_memalign`: the error is returned, `errno` and `*out` are left alone when it fails.
-pub(crate) unsafe fn posix_memalign<H: Heap>(
-    out: *mut *mut c_void,
-    align: usize,
-    size: usize,
-) -> i32 {
+pub(crate) unsafe fn posix_memalign<H: Heap>(out: *mut *mut c_void, align: usize, size: usize) -> i32 {
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
@@ -108,11 +104,7 @@ macro_rules! export_malloc_api {
             unsafe { <$heap>::realloc(block, size) }
         }
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn reallocarray(
-            block: *mut c_void,
-            count: usize,
-            size: usize,
-        ) -> *mut c_void {
+        unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, size: usize) -> *mut c_void {
             match count.checked_mul(size) {
                 // SAFETY: as above.
                 Some(size) => unsafe { <$heap>::realloc(block, size) },
@@ -148,11 +140,7 @@ macro_rules! export_malloc_api {
             unsafe { $crate::api::memalign::<$heap>(align, size) }
         }
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn posix_memalign(
-            out: *mut *mut c_void,
-            align: usize,
-            size: usize,
-        ) -> i32 {
+        unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> i32 {
             // SAFETY: as above.
             unsafe { $crate::api::posix_memalign::<$heap>(out, align, size) }
         }

@@ -2,17 +2,18 @@
 //!
 //! mimalloc is built by `libmimalloc-sys` in release mode with initial-exec thread-local storage. `MIMALLOC_*`
 //! variables work as its manual says; `mi_option_get` shows what took effect. Page and huge page settings are
-//! mimalloc's defaults.
+//! mimalloc's defaults. Its control functions (`mi_version`, `mi_collect`, `mi_stats_*`, `mi_option_*`,
+//! `mi_process_info`) are exported by `build.rs`.
 //!
 //! Refuses: C++'s `operator new`, which reaches `malloc` through the C++ library. mimalloc registers no fork
 //! handlers: a child forked while another thread is inside one of its rare locked sections inherits that lock.
 //!
-//! Source: `include/mimalloc.h` and `include/mimalloc-stats.h` of mimalloc for every exported name.
+//! Source: `include/mimalloc.h` and `include/mimalloc-stats.h` of mimalloc for what each function of its does.
 
 #[path = "../../shared/api.rs"]
 mod api;
 
-use core::ffi::{c_char, c_int, c_long, c_void};
+use core::ffi::c_void;
 
 use api::{Heap, fail};
 use libmimalloc_sys as mi;
@@ -74,14 +75,3 @@ impl Heap for Mimalloc {
 }
 
 api::export_malloc_api!(Mimalloc);
-
-/// Exports mimalloc's own functions. They stand in a module of their own, since the names are the same.
-macro_rules! forward {
-    ($($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
-            // SAFETY: the caller keeps the contract of mimalloc's function of the same name.
-            unsafe { mi::$name($($arg),*) }
-        }
-    )*};
-}

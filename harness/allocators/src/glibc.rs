@@ -1,0 +1,210 @@
+//! glibc's malloc (ptmalloc): nothing is preloaded; settings are its variables and tunables.
+//!
+//! Takes `MALLOC_*` variables under the exact names glibc reads (most end in an underscore, which is easily
+//! forgotten and then silently ignored), single tunables (`glibc.malloc.tcache_count`) and whole `GLIBC_TUNABLES`
+//! strings. A tunable and the variable that means the same may not both be given.
+//!
+//! Source: `elf/dl-tunables.list` and the manual's "Memory Allocation Tunables" of glibc 2.26 to 2.43; mallopt(3).
+
+use std::collections::BTreeMap;
+
+use fragbench_model::{AllocatorKind, Settings};
+
+use crate::setting::{Interpreted, nearest};
+use crate::{AllocatorError, Builtin};
+
+pub(crate) const BUILTIN: Builtin = Builtin {
+    name: "glibc",
+    kind: AllocatorKind::Glibc,
+    library: None,
+    summary: "the C library's own malloc, as installed",
+    source: "GNU C Library, malloc/malloc.c",
+};
+
+/// The setting behind `--arena-max`.
+pub const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
+const TUNABLES: &str = "GLIBC_TUNABLES";
+const PREFIX: &str = "glibc.malloc.";
+
+/// Tunables of malloc (without `glibc.malloc.`) with the variable that means the same, and whether setting it ends
+/// the dynamic adjustment of the mmap and trim thresholds (`do_set_mmap_threshold` and its neighbours in malloc.c set
+/// `mp_.no_dyn_threshold`).
+const KNOBS: &[(&str, Option<&str>, bool)] = &[
+    ("arena_max", Some(ARENA_MAX), false),
+    ("arena_test", Some("MALLOC_ARENA_TEST"), false),
+    ("check", Some("MALLOC_CHECK_"), false),
+    ("hugetlb", None, false),
+    ("mmap_max", Some("MALLOC_MMAP_MAX_"), true),
+    ("mmap_threshold", Some("MALLOC_MMAP_THRESHOLD_"), true),
+    ("mxfast", None, false),
+    ("perturb", Some("MALLOC_PERTURB_"), false),
+    ("tcache_count", None, false),
+    ("tcache_max", None, false),
+    ("tcache_unsorted_limit", None, false),
+    ("top_pad", Some("MALLOC_TOP_PAD_"), true),
+    ("trim_threshold", Some("MALLOC_TRIM_THRESHOLD_"), true),
+];
+
+pub(crate) fn accepts(key: &str) -> bool {
+    key == TUNABLES || key.starts_with("glibc.") || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
+}
+
+pub(crate) fn interpret(settings: &Settings) -> Result<Interpreted, AllocatorError> {
+    let mut result = Interpreted::default();
+    let mut tunables: BTreeMap<String, String> = BTreeMap::new();
+    // Knob → the name it was set by.
+    let mut set_by: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |knob: &str, by: &str| match set_by.insert(knob.to_owned(), by.to_owned()) {
+        Some(first) => Err(AllocatorError::SetTwice { first, second: by.to_owned() }),
+        None => Ok(()),
+    };
+    for (key, value) in settings {
+        if key == TUNABLES {
+            for pair in value.split(':') {
+                let (name, value) = pair.split_once('=').ok_or_else(|| AllocatorError::BadValue {
+                    key: key.clone(),
+                    value: pair.to_owned(),
+                    reason: "expected name=value pairs separated by colons".to_owned(),
+                })?;
+                set(&tunable(name, value, &mut result.notes)?, name)?;
+                tunables.insert(name.to_owned(), value.to_owned());
+            }
+        } else if key.starts_with("glibc.") {
+            set(&tunable(key, value, &mut result.notes)?, key)?;
+            tunables.insert(key.clone(), value.clone());
+        } else {
+            let knob = KNOBS.iter().find(|(_, variable, _)| *variable == Some(key)).ok_or_else(|| unknown(key))?;
+            number(key, value)?;
+            note(knob.0, key, knob.2, &mut result.notes);
+            set(knob.0, key)?;
+            result.environment.insert(key.clone(), value.clone());
+        }
+    }
+    if !tunables.is_empty() {
+        let pairs: Vec<String> = tunables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        result.environment.insert(TUNABLES.to_owned(), pairs.join(":"));
+    }
+    Ok(result)
+}
+
+/// Checks one tunable and gives the knob it sets. Tunables outside `glibc.malloc` are taken as they are.
+fn tunable(name: &str, value: &str, notes: &mut Vec<String>) -> Result<String, AllocatorError> {
+    let Some(knob) = name.strip_prefix(PREFIX) else {
+        if name.starts_with("glibc.") {
+            notes.push(format!("{name} is passed on unchecked: it is not a tunable of malloc"));
+            return Ok(name.to_owned());
+        }
+        return Err(unknown(name));
+    };
+    let knob = KNOBS.iter().find(|(k, _, _)| *k == knob).ok_or_else(|| unknown(name))?;
+    number(name, value)?;
+    note(knob.0, name, knob.2, notes);
+    Ok(knob.0.to_owned())
+}
+
+fn note(knob: &str, by: &str, freezes: bool, notes: &mut Vec<String>) {
+    if freezes {
+        notes.push(format!(
+            "{by} ends glibc's dynamic adjustment of the mmap and trim thresholds for the whole process"
+        ));
+    }
+    match knob {
+        "mxfast" => notes.push(format!("{by} has no effect from glibc 2.43 on, which has no fastbins")),
+        "check" => notes.push(format!("{by} has no effect from glibc 2.34 on without libc_malloc_debug.so preloaded")),
+        _ => {}
+    }
+}
+
+/// glibc takes decimal and 0x-hexadecimal numbers of bytes and silently ignores anything else, suffixes included.
+fn number(key: &str, value: &str) -> Result<(), AllocatorError> {
+    let parsed = match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => value.parse().ok(),
+    };
+    let reason = match parsed {
+        None => "glibc takes a plain number (bytes for sizes, no suffix) and ignores anything else",
+        Some(0) if key == ARENA_MAX || key == "glibc.malloc.arena_max" => {
+            "the arena limit is at least 1; leave it out for glibc's default"
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(AllocatorError::BadValue { key: key.to_owned(), value: value.to_owned(), reason: reason.to_owned() })
+}
+
+fn unknown(key: &str) -> AllocatorError {
+    let names: Vec<String> = KNOBS
+        .iter()
+        .flat_map(|(knob, variable, _)| [variable.map(str::to_owned), Some(format!("{PREFIX}{knob}"))])
+        .flatten()
+        .collect();
+    AllocatorError::UnknownSetting {
+        allocator: "glibc".to_owned(),
+        key: key.to_owned(),
+        nearest: nearest(key, names.iter().map(String::as_str)).map(str::to_owned),
+        hint: format!("it takes {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn tunables_from_all_forms_are_joined() {
+        let given = settings(&[
+            ("MALLOC_ARENA_MAX", "2"),
+            ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=0"),
+            ("glibc.malloc.mxfast", "0"),
+        ]);
+        let result = interpret(&given).unwrap();
+        assert_eq!(result.environment["MALLOC_ARENA_MAX"], "2");
+        assert_eq!(
+            result.environment["GLIBC_TUNABLES"],
+            "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=0"
+        );
+        assert!(!result.notes.iter().any(|n| n.contains("dynamic adjustment")));
+    }
+
+    #[test]
+    fn each_threshold_freezes_the_dynamic_ones_and_says_so() {
+        for key in [
+            "MALLOC_MMAP_THRESHOLD_",
+            "MALLOC_TRIM_THRESHOLD_",
+            "MALLOC_TOP_PAD_",
+            "MALLOC_MMAP_MAX_",
+            "glibc.malloc.mmap_threshold",
+            "glibc.malloc.trim_threshold",
+            "glibc.malloc.top_pad",
+            "glibc.malloc.mmap_max",
+        ] {
+            let result = interpret(&settings(&[(key, "131072")])).unwrap();
+            assert!(result.notes.iter().any(|n| n.contains(key) && n.contains("dynamic adjustment")), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_underscore_is_found() {
+        let error = interpret(&settings(&[("MALLOC_MMAP_THRESHOLD", "1")])).unwrap_err().to_string();
+        assert!(error.contains("did you mean MALLOC_MMAP_THRESHOLD_?"), "{error}");
+    }
+
+    #[test]
+    fn values_glibc_would_ignore_are_refused() {
+        for value in ["", "128K", "-1", "two", "0x"] {
+            assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", value)])).is_err(), "{value:?}");
+        }
+        assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", "0x20000")])).is_ok());
+        assert!(interpret(&settings(&[(ARENA_MAX, "0")])).is_err());
+        assert!(interpret(&settings(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count")])).is_err());
+    }
+
+    #[test]
+    fn one_knob_is_set_once() {
+        let error = interpret(&settings(&[(ARENA_MAX, "1"), ("glibc.malloc.arena_max", "2")])).unwrap_err();
+        assert!(matches!(error, AllocatorError::SetTwice { .. }));
+    }
+}
