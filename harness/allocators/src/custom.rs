@@ -71,10 +71,7 @@ pub(crate) fn preloadable(path: &Path) -> Result<(PathBuf, Elf), AllocatorError>
     }
     let bytes = std::fs::read(&absolute).map_err(unreadable)?;
     let elf = elf::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
-    let own = elf::Target::of_this_program();
-    if elf.target != own {
-        return Err(refuse(format!("it is made for {}, this machine's programs are {own}", elf.target)));
-    }
+    elf::check_native(&elf).map_err(|error| refuse(error.to_string()))?;
     if !elf.is_shared_object() {
         return Err(refuse("it is a program, not a shared library".to_owned()));
     }

@@ -97,6 +97,9 @@ pub enum ElfError {
     /// The file ends before what its header promises, or contradicts itself.
     #[error("it is a damaged ELF file: {0}")]
     Damaged(String),
+    /// Another word size, byte order or processor than this machine's programs have.
+    #[error("it is made for {0}, this machine's programs are {own}", own = Target::of_this_program())]
+    Foreign(Target),
 }
 
 /// Reads what an ELF file is from its bytes (all of them: symbols stand near the end).
@@ -119,6 +122,14 @@ pub fn parse(bytes: &[u8]) -> Result<Elf, ElfError> {
         Ok(_) => Err(ElfError::NotElf("")),
         Err(error) => Err(ElfError::Damaged(error.to_string())),
     }
+}
+
+/// Checks that the file is made for the same kind of machine as this program.
+///
+/// # Errors
+/// [`ElfError::Foreign`] otherwise.
+pub fn check_native(elf: &Elf) -> Result<(), ElfError> {
+    if elf.target == Target::of_this_program() { Ok(()) } else { Err(ElfError::Foreign(elf.target)) }
 }
 
 fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfError> {
