@@ -9,26 +9,34 @@ pub const SHORT_MAX: usize = 8;
 /// Room the longest general event may need: a tag and six varints, two of them addresses.
 pub const GENERAL_MAX: usize = 80;
 
-/// For each bit length of a value the width that holds it and that width's code: `width | code << 6`.
-const fn widths<const N: usize>(bits: [u32; 4]) -> [u8; N] {
-    let mut table = [0; N];
-    let mut len = 0;
-    while len < N {
+/// For the position of a value's highest bit the width that holds it and that width's code: `width | code << 6`.
+const fn widths(bits: [u32; 4]) -> [u8; 32] {
+    let mut table = [0; 32];
+    let mut highest = 0;
+    while highest < bits[3] as usize {
         let mut code = 0;
-        while bits[code] < len as u32 {
+        while bits[code] <= highest as u32 {
             code += 1;
         }
-        table[len] = bits[code] as u8 | (code as u8) << 6;
-        len += 1;
+        table[highest] = bits[code] as u8 | (code as u8) << 6;
+        highest += 1;
     }
     table
 }
 
 // The largest short malloc fills a u64 exactly: 9 + TIME_BITS[3] + SIZE_BITS[3] + ADDR_BITS[3] bits.
 const _: () = assert!(9 + TIME_BITS[3] + SIZE_BITS[3] + ADDR_BITS[3] == 64);
-static TIME: [u8; TIME_BITS[3] as usize + 1] = widths(TIME_BITS);
-static SIZE: [u8; SIZE_BITS[3] as usize + 1] = widths(SIZE_BITS);
-static ADDR: [u8; ADDR_BITS[3] as usize + 1] = widths(ADDR_BITS);
+
+/// The table's entry for `v`, as a width and its code. The tables are constants, not statics, so that code inlined into
+/// a shared library finds its copy without going through the global offset table.
+#[inline(always)]
+fn width_of(v: u64, table: &'static [u8; 32]) -> (u32, u64) {
+    let entry = table[(63 - (v | 1).leading_zeros()) as usize & 31];
+    (u32::from(entry & 63), u64::from(entry >> 6))
+}
+const TIME: [u8; 32] = widths(TIME_BITS);
+const SIZE: [u8; 32] = widths(SIZE_BITS);
+const ADDR: [u8; 32] = widths(ADDR_BITS);
 
 /// A malloc or free in its short form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +66,6 @@ fn zigzag(delta: u64) -> u64 {
     (delta << 1) ^ (((delta as i64) >> 63) as u64)
 }
 
-#[inline(always)]
-fn bit_len(v: u64) -> usize {
-    (64 - v.leading_zeros()) as usize
-}
-
 impl Coder {
     /// The state at the start of a block whose header says `first_quantum`.
     pub const fn new(first_quantum: u64) -> Self {
@@ -85,15 +88,12 @@ impl Coder {
         if (dt >> TIME_BITS[3]) | (size >> SIZE_BITS[3]) | (diff >> ADDR_BITS[3]) | (addr & 15) != 0 {
             return None;
         }
-        let t = TIME[bit_len(dt)];
-        let s = SIZE[bit_len(size)];
-        let a = ADDR[bit_len(diff)];
-        let (tw, sw, aw) = (t & 63, s & 63, a & 63);
-        let codes = (t >> 6) as u64 | (s >> 6 << 2) as u64 | (a >> 6 << 4) as u64;
-        let bits = 1 | (base as u64) << 1 | codes << 3 | (dt | (size | diff << sw) << tw) << 9;
+        let ((tw, t), (sw, s), (aw, a)) = (width_of(dt, &TIME), width_of(size, &SIZE), width_of(diff, &ADDR));
+        let head = 1 | (base as u64) << 1 | t << 3 | s << 5 | a << 7;
+        let bits = head | (dt | (size | diff << sw) << tw) << 9;
         self.last_quantum = q;
         self.bases[base] = granule;
-        Some(Short { bits, len: (9 + 7 + tw as usize + sw as usize + aw as usize) >> 3 })
+        Some(Short { bits, len: (9 + 7 + tw + sw + aw) as usize >> 3 })
     }
 
     /// A free of `addr` in quantum `q`, if it has a short form; see [`Coder::malloc`].
@@ -106,14 +106,12 @@ impl Coder {
         if (dt >> TIME_BITS[3]) | (diff >> ADDR_BITS[3]) | (addr & 15) != 0 {
             return None;
         }
-        let t = TIME[bit_len(dt)];
-        let a = ADDR[bit_len(diff)];
-        let (tw, aw) = (t & 63, a & 63);
-        let codes = (t >> 6) as u64 | (a >> 6 << 2) as u64;
-        let bits = 2 | (base as u64) << 2 | codes << 4 | (dt | diff << tw) << 8;
+        let ((tw, t), (aw, a)) = (width_of(dt, &TIME), width_of(diff, &ADDR));
+        let head = 2 | (base as u64) << 2 | t << 4 | a << 6;
+        let bits = head | (dt | diff << tw) << 8;
         self.last_quantum = q;
         self.bases[base] = granule;
-        Some(Short { bits, len: (8 + 7 + tw as usize + aw as usize) >> 3 })
+        Some(Short { bits, len: (8 + 7 + tw + aw) as usize >> 3 })
     }
 
     /// Any event in its general form; returns how many bytes of `out` it took. A quantum before the last event's

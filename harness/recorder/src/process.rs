@@ -1,0 +1,532 @@
+//! The state of recording in one process image, and what changes it: the first event, fork, the toggle signal, the
+//! limits, a failed write, exit.
+//!
+//! The state lies on pages of its own that the kernel wipes in a forked child (`MADV_WIPEONFORK`), by whatever call it
+//! was forked. Zero is "not set up", so the child's first event makes it set up a spool of its own, and it can never
+//! write to its parent's. Children of `vfork` share all memory with their parent and record as the parent's thread.
+
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use fragbench_trace::spool::format::{
+    ARCHITECTURE, BLOCK_HEADER_LEN, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, QUANTUM_SHIFT, Status,
+};
+
+use crate::buffer::{BUFFER_LEN, BlockClock, Buffer};
+use crate::config::{self, PATH_MAX};
+use crate::file::SpoolFile;
+use crate::lock::Lock;
+use crate::raw::{self, Quiet};
+use crate::{clock, thread};
+
+/// What the recorder is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Phase {
+    /// Not set up: a new process image, or a forked child.
+    Unset = 0,
+    /// Being set up by some thread.
+    SettingUp = 1,
+    Recording = 2,
+    Paused = 3,
+    /// Never again in this image: not asked to, a limit reached, a write failed.
+    Stopped = 4,
+    /// The program is ending: each event is written at once, as there may be no later moment.
+    Ending = 5,
+}
+
+impl Phase {
+    fn from_number(n: u32) -> Self {
+        match n {
+            1 => Self::SettingUp,
+            2 => Self::Recording,
+            3 => Self::Paused,
+            4 => Self::Stopped,
+            5 => Self::Ending,
+            _ => Self::Unset,
+        }
+    }
+}
+
+/// All zero when not set up.
+#[repr(C, align(4096))]
+pub(crate) struct Process {
+    /// Events are recorded without asking while their quantum is below this. 0 unless recording.
+    pub(crate) until: AtomicU64,
+    phase: AtomicU32,
+    pid: AtomicU32,
+    next_thread: AtomicU32,
+    file: SpoolFile,
+    start_quantum: AtomicU64,
+    start_mono_ns: AtomicU64,
+    /// The lists of buffers, and changes of phase.
+    lock: Lock,
+    all: UnsafeCell<*mut Buffer>,
+    free: UnsafeCell<*mut Buffer>,
+    free_count: UnsafeCell<usize>,
+    own_bytes: AtomicU64,
+    own_bytes_peak: AtomicU64,
+    live_buffers: AtomicU32,
+    lost_events: AtomicU64,
+    early_calls: AtomicU64,
+    nested_calls: AtomicU64,
+    errno: AtomicI32,
+}
+
+// SAFETY: the cells are used under `lock`; everything else is atomic.
+unsafe impl Sync for Process {}
+
+pub(crate) static PROCESS: Process = Process {
+    until: AtomicU64::new(0),
+    phase: AtomicU32::new(0),
+    pid: AtomicU32::new(0),
+    next_thread: AtomicU32::new(0),
+    file: SpoolFile::new(),
+    start_quantum: AtomicU64::new(0),
+    start_mono_ns: AtomicU64::new(0),
+    lock: Lock::new(),
+    all: UnsafeCell::new(ptr::null_mut()),
+    free: UnsafeCell::new(ptr::null_mut()),
+    free_count: UnsafeCell::new(0),
+    own_bytes: AtomicU64::new(0),
+    own_bytes_peak: AtomicU64::new(0),
+    live_buffers: AtomicU32::new(0),
+    lost_events: AtomicU64::new(0),
+    early_calls: AtomicU64::new(0),
+    nested_calls: AtomicU64::new(0),
+    errno: AtomicI32::new(0),
+};
+
+/// What forked children inherit.
+struct Inherited {
+    prefix: UnsafeCell<[u8; PATH_MAX]>,
+    prefix_len: AtomicU32,
+    /// The environment has been read, the signal handler and the exit handler set.
+    read: AtomicBool,
+    /// Recording is (to be) switched on.
+    on: AtomicBool,
+    max_size: AtomicU64,
+    duration_ms: AtomicU64,
+    /// `CLOCK_MONOTONIC` ns when recording is to stop, `u64::MAX` for never, 0 until it has begun.
+    stop_mono_ns: AtomicU64,
+}
+
+// SAFETY: the prefix is written once, by the thread that sets up the first image, before `read` is set.
+unsafe impl Sync for Inherited {}
+
+static INHERITED: Inherited = Inherited {
+    prefix: UnsafeCell::new([0; PATH_MAX]),
+    prefix_len: AtomicU32::new(0),
+    read: AtomicBool::new(false),
+    on: AtomicBool::new(false),
+    max_size: AtomicU64::new(u64::MAX),
+    duration_ms: AtomicU64::new(u64::MAX),
+    stop_mono_ns: AtomicU64::new(0),
+};
+
+/// Memory of the recorder that is not in buffers: its writable data.
+const STATIC_BYTES: u64 = (size_of::<Process>() + size_of::<Inherited>()) as u64;
+/// Free buffers kept for the next threads; more are given back.
+const FREE_KEPT: usize = 32;
+
+unsafe extern "C" {
+    fn __cxa_atexit(f: extern "C" fn(*mut ()), arg: *mut (), dso: *mut ()) -> i32;
+}
+
+impl Process {
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_number(self.phase.load(Ordering::Acquire))
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u32, Ordering::Release);
+    }
+
+    /// Whether this is the process the state belongs to, and not a `vfork`ed child that shares it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.pid.load(Ordering::Relaxed) == raw::getpid()
+    }
+
+    pub(crate) fn count_lost(&self) {
+        self.lost_events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_early(&self) {
+        self.early_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_nested(&self) {
+        self.nested_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets recording up before the program starts, so that the signal and the exit handler are in place.
+    pub(crate) fn prepare(&self) {
+        if self.phase() == Phase::Unset {
+            self.set_up();
+        }
+    }
+
+    /// Sets recording up, once an image: reads the environment, creates the spool. Until libc has an environment the
+    /// calls are counted and pass unrecorded.
+    pub(crate) fn set_up(&self) {
+        let first = self.phase.compare_exchange(
+            Phase::Unset as u32,
+            Phase::SettingUp as u32,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if first.is_err() {
+            return;
+        }
+        let _quiet = Quiet::new();
+        // SAFETY: a forked child has the words of the one thread it was forked from, whose buffer stayed behind.
+        unsafe { thread::forget() };
+        if !INHERITED.read.load(Ordering::Acquire) && !self.read_environment() {
+            self.count_early();
+            self.set_phase(Phase::Unset);
+            return;
+        }
+        let phase = self.open();
+        self.set_phase(phase);
+        if phase == Phase::Recording {
+            self.let_run();
+        }
+    }
+
+    fn read_environment(&self) -> bool {
+        if !config::is_ready() {
+            return false;
+        }
+        let config = config::read();
+        if let Some(prefix) = config.prefix {
+            // SAFETY: nobody reads it before `read` is set; shorter than PATH_MAX by config::read.
+            unsafe { (&mut *INHERITED.prefix.get())[..prefix.len()].copy_from_slice(prefix) };
+            INHERITED.prefix_len.store(prefix.len() as u32, Ordering::Relaxed);
+        }
+        INHERITED.max_size.store(config.max_size, Ordering::Relaxed);
+        INHERITED.duration_ms.store(config.duration_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
+        INHERITED.on.store(!config.paused, Ordering::Relaxed);
+        INHERITED.read.store(true, Ordering::Release);
+        if config.prefix.is_some() {
+            thread::make_key();
+            if let Some(signal) = config.signal {
+                crate::toggle::listen(signal);
+            }
+            // SAFETY: registers a function of this library, which is never unloaded. Called before main is reached,
+            // so it runs after every destructor of the program and its libraries. No DSO: dlclose does not run it.
+            unsafe { __cxa_atexit(at_exit, ptr::null_mut(), ptr::null_mut()) };
+        }
+        true
+    }
+
+    /// Creates this image's spool.
+    fn open(&self) -> Phase {
+        let prefix_len = INHERITED.prefix_len.load(Ordering::Relaxed) as usize;
+        let stop = INHERITED.stop_mono_ns.load(Ordering::Relaxed);
+        let now = raw::clock_ns(libc::CLOCK_MONOTONIC);
+        if prefix_len == 0 || (stop != 0 && now >= stop) {
+            return Phase::Stopped;
+        }
+        let wiped = raw::madvise((&raw const *self).cast(), size_of::<Self>(), libc::MADV_WIPEONFORK);
+        if !wiped {
+            // Linux before 4.14. Without it a child could write to its parent's spool.
+            return Phase::Stopped;
+        }
+        self.pid.store(raw::getpid(), Ordering::Relaxed);
+        self.start_quantum.store(clock::quantum(), Ordering::Relaxed);
+        self.start_mono_ns.store(now, Ordering::Relaxed);
+        self.own_bytes.store(STATIC_BYTES, Ordering::Relaxed);
+        self.own_bytes_peak.store(STATIC_BYTES, Ordering::Relaxed);
+        // SAFETY: written before `read` was set, and not since.
+        let prefix = unsafe { &(&*INHERITED.prefix.get())[..prefix_len] };
+        // SAFETY: sysconf reads the auxiliary vector.
+        let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u32;
+        let header = Header {
+            quantum_shift: QUANTUM_SHIFT,
+            architecture: ARCHITECTURE,
+            page_size,
+            pid: raw::getpid(),
+            ppid: raw::getppid(),
+            start_tsc: clock::ticks(),
+            start_mono_ns: now,
+            start_real_ns: raw::clock_ns(libc::CLOCK_REALTIME),
+            comm: raw::comm(),
+        };
+        let mut bytes = [0; HEADER_LEN];
+        let (fixed, status) = bytes.split_at_mut(fragbench_trace::spool::format::STATUS_AT);
+        fixed.copy_from_slice(&header.to_bytes());
+        status.copy_from_slice(&self.closing(Status::Running).to_bytes());
+        let limit = INHERITED.max_size.load(Ordering::Relaxed);
+        if let Err(errno) = self.file.create(prefix, header.pid, &bytes, limit) {
+            self.errno.store(errno, Ordering::Relaxed);
+            return Phase::Stopped;
+        }
+        if INHERITED.on.load(Ordering::Relaxed) { Phase::Recording } else { Phase::Paused }
+    }
+
+    fn closing(&self, status: Status) -> Closing {
+        Closing {
+            status,
+            errno: self.errno.load(Ordering::Relaxed) as u32,
+            tsc: clock::ticks(),
+            mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
+            lost_events: self.lost_events.load(Ordering::Relaxed),
+            early_calls: self.early_calls.load(Ordering::Relaxed),
+            own_bytes_peak: self.own_bytes_peak.load(Ordering::Relaxed),
+            bytes: self.file.written(),
+            nested_calls: self.nested_calls.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Opens the fast path, for as long as the time limit surely allows.
+    fn let_run(&self) {
+        let ms = INHERITED.duration_ms.load(Ordering::Relaxed);
+        if ms == u64::MAX {
+            self.until.store(u64::MAX, Ordering::Release);
+            return;
+        }
+        let now = raw::clock_ns(libc::CLOCK_MONOTONIC);
+        let stop = match INHERITED.stop_mono_ns.load(Ordering::Relaxed) {
+            0 => now.saturating_add(ms.saturating_mul(1_000_000)),
+            set => set,
+        };
+        INHERITED.stop_mono_ns.store(stop, Ordering::Relaxed);
+        let ticks = (u128::from(clock::least_ticks_per_ms()) * u128::from(stop.saturating_sub(now)) / 1_000_000) as u64;
+        self.until.store(clock::quantum() + (ticks >> QUANTUM_SHIFT), Ordering::Release);
+    }
+
+    /// An event's quantum has reached `until`: either the time limit is reached, or the next estimate of it is due.
+    pub(crate) fn check_time(&self) {
+        let _quiet = Quiet::new();
+        let stop = INHERITED.stop_mono_ns.load(Ordering::Relaxed);
+        let now = raw::clock_ns(libc::CLOCK_MONOTONIC);
+        if now >= stop {
+            return self.stop(Status::TimeLimit);
+        }
+        // The counter's rate is known the better the longer it has run; stay a sixteenth short of what it says.
+        let q = clock::quantum();
+        let ran = u128::from((now - self.start_mono_ns.load(Ordering::Relaxed)).max(1));
+        let quanta = u128::from(q - self.start_quantum.load(Ordering::Relaxed));
+        let left = (quanta * u128::from(stop - now) / ran) as u64;
+        // A pause may have been asked for meanwhile: only an open fast path is moved.
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(q + left - left / 16 + 1));
+    }
+
+    fn clock(&self) -> BlockClock {
+        BlockClock {
+            tsc: clock::ticks(),
+            mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
+            own_bytes: self.own_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes the owner's block and begins the next. With signals blocked.
+    ///
+    /// # Safety
+    /// By the buffer's owner.
+    pub(crate) unsafe fn flush(&self, buffer: &Buffer) {
+        let failed = {
+            let _held = buffer.lock.hold();
+            // SAFETY: by the caller, under the lock.
+            unsafe {
+                let done = match buffer.block(self.clock()) {
+                    Some(block) if self.phase() != Phase::Stopped => self.file.append(block),
+                    _ => Ok(()),
+                };
+                // Also when it failed: the thread must go on. Its events are gone.
+                buffer.next_block();
+                done
+            }
+        };
+        match failed {
+            Err(0) => self.stop(Status::SizeLimit),
+            Err(errno) => {
+                self.errno.store(errno, Ordering::Relaxed);
+                self.stop(Status::WriteFailed);
+            }
+            Ok(()) => {
+                let buffered = u64::from(self.live_buffers.load(Ordering::Relaxed)) * BUFFER_LEN as u64;
+                if self.phase() == Phase::Recording && self.file.room() < buffered {
+                    self.stop(Status::SizeLimit);
+                }
+            }
+        }
+    }
+
+    /// Writes what every thread has, as far as its owner got. Nobody is waited for: an owner goes on meanwhile, and
+    /// its block, when full, is written again. With signals blocked.
+    fn write_all(&self) {
+        let _held = self.lock.hold();
+        // SAFETY: under the lock the list is whole and its buffers stay mapped.
+        unsafe {
+            let mut p = *self.all.get();
+            while let Some(b) = p.as_ref() {
+                let _owner = b.lock.hold();
+                if let Some(block) = b.block(self.clock())
+                    && self.file.append(block).is_err()
+                {
+                    break;
+                }
+                p = *b.next.get();
+            }
+        }
+    }
+
+    fn write_closing(&self, status: Status) {
+        self.file.rewrite_status(&self.closing(status).to_bytes());
+    }
+
+    /// Stops for good. With signals blocked.
+    fn stop(&self, why: Status) {
+        let was = self.phase.swap(Phase::Stopped as u32, Ordering::AcqRel);
+        self.until.store(0, Ordering::Release);
+        if was == Phase::Stopped as u32 {
+            return;
+        }
+        if why != Status::WriteFailed {
+            self.write_all();
+        }
+        self.write_closing(why);
+    }
+
+    /// The toggle signal: off when on, on when off.
+    pub(crate) fn toggle(&self) {
+        if !INHERITED.read.load(Ordering::Acquire) {
+            return;
+        }
+        if self.phase() == Phase::Unset {
+            // A child that has not allocated yet.
+            INHERITED.on.fetch_xor(true, Ordering::AcqRel);
+            return;
+        }
+        if !self.is_own() {
+            return;
+        }
+        let _quiet = Quiet::new();
+        match self.phase() {
+            Phase::Recording => {
+                INHERITED.on.store(false, Ordering::Relaxed);
+                self.set_phase(Phase::Paused);
+                self.until.store(0, Ordering::Release);
+                self.mark(BlockKind::Paused);
+                self.write_all();
+            }
+            Phase::Paused => {
+                INHERITED.on.store(true, Ordering::Relaxed);
+                self.mark(BlockKind::Resumed);
+                self.set_phase(Phase::Recording);
+                self.let_run();
+            }
+            _ => {}
+        }
+    }
+
+    fn mark(&self, kind: BlockKind) {
+        let c = self.clock();
+        let header = BlockHeader {
+            len: 0,
+            kind,
+            thread: 0,
+            seq: 0,
+            first_quantum: 0,
+            tsc: c.tsc,
+            mono_ns: c.mono_ns,
+            own_bytes: c.own_bytes,
+            payload_crc: crc32fast::hash(&[]),
+        };
+        let bytes: [u8; BLOCK_HEADER_LEN] = header.to_bytes();
+        // A failure shows again, and is dealt with, when the next block is written.
+        let _ = self.file.append(&bytes);
+    }
+
+    /// Before the image ends, by exit or exec: everything is written. Exec may fail and the program go on, so it
+    /// changes nothing but the file.
+    pub(crate) fn end(&self, status: Status) {
+        if !matches!(self.phase(), Phase::Recording | Phase::Paused | Phase::Ending) || !self.is_own() {
+            return;
+        }
+        let _quiet = Quiet::new();
+        if status == Status::Exited && self.phase() == Phase::Recording {
+            self.until.store(0, Ordering::Release);
+            self.set_phase(Phase::Ending);
+        }
+        self.write_all();
+        self.write_closing(status);
+    }
+
+    /// Before the process divides and the original ends without notice (`daemon`).
+    pub(crate) fn write_out(&self) {
+        if matches!(self.phase(), Phase::Recording | Phase::Ending) && self.is_own() {
+            let _quiet = Quiet::new();
+            self.write_all();
+        }
+    }
+
+    /// The number of a new thread.
+    pub(crate) fn number_thread(&self) -> u32 {
+        self.next_thread.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A buffer for a thread, used or new. With signals blocked.
+    pub(crate) fn take_buffer(&self) -> Option<&'static Buffer> {
+        let _held = self.lock.hold();
+        // SAFETY: the lists are the lock's.
+        unsafe {
+            let reused = *self.free.get();
+            let p = if reused.is_null() {
+                let p = raw::map_shared(BUFFER_LEN)?.cast::<Buffer>();
+                // A child must not write where its parent does; see the start of this file.
+                raw::madvise(p.cast(), BUFFER_LEN, libc::MADV_DONTFORK);
+                let head = *self.all.get();
+                *(*p).next.get() = head;
+                if let Some(head) = head.as_ref() {
+                    *head.prev.get() = p;
+                }
+                *self.all.get() = p;
+                let own = self.own_bytes.fetch_add(BUFFER_LEN as u64, Ordering::Relaxed) + BUFFER_LEN as u64;
+                self.own_bytes_peak.fetch_max(own, Ordering::Relaxed);
+                p
+            } else {
+                *self.free.get() = *(*reused).next_free.get();
+                *self.free_count.get() -= 1;
+                reused
+            };
+            self.live_buffers.fetch_add(1, Ordering::Relaxed);
+            Some(&*p)
+        }
+    }
+
+    /// Takes back a flushed buffer. With signals blocked.
+    ///
+    /// # Safety
+    /// By its owner, who forgets it.
+    pub(crate) unsafe fn give_back(&self, buffer: &'static Buffer) {
+        let _held = self.lock.hold();
+        self.live_buffers.fetch_sub(1, Ordering::Relaxed);
+        let p = (&raw const *buffer).cast_mut();
+        // SAFETY: the lists are the lock's, and so is a buffer without owner.
+        unsafe {
+            if *self.free_count.get() < FREE_KEPT {
+                *buffer.next_free.get() = *self.free.get();
+                *self.free.get() = p;
+                *self.free_count.get() += 1;
+                return;
+            }
+            let (prev, next) = (*buffer.prev.get(), *buffer.next.get());
+            match prev.as_ref() {
+                Some(b) => *b.next.get() = next,
+                None => *self.all.get() = next,
+            }
+            if let Some(b) = next.as_ref() {
+                *b.prev.get() = prev;
+            }
+            raw::unmap(p.cast(), BUFFER_LEN);
+        }
+        self.own_bytes.fetch_sub(BUFFER_LEN as u64, Ordering::Relaxed);
+    }
+}
+
+extern "C" fn at_exit(_: *mut ()) {
+    PROCESS.end(Status::Exited);
+}
