@@ -1,7 +1,7 @@
 //! Lines of the counter page: one a thread, handed on when the thread ends, so that thousands of threads may come and go.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use fragbench_model::{CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 
@@ -28,8 +28,8 @@ pub(crate) struct Lines {
 
 #[derive(Debug, Default)]
 struct State {
-    all: Vec<Arc<Line>>,
-    free: Vec<Arc<Line>>,
+    all: Vec<&'static Line>,
+    free: Vec<&'static Line>,
 }
 
 /// What all threads have done so far.
@@ -47,7 +47,7 @@ impl Lines {
     }
 
     /// A line nobody writes to; `None` when all are taken.
-    pub(crate) fn claim(&self) -> Option<Arc<Line>> {
+    pub(crate) fn claim(&self) -> Option<&'static Line> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = state.free.pop() {
             return Some(line);
@@ -56,18 +56,19 @@ impl Lines {
         if index == MAX_THREAD_COUNTERS {
             return None;
         }
-        let line = Arc::new(Line {
+        // Lines live as long as the page they stand for: to the end of the process.
+        let line: &'static Line = Box::leak(Box::new(Line {
             shared: &self.page.threads[index],
             checksum: AtomicU64::new(0),
             latency: Mutex::new(self.timed.then(Latency::new)),
-        });
-        state.all.push(line.clone());
+        }));
+        state.all.push(line);
         self.page.used.store(state.all.len() as u32, Ordering::Release);
         Some(line)
     }
 
     /// Hands a line on. Its sums stay: the next thread adds to them.
-    pub(crate) fn give_back(&self, line: Arc<Line>) {
+    pub(crate) fn give_back(&self, line: &'static Line) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).free.push(line);
     }
 

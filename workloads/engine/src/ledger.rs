@@ -34,7 +34,7 @@ pub struct Ledger {
     every: u32,
     random: Random,
     next_id: u64,
-    line: Option<Arc<Line>>,
+    line: &'static Line,
     lines: Arc<Lines>,
 }
 
@@ -63,10 +63,10 @@ impl Ledger {
             every: share.latency_every,
             random: Random::new(0, u64::from(thread)),
             next_id: u64::from(thread) << 40,
-            line: Some(line),
+            line,
             lines: lines.clone(),
         };
-        ledger.plan_sample(0);
+        ledger.plan_sample();
         ledger
     }
 
@@ -91,21 +91,21 @@ impl Ledger {
     /// As [`Self::malloc`], touching no more than the first `pages` pages.
     #[inline(always)]
     pub fn malloc_touching(&mut self, id: u64, size: usize, pages: u32) -> Block {
-        let ptr = if self.is_due() { self.timed(Call::Malloc, || heap::malloc(size)) } else { heap::malloc(size) };
+        let ptr = if self.begin() { self.timed(Call::Malloc, || heap::malloc(size)) } else { heap::malloc(size) };
         self.obtained(ptr, id, size, pages)
     }
 
     /// `calloc(1, size)`; otherwise as [`Self::malloc_touching`].
     #[inline(always)]
     pub fn calloc(&mut self, id: u64, size: usize, pages: u32) -> Block {
-        let ptr = if self.is_due() { self.timed(Call::Malloc, || heap::calloc(size)) } else { heap::calloc(size) };
+        let ptr = if self.begin() { self.timed(Call::Malloc, || heap::calloc(size)) } else { heap::calloc(size) };
         self.obtained(ptr, id, size, pages)
     }
 
     /// `aligned_alloc(align, size)`; otherwise as [`Self::malloc_touching`]. `align` is a power of two.
     #[inline(always)]
     pub fn aligned(&mut self, id: u64, align: usize, size: usize, pages: u32) -> Block {
-        let ptr = if self.is_due() {
+        let ptr = if self.begin() {
             self.timed(Call::Malloc, || heap::aligned(align, size))
         } else {
             heap::aligned(align, size)
@@ -120,7 +120,7 @@ impl Ledger {
         debug_assert!(size > 0, "a realloc to nothing is a free");
         self.verify(&block);
         let (old_ptr, old_size, id) = block.into_parts();
-        let due = self.is_due();
+        let due = self.begin();
         let call = || {
             // SAFETY: the block is live and was ours alone; its old address is not used again.
             unsafe { heap::realloc(old_ptr, size) }
@@ -136,7 +136,6 @@ impl Ledger {
         }
         // SAFETY: the same block under its new size.
         let block = unsafe { Block::from_parts(carried.into_parts().0, size, id) };
-        count(&self.counters.ops, 1);
         add(&self.counters.live_bytes, size as i64 - old_size as i64);
         self.add_to_checksum(id, size);
         block.mark_grown(self.touch, old_size, pages);
@@ -148,7 +147,7 @@ impl Ledger {
     pub fn free(&mut self, block: Block) {
         self.verify(&block);
         let (ptr, size, _) = block.into_parts();
-        let due = self.is_due();
+        let due = self.begin();
         let call = || {
             // SAFETY: the block is live and was ours alone.
             unsafe { heap::free(ptr) }
@@ -158,7 +157,6 @@ impl Ledger {
         } else {
             call();
         }
-        count(&self.counters.ops, 1);
         add(&self.counters.live_blocks, -1);
         add(&self.counters.live_bytes, -(size as i64));
     }
@@ -174,7 +172,6 @@ impl Ledger {
         if ptr.is_null() && size > 0 {
             self.out_of_memory(size);
         }
-        count(&self.counters.ops, 1);
         add(&self.counters.live_blocks, 1);
         add(&self.counters.live_bytes, size as i64);
         self.add_to_checksum(id, size);
@@ -186,9 +183,7 @@ impl Ledger {
 
     #[inline(always)]
     fn add_to_checksum(&self, id: u64, size: usize) {
-        if let Some(line) = &self.line {
-            count(&line.checksum, heap::mix(id, size));
-        }
+        count(&self.line.checksum, heap::mix(id, size));
     }
 
     #[inline(always)]
@@ -198,9 +193,13 @@ impl Ledger {
         }
     }
 
+    /// Counts the call that comes now, and says whether it is to be timed. Counted before it is made, so that one load
+    /// serves both; when all is quiet that is the same number.
     #[inline(always)]
-    fn is_due(&self) -> bool {
-        self.counters.ops.load(Relaxed) == self.sample_at
+    fn begin(&self) -> bool {
+        let ops = self.counters.ops.load(Relaxed);
+        self.counters.ops.store(ops.wrapping_add(1), Relaxed);
+        ops == self.sample_at
     }
 
     #[cold]
@@ -209,21 +208,18 @@ impl Ledger {
         let start = clock::monotonic_ns();
         let result = call();
         let ns = clock::monotonic_ns() - start;
-        if let Some(line) = &self.line
-            && let Some(latency) = &mut *line.latency.lock().unwrap_or_else(PoisonError::into_inner)
-        {
+        if let Some(latency) = &mut *self.line.latency.lock().unwrap_or_else(PoisonError::into_inner) {
             latency.record(kind, ns);
         }
-        self.plan_sample(1);
+        self.plan_sample();
         result
     }
 
-    /// Plans the next call timed, at least `after` calls from the one that comes now. The gap is drawn anew each time, `every` on average: a fixed one would fall in step
-    /// with a workload that repeats itself.
-    fn plan_sample(&mut self, after: u64) {
+    /// Plans the next call to be timed. The gap is drawn anew each time, `every` calls on average: a fixed one would fall
+    /// in step with a workload that repeats itself.
+    fn plan_sample(&mut self) {
         if self.every > 0 {
-            let gap = after + self.random.below(u64::from(self.every) * 2 - 1);
-            self.sample_at = self.counters.ops.load(Relaxed) + gap;
+            self.sample_at = self.counters.ops.load(Relaxed) + self.random.below(u64::from(self.every) * 2 - 1);
         }
     }
 
@@ -261,8 +257,6 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if let Some(line) = self.line.take() {
-            self.lines.give_back(line);
-        }
+        self.lines.give_back(self.line);
     }
 }

@@ -13,12 +13,12 @@ pub const ALL_PAGES: u32 = u32::MAX;
 /// Bytes of a whole tag.
 const TAG: usize = 16;
 
-/// Mixes identity and size into the tag's first word; also the block's share of the checksum. Two odd constants of
-/// the golden ratio and of Steele and Vigna's table of multipliers (2021), and one shift so that the low bytes of
-/// short tags depend on the high ones.
+/// Mixes identity and size into the tag's first word; also the block's share of the checksum. One multiplication by
+/// the golden ratio (Knuth, TAOCP 3, 6.4) spreads both to the high bits, and the shift brings them to the low bytes
+/// that short tags are made of.
 #[inline(always)]
 pub(crate) fn mix(id: u64, size: usize) -> u64 {
-    let x = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (size as u64).wrapping_mul(0xd134_2543_de82_ef95);
+    let x = (id.rotate_left(32) ^ size as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x ^ (x >> 32)
 }
 
