@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{Interval, METRICS, Plan, RunRecord, Settings};
+use fragbench_model::{Interval, Plan, RunRecord, Settings};
 
 use crate::runs::{CellRuns, cell_runs};
 use crate::{is_baseline, ratio_interval};
@@ -21,9 +21,9 @@ pub struct Comparison {
     pub ratios: BTreeMap<String, Interval>,
 }
 
-/// Ratios of every cell to the baseline of its workload, in the plan's order; the baseline itself, its A/A copy and
+/// Ratios of every cell to the baseline of its workload in these metrics, in the plan's order; the baseline itself, its A/A copy and
 /// workloads without a baseline are left out.
-pub fn against_baseline(plan: &Plan, records: &[RunRecord]) -> Vec<Comparison> {
+pub fn against_baseline(plan: &Plan, records: &[RunRecord], metrics: &[&str]) -> Vec<Comparison> {
     let cells = cell_runs(plan, records);
     cells
         .iter()
@@ -34,7 +34,7 @@ pub fn against_baseline(plan: &Plan, records: &[RunRecord]) -> Vec<Comparison> {
                 workload: c.cell.workload.name(),
                 allocator: c.cell.allocator.name.clone(),
                 settings: c.cell.allocator.settings.clone(),
-                ratios: ratios(c, base),
+                ratios: ratios(c, base, metrics.iter().copied()),
             })
         })
         .collect()
@@ -46,8 +46,12 @@ pub(crate) fn baseline_of<'c, 'a>(cells: &'c [CellRuns<'a>], workload: &str) -> 
 }
 
 /// Ratio per metric where both sides have pairs above zero.
-pub(crate) fn ratios(cell: &CellRuns, base: &CellRuns) -> BTreeMap<String, Interval> {
-    METRICS.iter().filter_map(|m| Some((m.name.to_owned(), ratio_interval(&pairs(cell, base, m.name))?))).collect()
+pub(crate) fn ratios<'m>(
+    cell: &CellRuns,
+    base: &CellRuns,
+    metrics: impl Iterator<Item = &'m str>,
+) -> BTreeMap<String, Interval> {
+    metrics.filter_map(|name| Some((name.to_owned(), ratio_interval(&pairs(cell, base, name))?))).collect()
 }
 
 /// `(cell, baseline)` values of the repetitions both have.

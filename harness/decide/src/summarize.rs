@@ -45,7 +45,7 @@ fn floor_of(cells: &[CellRuns]) -> BTreeMap<String, f64> {
     let mut floor = BTreeMap::new();
     for copy in cells.iter().filter(|c| c.cell.aa) {
         let Some(base) = baseline_of(cells, &copy.cell.workload.name()) else { continue };
-        for (name, ratio) in ratios(copy, base) {
+        for (name, ratio) in ratios(copy, base, names()) {
             let worst = floor.entry(name).or_insert(0.0_f64);
             *worst = worst.max((ratio.lo - 1.0).abs()).max((ratio.hi - 1.0).abs());
         }
@@ -62,8 +62,12 @@ pub fn aa_spread(plan: &Plan, records: &[RunRecord]) -> Vec<AaSpread> {
         .filter_map(|copy| {
             let workload = copy.cell.workload.name();
             let base = baseline_of(&cells, &workload)?;
-            let ratio = ratios(copy, base).into_iter().map(|(name, r)| (name, r.median)).collect();
+            let ratio = ratios(copy, base, names()).into_iter().map(|(name, r)| (name, r.median)).collect();
             Some(AaSpread { workload, ratio })
         })
         .collect()
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    METRICS.iter().map(|m| m.name)
 }

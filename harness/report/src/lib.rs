@@ -1,1 +1,126 @@
-//! Tables, plots, Markdown and HTML.
+//! Turns a result into what people read: terminal tables, plots, Markdown, one self-contained HTML page, and the
+//! JSON and CSV other programs read. Data in, bytes out: it starts nothing, reads no file and knows no `/proc`.
+//!
+//! Entry point: [`render`] gives every file of a result directory that is made from the records; the caller writes
+//! them. [`result_tables`] and [`fragbench_decide::finding`] are for the terminal, [`render_trace`] and
+//! [`trace_table`] for the statistics of a trace.
+
+mod cautions;
+mod csv;
+mod html;
+mod json;
+mod markdown;
+mod plots;
+mod samples;
+mod table;
+mod terminal;
+mod trace_stat;
+mod units;
+
+use anyhow::Result;
+use fragbench_decide::Comparison;
+use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
+
+pub use crate::csv::summary_csv;
+pub use json::summary_json;
+pub use plots::{Layout, Plot, Scene, Styles, trace_plots};
+pub use samples::SampleFiles;
+pub use table::{
+    COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row, Table, Value, failure_text, purge_table, result_table,
+};
+pub use terminal::{draw, result_tables};
+pub use trace_stat::{size_table, trace_table};
+pub use units::{bytes, count, duration_ns, human, utc};
+
+/// Everything a report is made of.
+#[derive(Debug, Clone)]
+pub struct ResultData {
+    /// `manifest.json`.
+    pub manifest: Manifest,
+    /// `runs.jsonl`.
+    pub records: Vec<RunRecord>,
+    /// The sample files the records name; missing ones only leave their curves out.
+    pub samples: SampleFiles,
+    /// What [`fragbench_decide::summarize`] made of the plan and the records.
+    pub summary: Summary,
+}
+
+/// What the Markdown and the HTML report are drawn from.
+struct Page<'a> {
+    data: &'a ResultData,
+    /// Plots by workload.
+    plots: &'a [(String, Vec<Plot>)],
+    /// Every cell relative to the baseline.
+    ratios: &'a [Comparison],
+}
+
+/// A file of a result directory: its path relative to it and its content.
+pub type RenderedFile = (String, Vec<u8>);
+
+/// Every file made from a result: `summary.json`, `summary.csv`, `report.md`, `report.html`, `plots/*.svg`,
+/// `plots/*.png`.
+///
+/// # Errors
+/// When a plot cannot be drawn or figures cannot be written as JSON; neither happens for any data that was read
+/// from a result directory.
+pub fn render(data: &ResultData) -> Result<Vec<RenderedFile>> {
+    let styles = Styles::new(&data.summary);
+    let plots: Vec<(String, Vec<Plot>)> = table::workloads(&data.summary)
+        .into_iter()
+        .map(|w| (w.to_owned(), plots::workload_plots(data, &styles, w)))
+        .collect();
+    let page = Page { data, plots: &plots, ratios: &table::ratios(data) };
+    let mut files = vec![
+        ("summary.json".to_owned(), summary_json(&data.summary)?.into_bytes()),
+        ("summary.csv".to_owned(), summary_csv(&data.summary)?.into_bytes()),
+        ("report.md".to_owned(), markdown::report_markdown(&page).into_bytes()),
+        ("report.html".to_owned(), html::report_html(&page)?.into_bytes()),
+    ];
+    for (workload, plots) in &plots {
+        for plot in plots {
+            let stem = plot_stem(workload, plot.name);
+            files.push((format!("{stem}.svg"), plot.wide.svg()?.into_bytes()));
+            files.push((format!("{stem}.png"), plot.wide.png()?));
+        }
+    }
+    Ok(files)
+}
+
+/// The plots of a trace's statistics as `NAME.sizes.svg`, `NAME.sizes.png` and so on.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_trace(stat: &TraceStat, name: &str) -> Result<Vec<RenderedFile>> {
+    let mut files = Vec::new();
+    for plot in trace_plots(stat, name) {
+        let stem = format!("{}.{}", slug(name), plot.name);
+        files.push((format!("{stem}.svg"), plot.wide.svg()?.into_bytes()));
+        files.push((format!("{stem}.png"), plot.wide.png()?));
+    }
+    Ok(files)
+}
+
+/// Path of a plot without its ending.
+fn plot_stem(workload: &str, plot: &str) -> String {
+    format!("plots/{}.{plot}", slug(workload))
+}
+
+/// A name as a file name: letters, digits, `.`, `_` and `-` stay, the rest becomes `-`.
+fn slug(name: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let text: String = name.chars().map(safe).collect();
+    let text = text.trim_matches(|c| c == '.' || c == '-');
+    if text.is_empty() { "unnamed".into() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_never_leaves_its_directory() {
+        assert_eq!(slug("mysql/oltp-read-write"), "mysql-oltp-read-write");
+        assert_eq!(slug("../../etc/passwd"), "etc-passwd");
+        assert_eq!(slug("/"), "unnamed");
+    }
+}

@@ -1,0 +1,311 @@
+//! `report.html`: one page that needs nothing else: plots are inline SVG, the style sheet is inline, there is no
+//! script, font or address to fetch. maud escapes every text that came from outside.
+
+use anyhow::Result;
+use fragbench_decide::{MEMORY, THROUGHPUT, cell_runs, finding};
+use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::cautions::cautions;
+use crate::table::{LEGEND, Mark, RATIO_LEGEND, Table, failure_text, purge_table, ratio_table, result_table};
+use crate::units::{bytes, digits, duration_ns, human, utc};
+use crate::{Page, Plot, ResultData, plot_stem, slug};
+
+/// The report as one page.
+///
+/// # Errors
+/// When a plot cannot be drawn.
+pub(crate) fn report_html(report: &Page) -> Result<String> {
+    let (data, plots) = (report.data, report.plots);
+    let sections: Vec<Markup> = plots.iter().map(|(w, plots)| workload(report, w, plots)).collect::<Result<_>>()?;
+    let failed = failed_runs(data);
+    let cautions = cautions(data);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "fragbench: " (headline(data)) }
+                style { (PreEscaped(include_str!("page.css"))) }
+            }
+            body { main {
+                h1 { "Which allocator?" }
+                p.finding { (finding(&data.summary)) }
+                @if data.summary.partial {
+                    p.warn { "The plan was not finished. What follows is what had been measured by then." }
+                }
+                @if data.summary.verdict.reasons.len() > 1 {
+                    details {
+                        summary { "Why: all reasons" }
+                        ul { @for reason in &data.summary.verdict.reasons { li { (reason) } } }
+                    }
+                }
+                @if data.summary.verdict.kind == VerdictKind::Tune {
+                    h3 { "To paste into the service's unit file" }
+                    pre { code { "[Service]\n" @for (k, v) in &data.summary.verdict.settings { "Environment=" (k) "=" (v) "\n" } } }
+                }
+                p.soft {
+                    (utc(data.manifest.started_unix_s)) " · profile " (data.manifest.profile) " · "
+                    (data.manifest.host.cpus) " CPUs · fragbench " (data.manifest.version)
+                }
+                nav {
+                    ul {
+                        @for (w, _) in plots { li { a href={ "#" (slug(w)) } { (w) } } }
+                        @if !failed.is_empty() { li { a href="#failed" { "Failed runs (" (failed.len()) ")" } } }
+                        @if !cautions.is_empty() { li { a href="#cautions" { "Cautions (" (cautions.len()) ")" } } }
+                        li { a href="#how" { "How it was measured" } }
+                        li { a href="#runs" { "Every run" } }
+                    }
+                }
+                @for section in &sections { (section) }
+                @if !failed.is_empty() {
+                    h2 id="failed" { "Failed runs" }
+                    p { "They are counted, never averaged." }
+                    ul { @for line in &failed { li { (line) } } }
+                }
+                @if !cautions.is_empty() {
+                    h2 id="cautions" { "Cautions" }
+                    ul { @for (text, cells) in &cautions { li { (text) " " span.soft { "(" (cells.join(", ")) ")" } } } }
+                }
+                h2 id="how" { "How it was measured" }
+                (how(data))
+                h2 id="runs" { "Every run" }
+                @for (w, _) in plots { (every_run(data, w)) }
+            } }
+        }
+    };
+    Ok(page.into_string())
+}
+
+fn headline(data: &ResultData) -> String {
+    let v = &data.summary.verdict;
+    let name = v.allocator.as_deref().map(|a| label(a, &v.settings)).unwrap_or_default();
+    match v.kind {
+        VerdictKind::Switch => format!("switch to {name}"),
+        VerdictKind::Tune => format!("tune to {name}"),
+        VerdictKind::Leave => "leave glibc as it is".into(),
+        VerdictKind::NotEnoughData => "not enough data".into(),
+    }
+}
+
+fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
+    let data = report.data;
+    let (plan, records) = (&data.manifest.plan, &data.records);
+    let results = result_table(&data.summary, plan, records, workload);
+    let ratios = ratio_table(&data.summary, report.ratios, workload);
+    let purge = purge_table(&data.summary, workload);
+    let figures: Vec<Markup> = plots.iter().map(|p| figure(workload, p)).collect::<Result<_>>()?;
+    Ok(html! {
+        h2 id=(slug(workload)) { (workload) }
+        (table(&results))
+        p.legend { (LEGEND) " Small figures: 95 % interval of the median over the runs." }
+        @for note in &results.notes { p.warn { (note) } }
+        @if !ratios.rows.is_empty() {
+            h3 { "Relative to glibc" }
+            (table(&ratios))
+            p.legend { (RATIO_LEGEND) }
+        }
+        @for figure in &figures { (figure) }
+        @if !purge.rows.is_empty() {
+            h3 { "Purge" }
+            (table(&purge))
+            p.legend { "The first purge after the idle stretch, a second one with nothing new to give back, the longest allocation of a thread that worked meanwhile, and the page faults when work resumed." }
+        }
+    })
+}
+
+fn figure(workload: &str, plot: &Plot) -> Result<Markup> {
+    let (wide, narrow) = (plot.wide.inline_svg()?, plot.narrow.inline_svg()?);
+    Ok(html! {
+        figure id=(format!("{}-{}", slug(workload), plot.name)) {
+            div.wide { (PreEscaped(wide)) }
+            div.narrow { (PreEscaped(narrow)) }
+            figcaption { (plot.caption) " " span.soft { "File: " code { (plot_stem(workload, plot.name)) ".svg" } } }
+        }
+    })
+}
+
+fn table(table: &Table) -> Markup {
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead { tr {
+                    th scope="col" { (table.corner) }
+                    @for column in &table.columns { th scope="col" { (column) } }
+                } }
+                tbody { @for row in &table.rows { tr {
+                    th scope="row" { (row.label) }
+                    @for value in &row.values {
+                        @match value {
+                            None => td.missing { "–" },
+                            Some(v) => td class=[v.mark.map(mark_class)] {
+                                (v.text) @if let Some(mark) = v.mark { " " (mark.sign()) }
+                                @if let Some(interval) = &v.interval { small { (interval) } }
+                            },
+                        }
+                    }
+                } } }
+            }
+        }
+    }
+}
+
+fn mark_class(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Best => "best",
+        Mark::Worst => "worst",
+    }
+}
+
+/// One line a run that failed.
+fn failed_runs(data: &ResultData) -> Vec<String> {
+    data.records
+        .iter()
+        .filter(|r| !r.is_ok())
+        .map(|r| {
+            let copy = if r.aa { ", A/A copy" } else { "" };
+            format!(
+                "run {} ({}, {}{copy}, repetition {}): {}",
+                r.run,
+                r.workload,
+                label(&r.allocator, &r.settings),
+                r.repetition,
+                failure_text(r)
+            )
+        })
+        .collect()
+}
+
+fn how(data: &ResultData) -> Markup {
+    let m = &data.manifest;
+    let common = &m.common;
+    let latency = match common.latency_every {
+        0 => "no call was timed".to_owned(),
+        n => format!("one call in {n} was timed; the timer's own cost is in the figures"),
+    };
+    let noise = |name: &str| {
+        data.summary.noise_floor.get(name).map_or("unknown".into(), |n| format!("{} %", digits(100.0 * n)))
+    };
+    let sampler = data
+        .records
+        .iter()
+        .filter_map(|r| r.sampler_cpu_ratio)
+        .fold(None, |worst: Option<f64>, r| Some(worst.map_or(r, |w| w.max(r))));
+    let present = |metric: &&Metric| data.summary.cells.iter().any(|c| c.metrics.contains_key(metric.name));
+    html! {
+        p {
+            "Each run is a fresh process that does the same work through libc's malloc API; only the allocator and its settings differ. "
+            "The harness keeps its own memory out of the anonymous memory of that process, so its RssAnon is the heap under test. "
+            "Runs are ordered repetition by repetition, shuffled within each (seed " (m.plan.seed) "), so that a drift of the machine hits all cells alike. "
+            "Medians with 95 % percentile bootstrap intervals; ratios are paired by repetition."
+        }
+        ul {
+            li { "Sampled from outside every " (duration_ns(m.sample_interval_ns as f64))
+                @if let Some(worst) = sampler { "; the sampler took at most " (digits(100.0 * worst)) " % of a core" } "." }
+            li { "Touch policy: " code { (format!("{:?}", common.touch).to_lowercase()) } "; transparent huge pages "
+                @if common.thp { "allowed" } @else { "off for the worker" } "; " (latency) "." }
+            li { "After the work: " (duration_ns(common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
+                @if !common.epilogue { " (left out in this result)" } "." }
+            li { "Noise floor, the baseline against its own copy: memory " (noise(MEMORY)) ", throughput " (noise(THROUGHPUT)) ". Nothing within it is called a difference." }
+            li { "Memory guard " (bytes(m.mem_limit_bytes as f64)) ", time limit " (m.timeout_s) " s a run." }
+        }
+        h3 { "The figures" }
+        div.scroll tabindex="0" { table.words {
+            thead { tr { th scope="col" { "metric" } th scope="col" { "meaning" } th scope="col" { "how obtained" } } }
+            tbody { @for metric in METRICS.iter().filter(present) {
+                tr { th scope="row" { code { (metric.name) } } td { (metric.meaning) } td { (metric.how) } }
+            } }
+        } }
+        h3 { "The machine and the programs" }
+        (manifest(m))
+    }
+}
+
+fn manifest(m: &Manifest) -> Markup {
+    let h = &m.host;
+    let yes_no = |b: Option<bool>| b.map(|b| if b { "yes" } else { "no" }.to_owned());
+    let size = |b: Option<u64>| b.map(|b| bytes(b as f64));
+    let mut facts: Vec<(&str, Option<String>)> = vec![
+        ("command", Some(m.command.join(" "))),
+        (
+            "fragbench",
+            Some(format!(
+                "{}{}",
+                m.version,
+                m.revision.as_ref().map(|r| format!(", revision {r}")).unwrap_or_default()
+            )),
+        ),
+        ("started", Some(utc(m.started_unix_s))),
+        ("ended", m.ended_unix_s.map(utc)),
+        ("kernel", Some(h.kernel.clone())),
+        ("system", h.os.clone()),
+        ("CPU", h.cpu.as_ref().map(|c| format!("{c}, {} usable", h.cpus))),
+        ("virtualised", yes_no(h.virtualised)),
+        ("frequency governor", h.governor.clone()),
+        ("memory", size(h.memory_bytes)),
+        ("available at the start", size(h.available_bytes)),
+        ("cgroup memory limit", size(h.cgroup_memory_limit_bytes)),
+        ("address space limit", size(h.address_space_limit_bytes)),
+        ("transparent huge pages", h.thp.clone()),
+        ("overcommit", h.overcommit.map(|o| o.to_string())),
+        ("seed", Some(m.plan.seed.to_string())),
+    ];
+    for l in &m.libraries {
+        let version = l.version.as_deref().unwrap_or("version unknown");
+        let build = l.build_id.as_deref().map(|b| format!(", build id {b}")).unwrap_or_default();
+        facts.push((&l.name, Some(format!("{} {version}{build}", l.file))));
+    }
+    html! {
+        div.scroll tabindex="0" { table.words { tbody { @for (name, value) in &facts {
+            tr { th scope="row" { (name) } td {
+                @match value { Some(v) => (v), None => span.missing { "not known, or none" } }
+            } }
+        } } } }
+    }
+}
+
+/// Every figure of every run of a workload, failed and repeated ones too.
+fn every_run(data: &ResultData, workload: &str) -> Markup {
+    let runs: Vec<_> = data.records.iter().filter(|r| r.workload == workload).collect();
+    let counted: Vec<u32> =
+        cell_runs(&data.manifest.plan, &data.records).iter().flat_map(|c| &c.ok).map(|r| r.run).collect();
+    let columns: Vec<&Metric> =
+        METRICS.iter().filter(|m| runs.iter().any(|r| r.metrics.contains_key(m.name))).collect();
+    let percent = |r: Option<f64>| r.map_or("–".into(), |r| format!("{} %", digits(100.0 * r)));
+    html! {
+        details {
+            summary { (workload) ": " (runs.len()) " runs" }
+            div.scroll tabindex="0" { table {
+                thead { tr {
+                    th scope="col" { "run" } th scope="col" { "allocator" } th scope="col" { "repetition" } th scope="col" { "status" }
+                    @for m in &columns { th scope="col" title=(m.meaning) { (column_name(m)) } }
+                    th scope="col" { "steal" } th scope="col" { "foreign CPU" } th scope="col" { "samples" }
+                } }
+                tbody { @for r in &runs { tr {
+                    th scope="row" { (r.run) @if r.attempt > 1 { " (attempt " (r.attempt) ")" } }
+                    td { (label(&r.allocator, &r.settings)) @if r.aa { " (A/A)" } }
+                    td { (r.repetition) }
+                    td { @if r.is_ok() { @if counted.contains(&r.run) { "ok" } @else { "not counted" } } @else { span.worst { "failed" } } }
+                    @for m in &columns { td { @match r.metrics.get(m.name) { Some(v) => (human(m, *v)), None => "–" } } }
+                    td { (percent(r.load.steal_ratio)) } td { (percent(r.load.foreign_cpu_ratio)) }
+                    td { @match &r.samples { Some(s) => code { (s) }, None => "–" } }
+                } } }
+            } }
+        }
+    }
+}
+
+/// A metric's name without its last word: its figures show the unit already.
+fn column_name(m: &Metric) -> String {
+    let unit = match m.unit {
+        Unit::Bytes => "_bytes",
+        Unit::PerSecond => "_per_s",
+        Unit::Seconds => "_s",
+        Unit::Milliseconds => "_ms",
+        Unit::Nanoseconds => "_ns",
+        Unit::Count => "_count",
+        Unit::Ratio => "_ratio",
+    };
+    m.name.trim_end_matches(unit).replace('_', " ")
+}

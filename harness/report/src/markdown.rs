@@ -1,0 +1,105 @@
+//! `report.md`: finding, tables and links to the plots. Everything that came from outside is escaped.
+
+use fragbench_decide::finding;
+
+use crate::cautions::cautions;
+use crate::table::{LEGEND, RATIO_LEGEND, Table, purge_table, ratio_table, result_table};
+use crate::units::{bytes, utc};
+use crate::{Page, plot_stem};
+
+/// The report in Markdown; plots are linked as the SVG files beside it.
+pub(crate) fn report_markdown(page: &Page) -> String {
+    let data = page.data;
+    let manifest = &data.manifest;
+    let mut out = format!("# fragbench: which allocator?\n\n{}\n", escape(&finding(&data.summary)));
+    if !data.summary.verdict.reasons.is_empty() {
+        out.push_str("\n## Why\n\n");
+        for reason in &data.summary.verdict.reasons {
+            out.push_str(&format!("- {}\n", escape(reason)));
+        }
+    }
+    for (workload, plots) in page.plots {
+        out.push_str(&format!("\n## {}\n\n", escape(workload)));
+        let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
+        out.push_str(&markdown_table(&results));
+        out.push_str(&format!("\n{LEGEND}\n"));
+        let ratios = ratio_table(&data.summary, page.ratios, workload);
+        if !ratios.rows.is_empty() {
+            out.push_str(&format!("\n{}\n{RATIO_LEGEND}\n", markdown_table(&ratios)));
+        }
+        let purge = purge_table(&data.summary, workload);
+        if !purge.rows.is_empty() {
+            out.push_str(&format!("\nPurge:\n\n{}", markdown_table(&purge)));
+        }
+        for plot in plots {
+            let path = plot_stem(workload, plot.name);
+            out.push_str(&format!("\n![{}]({path}.svg)\n\n{}\n", plot.name, escape(&plot.caption)));
+        }
+    }
+    let cautions = cautions(data);
+    if !cautions.is_empty() {
+        out.push_str("\n## Cautions\n\n");
+        for (text, cells) in cautions {
+            out.push_str(&format!("- {} ({})\n", escape(&text), escape(&cells.join(", "))));
+        }
+    }
+    out.push_str(&format!(
+        "\n## Made by\n\n`{}` with fragbench {} on {}, {}, {} CPUs, {}; every run's figures are in `runs.jsonl`.\n",
+        manifest.command.join(" ").replace('`', "'"),
+        escape(&manifest.version),
+        escape(&manifest.host.kernel),
+        escape(manifest.host.cpu.as_deref().unwrap_or("unknown CPU")),
+        manifest.host.cpus,
+        manifest.host.memory_bytes.map_or("unknown memory".into(), |m| bytes(m as f64)),
+    ));
+    out.push_str(&format!("Started {}.\n", utc(manifest.started_unix_s)));
+    out
+}
+
+/// A table with its notes.
+pub(crate) fn markdown_table(table: &Table) -> String {
+    let mut out = format!("| {} |", escape(&table.corner));
+    for column in &table.columns {
+        out.push_str(&format!(" {} |", escape(column)));
+    }
+    out.push_str("\n|---|");
+    out.push_str(&"---:|".repeat(table.columns.len()));
+    out.push('\n');
+    for row in &table.rows {
+        out.push_str(&format!("| {} |", escape(&row.label)));
+        for value in &row.values {
+            let text = match value {
+                None => "–".into(),
+                Some(v) => match v.mark {
+                    Some(mark) => format!("**{}** {}", escape(&v.text), mark.sign()),
+                    None => escape(&v.text),
+                },
+            };
+            out.push_str(&format!(" {text} |"));
+        }
+        out.push('\n');
+    }
+    for note in &table.notes {
+        out.push_str(&format!("\n> {}\n", escape(note)));
+    }
+    out
+}
+
+/// Text with everything that Markdown or HTML would take for markup made harmless.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '\n' | '\r' => out.push(' '),
+            '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,136 @@
+//! Heap RSS and live bytes over time: all allocators of a workload in one chart, phases marked.
+
+use fragbench_model::Unit;
+
+use super::axis::Axis;
+use super::frame::{SOFT, frame, title};
+use super::scene::{Align, INK, Paint, Scene, text_width};
+use super::style::{Key, Layout, Style, draw_marker, legend};
+use super::{Measured, Subject};
+use crate::samples::{PhaseClock, Point, representative, thinned};
+use crate::units::bytes;
+
+pub(super) const CAPTION: &str = "Heap RSS over time, one run a cell (the one nearest the cell's median), with the live bytes of the same work. \
+The gap between a curve and the live bytes is what the allocator holds beyond need. Look where the live bytes fall and a curve does not follow: \
+that is memory kept after a peak. Every phase is stretched to its median duration so that the same work lies above itself; speed is in the table.";
+
+struct Curve {
+    style: Style,
+    points: Vec<Point>,
+    null: bool,
+    seed: usize,
+}
+
+pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
+    let chosen: Vec<(&Measured, _)> =
+        subject.cells.iter().filter_map(|m| Some((m, representative(&m.runs, subject.files)?))).collect();
+    let clock = PhaseClock::new(&chosen.iter().map(|(_, (run, _))| *run).collect::<Vec<_>>());
+    let most = if layout.is_narrow() { 160 } else { 420 };
+    let curves: Vec<Curve> = chosen
+        .iter()
+        .enumerate()
+        .map(|(seed, (m, (run, samples)))| Curve {
+            style: m.style.clone(),
+            points: thinned(&clock.curve(run, samples), most),
+            null: m.is_null(),
+            seed,
+        })
+        .filter(|c| !c.points.is_empty())
+        .collect();
+    // The live bytes are the same work under every allocator: the first cell's stand for all.
+    let live = curves.iter().find(|c| !c.null).or(curves.first())?;
+    // The null allocator never reuses memory; it may leave the chart but not flatten the others.
+    let scaled = |c: &&Curve| !c.null || curves.iter().all(|c| c.null);
+    let heights = curves.iter().filter(scaled).flat_map(|c| c.points.iter().flat_map(|p| [p.1, p.2]));
+    let y = Axis::from_zero(heights, Unit::Bytes);
+    let end = curves.iter().flat_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
+    let end = clock.bands.last().map_or(end, |b| b.2.max(end));
+    let x = Axis { hi: end.max(1e-9), ..Axis::from_zero([end], Unit::Seconds) };
+
+    let mut scene = Scene::new(layout.width, &format!("Heap RSS and live bytes over time, {}", subject.workload));
+    let top = title(&mut scene, layout, "Heap RSS and live bytes over time", subject.workload);
+    let height = if layout.is_narrow() { 230.0 } else { 340.0 };
+    let name = if clock.bands.is_empty() { "time" } else { "time, each phase stretched to its median duration" };
+    let (x, y, mut lower) = frame(&mut scene, layout, (top, height), (x, name), (y, "heap RSS"));
+    let phase_key = draw_phases(&mut scene, layout, &clock, &x, &y);
+
+    for curve in &curves {
+        let points: Vec<(f64, f64)> = curve.points.iter().map(|p| (x.at(p.0), y.at(p.1))).collect();
+        // Where the null allocator leaves the chart its line ends instead of running along the edge.
+        let inside = curve.points.iter().take_while(|p| !curve.null || p.1 <= y.hi).count();
+        scene.dashed(&points[..inside], curve.style.dash, curve.style.colour, 1.9);
+        let shown = &points[..inside];
+        let every = (shown.len() / 6).max(1);
+        for i in (0..6).map(|k| k * every + every * (2 * curve.seed + 1) / (2 * curves.len().max(1))) {
+            if let Some((px, py)) = shown.get(i) {
+                draw_marker(&mut scene, curve.style.marker, *px, *py, 3.4, curve.style.colour);
+            }
+        }
+    }
+    let live: Vec<(f64, f64)> = live.points.iter().map(|p| (x.at(p.0), y.at(p.2))).collect();
+    scene.dashed(&live, &[4.0, 2.0], INK, 1.7);
+
+    let mut keys = vec![Key::Stroke("live bytes".into(), INK, &[4.0, 2.0])];
+    keys.extend(curves.iter().map(|c| {
+        let mut style = c.style.clone();
+        let peak = c.points.iter().map(|p| p.1).fold(0.0, f64::max);
+        if c.null && peak > y.hi {
+            style.label = format!("{} (leaves the chart, up to {})", style.label, bytes(peak));
+        }
+        Key::Line(style)
+    }));
+    if let Some(text) = phase_key {
+        lower = wrapped(&mut scene, layout, lower, &text);
+    }
+    scene.height = legend(&mut scene, layout, 8.0, lower + 4.0, &keys) + 8.0;
+    Some(scene)
+}
+
+/// Bounds and names of the phases; where a name does not fit its number stands, and the key to the numbers is returned.
+fn draw_phases(scene: &mut Scene, layout: Layout, clock: &PhaseClock, x: &Axis, y: &Axis) -> Option<Vec<String>> {
+    let font = layout.font * 0.9;
+    let fits = |(name, a, b): &(String, f64, f64)| text_width(name, font) + 6.0 < x.at(*b) - x.at(*a);
+    let mut taken = f64::NEG_INFINITY;
+    let mut numbered = Vec::new();
+    for (i, band) in clock.bands.iter().enumerate() {
+        let (a, b) = (x.at(band.1), x.at(band.2));
+        if i % 2 == 1 {
+            scene.rect(a, y.to, b - a, y.from - y.to, Paint(INK, 0.045));
+        }
+        if i > 0 {
+            scene.dashed(&[(a, y.to), (a, y.from)], &[2.0, 3.0], Paint(INK, 0.35), 1.0);
+        }
+        let text = if fits(band) {
+            band.0.clone()
+        } else {
+            numbered.push(format!("{} {}", i + 1, band.0));
+            (i + 1).to_string()
+        };
+        let middle = f64::midpoint(a, b);
+        let half = text_width(&text, font) / 2.0;
+        if middle - half > taken {
+            scene.text_styled(middle, y.to - font * 0.75, &text, font, Align::Centre, false, Paint(INK, SOFT));
+            taken = middle + half + 4.0;
+        }
+    }
+    (!numbered.is_empty()).then_some(numbered)
+}
+
+/// Writes words in as many lines as they need; returns the lower end.
+fn wrapped(scene: &mut Scene, layout: Layout, top: f64, words: &[String]) -> f64 {
+    let font = layout.font * 0.92;
+    let mut line = String::from("phases:");
+    let mut y = top + font * 0.6;
+    for word in words {
+        let longer = format!("{line}  {word}");
+        if text_width(&longer, font) > layout.width - 16.0 {
+            scene.text_styled(8.0, y, &line, font, Align::Left, false, Paint(INK, SOFT));
+            y += font * 1.4;
+            line = word.clone();
+        } else {
+            line = longer;
+        }
+    }
+    scene.text_styled(8.0, y, &line, font, Align::Left, false, Paint(INK, SOFT));
+    y + font
+}
