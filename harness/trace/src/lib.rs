@@ -1,4 +1,52 @@
-//! The allocation trace format: writer, checked reader, statistics.
+//! Allocation traces: what a program asked of its allocator, on which thread and when.
+//!
+//! A recording passes through two forms. The [`spool`] is what the recorder writes while the program runs: raw
+//! addresses, one block a `write`, readable up to the last block whatever happens. [`pack()`] turns it into a trace
+//! (`*.fbt`), which is what is kept, shipped and replayed: no addresses, each thread's operations in its own order,
+//! at most 2.5 bytes an event. [`format`] describes that file byte by byte; [`Trace`] reads it, damaged or not;
+//! [`stat()`] summarises it.
+//!
+//! Without the feature `std` only the spool's writing half is built, which never allocates.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 pub mod spool;
+
+#[cfg(feature = "std")]
+pub mod decode;
+#[cfg(feature = "std")]
+mod encode;
+#[cfg(feature = "std")]
+mod error;
+#[cfg(feature = "std")]
+pub mod format;
+#[cfg(feature = "std")]
+mod info;
+#[cfg(feature = "std")]
+mod order;
+#[cfg(feature = "std")]
+mod pack;
+#[cfg(feature = "std")]
+mod reader;
+#[cfg(feature = "std")]
+mod stat;
+#[cfg(feature = "std")]
+pub mod synth;
+#[cfg(feature = "std")]
+mod text;
+#[cfg(feature = "std")]
+mod varint;
+#[cfg(feature = "std")]
+mod write;
+
+#[cfg(feature = "std")]
+pub use error::{Damage, TraceError};
+#[cfg(feature = "std")]
+pub use info::{RecordedOn, Totals, TraceInfo};
+#[cfg(feature = "std")]
+pub use order::{Before, Event, EventKind, Events, SystemCall};
+#[cfg(feature = "std")]
+pub use pack::{PackOptions, PackReport, Source, pack, pack_source};
+#[cfg(feature = "std")]
+pub use reader::{BlockEntry, Trace};
+#[cfg(feature = "std")]
+pub use stat::stat;

@@ -1,0 +1,491 @@
+//! Reads the operations of one block. Layout and meaning in [`crate::format`].
+//!
+//! Everything is checked: a block made by anybody decodes to operations or to a [`Fault`], never to a panic. Whether
+//! the slots named hold what they should is for the caller to see, who keeps the slots.
+
+use crate::format::{
+    ARG_FOLLOWS, BlockHeader, GENERATIONS, RESIDENT_MIN, RESIDENT_UNKNOWN, SIZE_MAX, SLOTS_MAX, STACK_MAX, THREADS_MAX,
+    kind,
+};
+use crate::varint::{get, unzigzag};
+
+/// What cannot be decoded in a block whose checksum holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a block with {0}")]
+pub struct Fault(pub(crate) &'static str);
+
+impl Fault {
+    /// What is wrong, as the end of "a block with …".
+    pub fn what(&self) -> &'static str {
+        self.0
+    }
+}
+
+/// How a block was allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alloc {
+    /// `malloc`.
+    Malloc,
+    /// `calloc`.
+    Calloc,
+    /// With an alignment in bytes, a power of two.
+    Aligned(u64),
+    /// By a `realloc` of a block whose own allocation was not seen.
+    ReallocUnseen,
+}
+
+/// An operation other than the two frequent ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// An allocation into `slot`.
+    Allocate {
+        /// Slot of the own lane.
+        slot: u32,
+        /// Bytes asked for.
+        size: u64,
+        /// By which call.
+        by: Alloc,
+        /// 4 KiB pages resident when it was freed; none if below the least size or not known.
+        resident_pages: Option<u32>,
+    },
+    /// A free of a block of the own lane.
+    Free {
+        /// Its slot.
+        slot: u32,
+    },
+    /// A free of another lane's block.
+    FreeOther {
+        /// Its lane.
+        lane: u32,
+        /// Its slot.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// A free of a block whose allocation was not seen.
+    FreeUnseen,
+    /// A realloc of a block of the own lane, which stays in its slot.
+    Realloc {
+        /// Its slot.
+        slot: u32,
+        /// Bytes asked for.
+        size: u64,
+        /// Whether its address changed in the recording.
+        moved: bool,
+        /// As in [`Op::Allocate`], for the new block.
+        resident_pages: Option<u32>,
+    },
+    /// A realloc of another lane's block into `slot` of the own lane.
+    ReallocOther {
+        /// Slot it goes to.
+        slot: u32,
+        /// Bytes asked for.
+        size: u64,
+        /// Lane it comes from.
+        from_lane: u32,
+        /// Slot it comes from.
+        from_slot: u32,
+        /// Its generation there.
+        generation: u32,
+        /// Whether its address changed in the recording.
+        moved: bool,
+        /// As in [`Op::Allocate`], for the new block.
+        resident_pages: Option<u32>,
+    },
+    /// The thread's turn in the order of first operations and exits.
+    Turn {
+        /// Its number.
+        number: u64,
+    },
+    /// The thread's end.
+    Exit {
+        /// Its number in the order of first operations and exits.
+        number: u64,
+    },
+}
+
+/// What [`Block::visit`] tells of a block, in order.
+pub trait Visitor {
+    /// Why a visit ends early.
+    type Stop: From<Fault>;
+
+    /// Time has come to `us`; the operations that follow happen then. Called before a block's first operation too.
+    ///
+    /// # Errors
+    /// Ends the visit.
+    fn at(&mut self, us: u64) -> Result<(), Self::Stop>;
+
+    /// `malloc` of `size` bytes, less than 16 KiB, into `slot` of the own lane.
+    ///
+    /// # Errors
+    /// Ends the visit.
+    fn malloc(&mut self, slot: u32, size: u32) -> Result<(), Self::Stop>;
+
+    /// Free of `slot` of the own lane.
+    ///
+    /// # Errors
+    /// Ends the visit.
+    fn free(&mut self, slot: u32) -> Result<(), Self::Stop>;
+
+    /// Anything else.
+    ///
+    /// # Errors
+    /// Ends the visit.
+    fn other(&mut self, op: Op) -> Result<(), Self::Stop>;
+
+    /// The slots named by frees of the own lane a few operations ahead; a chance to fetch them.
+    #[inline(always)]
+    fn ahead(&mut self, _slot: u32) {}
+}
+
+/// One decoded block of operations and the state of reading it. Made to be reused from block to block.
+#[derive(Debug)]
+pub struct Block {
+    units: Vec<u16>,
+    at: usize,
+    bytes: Vec<u8>,
+    refill_at: usize,
+    refill_end: usize,
+    time_at: usize,
+    last_refill: u32,
+    residents: Vec<u32>,
+    resident_at: usize,
+    now_us: u64,
+    last_us: u64,
+    /// Operations left before time advances by `step`.
+    run: u64,
+    step: u64,
+    last_other: (u32, u32, u32),
+    top: usize,
+    stack: Box<[u32; STACK_MAX]>,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            units: Vec::new(),
+            at: 0,
+            bytes: Vec::new(),
+            refill_at: 0,
+            refill_end: 0,
+            time_at: 0,
+            last_refill: 0,
+            residents: Vec::new(),
+            resident_at: 0,
+            now_us: 0,
+            last_us: 0,
+            run: 0,
+            step: 0,
+            last_other: (0, 0, 0),
+            top: 0,
+            stack: Box::new([0; STACK_MAX]),
+        }
+    }
+}
+
+const SLOT: Fault = Fault("a slot out of range");
+const SIZE: Fault = Fault("a size out of range");
+const CUT: Fault = Fault("an operation cut short");
+const REFILL: Fault = Fault("too few slots");
+const TIME: Fault = Fault("a time that is not its own");
+
+impl Block {
+    /// Starts on a block: `payload` as stored, `residents` as stored.
+    ///
+    /// # Errors
+    /// The payload does not decompress to the header's length.
+    pub fn load(&mut self, header: &BlockHeader, payload: &[u8], residents: &[u8]) -> Result<(), Fault> {
+        self.bytes.clear();
+        self.bytes.resize(header.decoded_len(), 0);
+        if header.lz4 {
+            match lz4_flex::block::decompress_into(payload, &mut self.bytes) {
+                Ok(n) if n == self.bytes.len() => {}
+                _ => return Err(Fault("a payload that does not decompress")),
+            }
+        } else if payload.len() == self.bytes.len() {
+            self.bytes.copy_from_slice(payload);
+        } else {
+            return Err(Fault("a payload of another length than it says"));
+        }
+        self.refill_at = 0;
+        self.refill_end = header.refill_len as usize;
+        self.time_at = self.refill_end;
+        let units_at = self.time_at + header.time_len as usize;
+        self.units.clear();
+        self.units.extend(self.bytes[units_at..].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
+        self.bytes.truncate(units_at);
+        self.at = 0;
+        self.residents.clear();
+        self.residents.extend(residents.chunks_exact(4).map(|b| crate::format::u32_at(b, 0)));
+        self.resident_at = 0;
+        self.last_refill = 0;
+        self.last_other = (0, 0, 0);
+        self.top = 0;
+        self.now_us = header.first_us;
+        self.last_us = header.last_us;
+        self.next_run()
+    }
+
+    /// Time of the next operation.
+    #[inline]
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// Whether every operation has been read.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.at >= self.units.len()
+    }
+
+    /// The next operation, with its time. `None` at the end.
+    ///
+    /// # Errors
+    /// The block cannot be decoded; what follows in it is lost.
+    pub fn next_op(&mut self) -> Result<Option<(u64, Op)>, Fault> {
+        while self.run == 0 {
+            self.advance()?;
+        }
+        let Some(&unit) = self.units.get(self.at) else { return Ok(None) };
+        self.at += 1;
+        self.run -= 1;
+        let op = if unit & 1 == 1 {
+            let slot = u32::from(unit >> 1);
+            self.push(slot);
+            Op::Free { slot }
+        } else if unit & 3 == 2 {
+            Op::Allocate { slot: self.pop()?, size: u64::from(unit >> 2), by: Alloc::Malloc, resident_pages: None }
+        } else {
+            self.general(unit)?
+        };
+        Ok(Some((self.now_us, op)))
+    }
+
+    /// Time of the next operation, once earlier time steps are behind it; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Self::next_op`].
+    pub fn next_us(&mut self) -> Result<Option<u64>, Fault> {
+        if self.is_done() {
+            return Ok(None);
+        }
+        while self.run == 0 {
+            self.advance()?;
+        }
+        Ok(Some(self.now_us))
+    }
+
+    /// Tells all that is left of the block to `visitor`: the fast way through.
+    ///
+    /// # Errors
+    /// What the visitor answers, or a [`Fault`]; the rest of the block is then lost.
+    #[inline]
+    pub fn visit<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), V::Stop> {
+        /// How many operations [`Visitor::ahead`] is ahead: enough for a miss of the second-level cache.
+        const AHEAD: usize = 6;
+        while !self.is_done() {
+            while self.run == 0 {
+                self.advance()?;
+            }
+            visitor.at(self.now_us)?;
+            let n = self.run.min((self.units.len() - self.at) as u64);
+            self.run -= n;
+            for _ in 0..n {
+                // A run counts operations, and an operation may be several units.
+                let Some(&unit) = self.units.get(self.at) else { break };
+                self.at += 1;
+                if let Some(&later) = self.units.get(self.at + AHEAD)
+                    && later & 1 == 1
+                {
+                    visitor.ahead(u32::from(later >> 1));
+                }
+                if unit & 1 == 1 {
+                    let slot = u32::from(unit >> 1);
+                    self.push(slot);
+                    visitor.free(slot)?;
+                } else if unit & 3 == 2 {
+                    let slot = self.pop()?;
+                    visitor.malloc(slot, u32::from(unit >> 2))?;
+                } else {
+                    let op = self.general(unit)?;
+                    visitor.other(op)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<(), Fault> {
+        self.now_us = self.now_us.checked_add(self.step).filter(|t| *t <= self.last_us).ok_or(TIME)?;
+        self.next_run()
+    }
+
+    /// Reads the next pair of the time section.
+    fn next_run(&mut self) -> Result<(), Fault> {
+        let Some(&b) = self.bytes.get(self.time_at) else {
+            // Time stands still after the last pair.
+            self.run = u64::MAX;
+            self.step = 0;
+            return Ok(());
+        };
+        self.time_at += 1;
+        self.run = u64::from(b & 15);
+        self.step = u64::from(b >> 4) + 1;
+        if self.run == 15 {
+            self.run = get(&self.bytes, &mut self.time_at).and_then(|n| n.checked_add(15)).ok_or(TIME)?;
+        }
+        if self.step == 16 {
+            self.step = get(&self.bytes, &mut self.time_at).and_then(|d| d.checked_add(16)).ok_or(TIME)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn push(&mut self, slot: u32) {
+        if self.top < STACK_MAX {
+            self.stack[self.top] = slot;
+            self.top += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Result<u32, Fault> {
+        if self.top == 0 || self.top > STACK_MAX {
+            return self.refill();
+        }
+        self.top -= 1;
+        Ok(self.stack[self.top])
+    }
+
+    fn refill(&mut self) -> Result<u32, Fault> {
+        let section = &self.bytes[..self.refill_end];
+        let delta = unzigzag(get(section, &mut self.refill_at).ok_or(REFILL)?);
+        let slot = i64::from(self.last_refill).checked_add(delta).ok_or(SLOT)?;
+        self.last_refill = u32::try_from(slot).ok().filter(|s| *s < SLOTS_MAX).ok_or(SLOT)?;
+        Ok(self.last_refill)
+    }
+
+    fn arg(&mut self) -> Result<u64, Fault> {
+        let mut v = 0;
+        for shift in [0, 15, 30, 45, 60] {
+            let unit = *self.units.get(self.at).ok_or(CUT)?;
+            self.at += 1;
+            v |= u64::from(unit & 0x7fff) << shift;
+            if unit < 0x8000 {
+                return Ok(v);
+            }
+        }
+        Err(CUT)
+    }
+
+    fn slot(&mut self) -> Result<u32, Fault> {
+        small(self.arg()?, SLOTS_MAX, SLOT)
+    }
+
+    fn size(&mut self) -> Result<u64, Fault> {
+        let size = self.arg()?;
+        if size <= SIZE_MAX { Ok(size) } else { Err(SIZE) }
+    }
+
+    fn resident(&mut self, size: u64) -> Option<u32> {
+        if size < RESIDENT_MIN {
+            return None;
+        }
+        let pages = self.residents.get(self.resident_at).copied().filter(|p| *p != RESIDENT_UNKNOWN);
+        self.resident_at += 1;
+        pages
+    }
+
+    fn allocate(&mut self, size: u64, by: Alloc) -> Result<Op, Fault> {
+        if size > SIZE_MAX {
+            return Err(SIZE);
+        }
+        Ok(Op::Allocate { slot: self.pop()?, size, by, resident_pages: self.resident(size) })
+    }
+
+    /// Remembers the last block of another lane, to which the next one is a difference.
+    fn other_lane(&mut self, lane: u32, slot: u32, generation: u32) -> (u32, u32, u32) {
+        self.last_other = (lane, slot, generation);
+        self.last_other
+    }
+
+    fn full_name(&mut self, lane: u64) -> Result<(u32, u32, u32), Fault> {
+        let lane = small(lane, THREADS_MAX, Fault("a lane out of range"))?;
+        let slot = self.slot()?;
+        let generation = small(self.arg()?, GENERATIONS, Fault("a generation out of range"))?;
+        Ok(self.other_lane(lane, slot, generation))
+    }
+
+    #[inline(never)]
+    fn general(&mut self, unit: u16) -> Result<Op, Fault> {
+        let first = match unit >> 6 {
+            ARG_FOLLOWS => self.arg()?,
+            arg => arg.into(),
+        };
+        let kind = unit >> 2 & 15;
+        Ok(match kind {
+            kind::FREE => {
+                let slot = small(first, SLOTS_MAX, SLOT)?;
+                self.push(slot);
+                Op::Free { slot }
+            }
+            kind::MALLOC => self.allocate(first, Alloc::Malloc)?,
+            kind::CALLOC => self.allocate(first, Alloc::Calloc)?,
+            kind::REALLOC_UNSEEN => self.allocate(first, Alloc::ReallocUnseen)?,
+            kind::ALIGNED => {
+                let log2 = small(first, 48, Fault("an alignment out of range"))?;
+                let size = self.size()?;
+                self.allocate(size, Alloc::Aligned(1 << log2))?
+            }
+            kind::FREE_OTHER => {
+                let (lane, slot, generation) = self.full_name(first)?;
+                Op::FreeOther { lane, slot, generation }
+            }
+            kind::FREE_NEAR => {
+                let (lane, slot, generation) = self.last_other;
+                let slot = moved(slot, first, SLOTS_MAX).ok_or(SLOT)?;
+                self.other_lane(lane, slot, generation);
+                Op::FreeOther { lane, slot, generation }
+            }
+            kind::FREE_SAME_LANE => {
+                let (lane, _, generation) = self.last_other;
+                let generation = moved(generation, first, GENERATIONS).ok_or(Fault("a generation out of range"))?;
+                let slot = self.slot()?;
+                self.other_lane(lane, slot, generation);
+                Op::FreeOther { lane, slot, generation }
+            }
+            kind::FREE_UNSEEN => Op::FreeUnseen,
+            kind::REALLOC_IN_PLACE | kind::REALLOC_MOVED => {
+                let slot = small(first, SLOTS_MAX, SLOT)?;
+                let size = self.size()?;
+                let resident_pages = self.resident(size);
+                Op::Realloc { slot, size, moved: kind == kind::REALLOC_MOVED, resident_pages }
+            }
+            kind::REALLOC_OTHER_IN_PLACE | kind::REALLOC_OTHER_MOVED => {
+                let (from_lane, from_slot, generation) = self.full_name(first)?;
+                let size = self.size()?;
+                Op::ReallocOther {
+                    slot: self.pop()?,
+                    size,
+                    from_lane,
+                    from_slot,
+                    generation,
+                    moved: kind == kind::REALLOC_OTHER_MOVED,
+                    resident_pages: self.resident(size),
+                }
+            }
+            kind::TURN => Op::Turn { number: first },
+            kind::EXIT => Op::Exit { number: first },
+            _ => return Err(Fault("an operation of an unknown kind")),
+        })
+    }
+}
+
+fn small(v: u64, end: u32, fault: Fault) -> Result<u32, Fault> {
+    u32::try_from(v).ok().filter(|v| *v < end).ok_or(fault)
+}
+
+fn moved(from: u32, by: u64, end: u32) -> Option<u32> {
+    let v = i64::from(from).checked_add(unzigzag(by))?;
+    u32::try_from(v).ok().filter(|v| *v < end)
+}

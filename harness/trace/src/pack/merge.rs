@@ -1,0 +1,318 @@
+//! The k-way merge of the threads' events by stamp, with alternation repair.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+
+use super::blocks::{Blocks, Held};
+use super::{ALLOCATION_WAIT_NS, FREE_WAIT_NS, PackOptions, Source};
+use crate::encode::Ask;
+use crate::error::TraceError;
+use crate::info::Totals;
+use crate::spool::{ClockPair, SpoolEvent, SpoolKind};
+
+/// The line from counter to microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    start: u64,
+    /// Microseconds a tick, times 2⁴⁸.
+    scale: u128,
+}
+
+impl Clock {
+    fn new((from, to): (ClockPair, ClockPair)) -> Self {
+        let ticks = to.tsc.saturating_sub(from.tsc);
+        let ns = to.mono_ns.saturating_sub(from.mono_ns);
+        // A recording without length: any rate will do.
+        let (ticks, ns) = if ticks == 0 || ns == 0 { (1, 1) } else { (ticks, ns) };
+        // Rounded up, so that a whole number of microseconds is not cut to the one before.
+        Self { start: from.tsc, scale: (u128::from(ns) << 48).div_ceil(1000 * u128::from(ticks)) }
+    }
+
+    fn us(&self, tsc: u64) -> u64 {
+        ((u128::from(tsc.saturating_sub(self.start)) * self.scale) >> 48) as u64
+    }
+
+    fn ticks(&self, ns: u64) -> u64 {
+        u64::try_from((u128::from(ns) << 48) / (1000 * self.scale.max(1))).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a thread does next.
+#[derive(Debug, Clone, Copy)]
+enum Head {
+    /// The event as it stands.
+    Event(SpoolEvent),
+    /// A realloc whose old block was given up: the new one is to come.
+    ReallocEnd { tsc: u64, old: Option<Held>, moved: bool, new: u64, size: u64 },
+}
+
+impl Head {
+    fn key(&self) -> u64 {
+        match self {
+            Self::Event(SpoolEvent { kind: SpoolKind::Realloc { began, .. }, tsc }) => (*began).min(*tsc),
+            Self::Event(e) => e.tsc,
+            Self::ReallocEnd { tsc, .. } => *tsc,
+        }
+    }
+}
+
+struct Cursor<'s> {
+    thread: u32,
+    /// Opened when the merge comes to the thread, closed at its end: a spool may have threads by the thousands.
+    events: Option<Box<dyn Iterator<Item = SpoolEvent> + 's>>,
+    head: Option<Head>,
+    exited: bool,
+}
+
+/// A thread whose next event waits for another thread's.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    cursor: usize,
+    addr: u64,
+    deadline: u64,
+}
+
+/// What became of an event.
+enum Outcome {
+    /// It happened, and what stood at this address has changed (0: none).
+    Done { changed: u64 },
+    /// Its first half happened, this is the second.
+    Then(Head),
+    /// It waits for another event at this address, so many ticks.
+    Wait { addr: u64, ticks: u64 },
+}
+
+pub(super) struct Merge<'s, S> {
+    source: &'s S,
+    clock: Clock,
+    cursors: Vec<Cursor<'s>>,
+    heap: BinaryHeap<Reverse<(u64, usize)>>,
+    waiting: Vec<Waiting>,
+    blocks: Blocks,
+    allocation_wait: u64,
+    free_wait: u64,
+    now_us: u64,
+    end_us: u64,
+    known: Totals,
+}
+
+impl<'s, S: Source> Merge<'s, S> {
+    pub(super) fn new(source: &'s S, file: File, options: &PackOptions, known: Totals) -> Result<Self, TraceError> {
+        let clock = Clock::new(source.clocks());
+        let mut merge = Self {
+            source,
+            clock,
+            cursors: Vec::new(),
+            heap: BinaryHeap::new(),
+            waiting: Vec::new(),
+            blocks: Blocks::new(file, &options.recorded_on)?,
+            allocation_wait: clock.ticks(ALLOCATION_WAIT_NS),
+            free_wait: clock.ticks(FREE_WAIT_NS),
+            now_us: 0,
+            end_us: options.end_us.unwrap_or(u64::MAX),
+            known,
+        };
+        for thread in source.threads() {
+            let Some(first) = source.events(thread).next() else { continue };
+            let cursor = merge.cursors.len();
+            merge.heap.push(Reverse((Head::Event(first).key(), cursor)));
+            merge.cursors.push(Cursor { thread, events: None, head: None, exited: false });
+        }
+        Ok(merge)
+    }
+
+    pub(super) fn run(mut self) -> Result<(Totals, u64), TraceError> {
+        loop {
+            let next = self.heap.pop();
+            // Those who have waited too long come first; all of them when nobody else is left.
+            let due = next.map_or(u64::MAX, |Reverse((key, _))| key);
+            if let Some(i) = self.overdue(due) {
+                self.heap.extend(next);
+                let cursor = self.waiting.remove(i).cursor;
+                self.step(cursor, true)?;
+                self.resume(cursor);
+                continue;
+            }
+            let Some(Reverse((_, cursor))) = next else { break };
+            // One thread's events in a row need no heap.
+            loop {
+                let limit = self.heap.peek().map_or(u64::MAX, |Reverse((key, _))| *key);
+                match self.step(cursor, false)? {
+                    Some(key) if key <= limit && self.waiting.is_empty() => {}
+                    Some(key) => {
+                        self.heap.push(Reverse((key, cursor)));
+                        break;
+                    }
+                    None => break,
+                }
+            }
+        }
+        let last = self.clock.us(self.source.clocks().1.tsc);
+        let end = last.max(self.now_us).min(self.end_us);
+        self.blocks.finish(end, self.known)
+    }
+
+    /// The first waiting thread whose time has passed at `key`.
+    fn overdue(&self, key: u64) -> Option<usize> {
+        let (i, w) = self.waiting.iter().enumerate().min_by_key(|(_, w)| w.deadline)?;
+        (w.deadline < key || key == u64::MAX).then_some(i)
+    }
+
+    fn resume(&mut self, cursor: usize) {
+        if let Some(head) = self.cursors[cursor].head {
+            self.heap.push(Reverse((head.key(), cursor)));
+        }
+    }
+
+    /// Applies a thread's next event. Answers the key of the one after; `None` when the thread has ended or waits.
+    fn step(&mut self, cursor: usize, force: bool) -> Result<Option<u64>, TraceError> {
+        let head = match self.cursors[cursor].head {
+            Some(head) => head,
+            None => match self.open(cursor) {
+                Some(head) => head,
+                None => return Ok(None),
+            },
+        };
+        let key = head.key();
+        self.now_us = self.now_us.max(self.clock.us(key));
+        let cut = self.now_us >= self.end_us;
+        if !cut {
+            self.blocks.now(self.now_us);
+        }
+        match self.apply(cursor, head, force, cut)? {
+            Outcome::Wait { addr, ticks } => {
+                self.waiting.push(Waiting { cursor, addr, deadline: key.saturating_add(ticks) });
+                Ok(None)
+            }
+            Outcome::Then(second) => {
+                self.cursors[cursor].head = Some(second);
+                Ok(Some(second.key()))
+            }
+            Outcome::Done { changed } => {
+                self.wake(changed);
+                self.follow(cursor, cut)
+            }
+        }
+    }
+
+    fn open(&mut self, cursor: usize) -> Option<Head> {
+        let c = &mut self.cursors[cursor];
+        let mut events = self.source.events(c.thread);
+        c.head = events.next().map(Head::Event);
+        c.events = Some(events);
+        c.head
+    }
+
+    /// Moves on to the thread's next event.
+    fn follow(&mut self, cursor: usize, cut: bool) -> Result<Option<u64>, TraceError> {
+        let c = &mut self.cursors[cursor];
+        c.head = c.events.as_mut().and_then(Iterator::next).map(Head::Event);
+        if let Some(head) = &c.head {
+            return Ok(Some(head.key()));
+        }
+        c.events = None;
+        if !cut {
+            self.blocks.end_thread(cursor, c.exited)?;
+        }
+        Ok(None)
+    }
+
+    /// Lets those go on who wait for something at an address that has changed.
+    fn wake(&mut self, changed: u64) {
+        let mut i = 0;
+        while i < self.waiting.len() {
+            if changed == self.waiting[i].addr {
+                let cursor = self.waiting.remove(i).cursor;
+                self.blocks.count_reordered();
+                self.resume(cursor);
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    fn apply(&mut self, cursor: usize, head: Head, force: bool, cut: bool) -> Result<Outcome, TraceError> {
+        let blocks = &mut self.blocks;
+        let Head::Event(event) = head else {
+            let Head::ReallocEnd { old, moved, new, size, .. } = head else { unreachable!("two kinds of heads") };
+            if cut {
+                return Ok(Outcome::Done { changed: 0 });
+            }
+            if blocks.is_live(new) {
+                if !force {
+                    return Ok(Outcome::Wait { addr: new, ticks: self.allocation_wait });
+                }
+                blocks.free_unresolved(cursor, new)?;
+            }
+            blocks.realloc(cursor, old, new, size, moved)?;
+            return Ok(Outcome::Done { changed: new });
+        };
+        let (addr, size, ask) = match event.kind {
+            SpoolKind::Malloc { addr, size } => (addr, size, Ask::Malloc),
+            SpoolKind::Calloc { addr, size } => (addr, size, Ask::Calloc),
+            SpoolKind::Aligned { addr, size, align } => {
+                // memalign of glibc takes the next power of two for an alignment that is none.
+                (addr, size, Ask::Aligned { log2: align.clamp(1, 1 << 47).next_power_of_two().ilog2() })
+            }
+            SpoolKind::Free { addr } => return self.free(cursor, addr, None, force, cut),
+            SpoolKind::FreeResident { addr, resident_pages } => {
+                return self.free(cursor, addr, Some(resident_pages), force, cut);
+            }
+            SpoolKind::Realloc { old, new, size, resident_pages, .. } => {
+                if !blocks.is_live(old) && !force && !cut {
+                    return Ok(Outcome::Wait { addr: old, ticks: self.free_wait });
+                }
+                let held = blocks.take(old, resident_pages)?;
+                self.wake(old);
+                return Ok(Outcome::Then(Head::ReallocEnd { tsc: event.tsc, old: held, moved: old != new, new, size }));
+            }
+            SpoolKind::ThreadStart => return Ok(Outcome::Done { changed: 0 }),
+            SpoolKind::ThreadExit => {
+                self.cursors[cursor].exited = true;
+                return Ok(Outcome::Done { changed: 0 });
+            }
+            SpoolKind::Mmap { .. }
+            | SpoolKind::Munmap { .. }
+            | SpoolKind::Mremap { .. }
+            | SpoolKind::Madvise { .. }
+            | SpoolKind::Brk { .. } => {
+                if !cut {
+                    blocks.system(cursor, &event.kind)?;
+                }
+                return Ok(Outcome::Done { changed: 0 });
+            }
+        };
+        if cut {
+            return Ok(Outcome::Done { changed: 0 });
+        }
+        if blocks.is_live(addr) {
+            if !force {
+                return Ok(Outcome::Wait { addr, ticks: self.allocation_wait });
+            }
+            blocks.free_unresolved(cursor, addr)?;
+        }
+        blocks.allocate(cursor, addr, size, ask)?;
+        Ok(Outcome::Done { changed: addr })
+    }
+
+    fn free(
+        &mut self,
+        cursor: usize,
+        addr: u64,
+        resident_pages: Option<u32>,
+        force: bool,
+        cut: bool,
+    ) -> Result<Outcome, TraceError> {
+        if cut {
+            self.blocks.take(addr, resident_pages)?;
+        } else if let Some(held) = self.blocks.take(addr, resident_pages)? {
+            self.blocks.free(cursor, held)?;
+        } else if force {
+            self.blocks.free_unseen(cursor)?;
+        } else {
+            return Ok(Outcome::Wait { addr, ticks: self.free_wait });
+        }
+        Ok(Outcome::Done { changed: addr })
+    }
+}

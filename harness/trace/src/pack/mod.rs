@@ -1,0 +1,121 @@
+//! Turns a spool into a trace: threads merged in order of time, addresses turned into slots, order repaired.
+//!
+//! The recorder stamps an allocation after the call and a free before it, so the stamps of one address follow the
+//! order in which it changed hands, up to the quantum of the stamps. Where they do not, alternation tells: an
+//! allocation at an address that is still live waits for the free that must come ([`ALLOCATION_WAIT_NS`]), a free of
+//! an address that is not live for the allocation ([`FREE_WAIT_NS`]). What does not come within that time is counted:
+//! the former as *unresolved* (the old block is freed just before), the latter as *unseen*.
+//!
+//! Memory is bounded by the live blocks and the running threads of the recording, whatever its length.
+
+mod blocks;
+mod merge;
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::TraceError;
+use crate::info::{RecordedOn, Totals};
+use crate::spool::format::Status;
+use crate::spool::{ClockPair, Spool, SpoolEvent};
+use merge::Merge;
+
+/// How long an allocation at a live address waits for the free. A thread may be off the processor for some time
+/// between its stamp and the call.
+const ALLOCATION_WAIT_NS: u64 = 20_000_000;
+/// How long a free of an address that is not live waits for the allocation: only the stamps' quantum can be at fault.
+const FREE_WAIT_NS: u64 = 10_000;
+
+/// What to pack.
+#[derive(Debug, Clone, Default)]
+pub struct PackOptions {
+    /// Facts to keep with the trace.
+    pub recorded_on: RecordedOn,
+    /// End the trace after this many microseconds of the recording. Later events are still read for what they tell
+    /// of blocks that live at the end: how much of them was resident.
+    pub end_us: Option<u64>,
+}
+
+/// What was packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PackReport {
+    /// Totals as they stand in the trace.
+    pub totals: Totals,
+    /// Length of the trace, bytes.
+    pub bytes: u64,
+    /// Length of the spool, bytes.
+    pub spool_bytes: u64,
+}
+
+/// Anything that has threads with events: a spool, or a generator of test programs.
+pub trait Source {
+    /// Threads, ascending; the first is the program's first thread.
+    fn threads(&self) -> Vec<u32>;
+    /// A thread's events in program order.
+    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_>;
+    /// Two points of the line from counter to clock; the first is the recording's start.
+    fn clocks(&self) -> (ClockPair, ClockPair);
+}
+
+impl Source for Spool {
+    fn threads(&self) -> Vec<u32> {
+        Spool::threads(self).collect()
+    }
+
+    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_> {
+        Box::new(Spool::events(self, thread))
+    }
+
+    fn clocks(&self) -> (ClockPair, ClockPair) {
+        Spool::clocks(self)
+    }
+}
+
+/// Packs the spool at `spool` into a new trace at `out`, overwriting what is there.
+///
+/// # Errors
+/// The spool is none, or a file cannot be read or written. Damage of the spool is no error: it is counted, and the
+/// trace is marked as incomplete.
+pub fn pack(spool: &Path, out: &Path, options: &PackOptions) -> Result<PackReport, TraceError> {
+    let spool = Spool::open(spool)?;
+    let mut known = Totals {
+        complete: match spool.closing() {
+            // A recording that ended at its time limit is as long as it was meant to be.
+            Some(c) => matches!(c.status, Status::Exited | Status::Exec | Status::TimeLimit),
+            None => false,
+        },
+        damaged_stretches: spool.damage().len() as u64,
+        recorder_peak_bytes: spool.own_bytes_peak(),
+        pauses: spool.gaps().len() as u64,
+        ..Totals::default()
+    };
+    if let Some(closing) = spool.closing() {
+        known.lost_events = closing.lost_events;
+        known.early_calls = closing.early_calls;
+    }
+    known.complete &= known.damaged_stretches == 0 && known.lost_events == 0;
+    let mut options = options.clone();
+    let on = &mut options.recorded_on;
+    on.page_size = on.page_size.or(Some(spool.header().page_size));
+    if on.architecture.is_none() {
+        on.architecture = Some(if spool.header().architecture == 1 { "aarch64" } else { "x86_64" }.to_owned());
+    }
+    let mut report = pack_source(&spool, out, &options, known)?;
+    report.spool_bytes = spool.len_bytes();
+    Ok(report)
+}
+
+/// Packs any source; `known` holds what is known of the recording besides its events.
+///
+/// # Errors
+/// The trace cannot be written, or the recording is larger than the format can hold.
+pub fn pack_source(
+    source: &impl Source,
+    out: &Path,
+    options: &PackOptions,
+    known: Totals,
+) -> Result<PackReport, TraceError> {
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(out)?;
+    let (totals, bytes) = Merge::new(source, file, options, known)?.run()?;
+    Ok(PackReport { totals, bytes, spool_bytes: 0 })
+}
