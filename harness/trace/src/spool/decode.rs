@@ -2,27 +2,34 @@
 //! ends the payload.
 
 use super::event::SpoolKind;
-use super::format::{ADDR_BITS, SIZE_BITS, TIME_BITS, kind};
+use super::format::{FREE, FREE_WIDE, Form, MALLOC, MALLOC_WIDE, kind};
 
 /// State of decoding one block.
 #[derive(Debug, Clone)]
 pub(super) struct Decoder {
     quantum: u64,
-    bases: [u64; 4],
     shift: u8,
+    allocated: u64,
+    freed: u64,
+    mapped: u64,
 }
 
-/// Takes bit fields off the low end of a u128.
-struct Bits {
-    word: u128,
-    used: u32,
+/// The fields of an event of fixed width.
+struct Fixed {
+    dt: u64,
+    size: u64,
+    /// In bytes.
+    diff: u64,
 }
 
-impl Bits {
-    fn take(&mut self, width: u32) -> u64 {
-        let v = (self.word >> self.used) as u64 & ((1 << width) - 1);
-        self.used += width;
-        v
+fn fixed(form: Form, word: u64) -> Fixed {
+    let field = |at: u32, bits: u32| (word >> at) & ((1 << bits) - 1);
+    let size_at = form.tag_bits + form.time_bits;
+    let biased = field(size_at + form.size_bits, form.diff_bits);
+    Fixed {
+        dt: field(form.tag_bits, form.time_bits),
+        size: field(size_at, form.size_bits),
+        diff: biased.wrapping_sub(1 << (form.diff_bits - 1)) << 4,
     }
 }
 
@@ -54,21 +61,16 @@ impl Bytes<'_> {
         u32::try_from(self.int()?).ok()
     }
 
-    fn addr(&mut self, bases: &mut [u64; 4]) -> Option<u64> {
-        let b = self.byte()?;
-        let base = &mut bases[usize::from(b & 3)];
-        *base = moved(*base, self.int()?);
-        Some(*base << 4 | u64::from(b >> 2 & 15))
+    fn addr(&mut self, base: &mut u64) -> Option<u64> {
+        let zigzag = self.int()?;
+        *base = base.wrapping_add((zigzag >> 1) ^ (zigzag & 1).wrapping_neg());
+        Some(*base)
     }
-}
-
-fn moved(base: u64, zigzag: u64) -> u64 {
-    base.wrapping_add((zigzag >> 1) ^ (zigzag & 1).wrapping_neg())
 }
 
 impl Decoder {
     pub(super) fn new(first_quantum: u64, shift: u8) -> Self {
-        Self { quantum: first_quantum, bases: [0; 4], shift }
+        Self { quantum: first_quantum, shift, allocated: 0, freed: 0, mapped: 0 }
     }
 
     /// Quantum of the event decoded last.
@@ -80,101 +82,67 @@ impl Decoder {
     pub(super) fn next(&mut self, payload: &[u8], at: &mut usize) -> Option<SpoolKind> {
         let rest = payload.get(*at..)?;
         let tag = *rest.first()?;
-        if tag & 3 == 0 {
-            let mut bytes = Bytes { b: rest, at: 1 };
-            let event = self.general(tag >> 2, &mut bytes)?;
-            *at += bytes.at;
-            return Some(event);
-        }
-        let mut raw = [0; 16];
-        let n = rest.len().min(16);
-        raw[..n].copy_from_slice(&rest[..n]);
-        let mut bits = Bits { word: u128::from_le_bytes(raw), used: 0 };
-        let event = if tag & 1 == 1 { self.malloc(&mut bits) } else { self.free(&mut bits) };
-        let len = bits.used.div_ceil(8) as usize;
-        if len > rest.len() {
-            return None;
-        }
-        *at += len;
-        Some(event)
-    }
-
-    fn malloc(&mut self, bits: &mut Bits) -> SpoolKind {
-        bits.take(1);
-        let base = bits.take(2);
-        let (t, s, a) = (bits.take(2), bits.take(2), bits.take(2));
-        let dt = bits.take(TIME_BITS[t as usize]);
-        let size = bits.take(SIZE_BITS[s as usize]);
-        let addr = self.short_addr(base, bits.take(ADDR_BITS[a as usize]));
-        self.quantum = self.quantum.wrapping_add(dt);
-        SpoolKind::Malloc { addr, size }
-    }
-
-    fn free(&mut self, bits: &mut Bits) -> SpoolKind {
-        bits.take(2);
-        let base = bits.take(2);
-        let (t, a) = (bits.take(2), bits.take(2));
-        let dt = bits.take(TIME_BITS[t as usize]);
-        let addr = self.short_addr(base, bits.take(ADDR_BITS[a as usize]));
-        self.quantum = self.quantum.wrapping_add(dt);
-        SpoolKind::Free { addr }
-    }
-
-    fn short_addr(&mut self, base: u64, zigzag: u64) -> u64 {
-        let base = &mut self.bases[base as usize];
-        *base = moved(*base, zigzag);
-        *base << 4
+        let form = match tag & 7 {
+            0b001 | 0b101 => MALLOC,
+            0b010 | 0b110 => FREE,
+            0b011 => MALLOC_WIDE,
+            0b111 => FREE_WIDE,
+            _ => {
+                let mut bytes = Bytes { b: rest, at: 1 };
+                let event = self.general(tag >> 2, &mut bytes)?;
+                *at += bytes.at;
+                return Some(event);
+            }
+        };
+        let mut raw = [0; 8];
+        raw[..form.len()].copy_from_slice(rest.get(..form.len())?);
+        *at += form.len();
+        let f = fixed(form, u64::from_le_bytes(raw));
+        self.quantum = self.quantum.wrapping_add(f.dt);
+        Some(if form.size_bits > 0 {
+            self.allocated = self.allocated.wrapping_add(f.diff);
+            SpoolKind::Malloc { addr: self.allocated, size: f.size }
+        } else {
+            self.freed = self.freed.wrapping_add(f.diff);
+            SpoolKind::Free { addr: self.freed }
+        })
     }
 
     fn general(&mut self, kind: u8, f: &mut Bytes<'_>) -> Option<SpoolKind> {
         self.quantum = self.quantum.wrapping_add(f.int()?);
-        let bases = &mut self.bases;
+        let Self { allocated, freed, mapped, .. } = self;
         Some(match kind {
             kind::MALLOC => {
                 let size = f.int()?;
-                SpoolKind::Malloc { addr: f.addr(bases)?, size }
+                SpoolKind::Malloc { addr: f.addr(allocated)?, size }
             }
             kind::CALLOC => {
                 let size = f.int()?;
-                SpoolKind::Calloc { addr: f.addr(bases)?, size }
+                SpoolKind::Calloc { addr: f.addr(allocated)?, size }
             }
             kind::ALIGNED => {
                 let (size, align) = (f.int()?, f.int()?);
-                SpoolKind::Aligned { addr: f.addr(bases)?, size, align }
+                SpoolKind::Aligned { addr: f.addr(allocated)?, size, align }
             }
             kind::REALLOC | kind::REALLOC_RESIDENT => {
                 let (size, took) = (f.int()?, f.int()?);
+                let (old, new) = (f.addr(freed)?, f.addr(allocated)?);
                 let resident_pages = if kind == kind::REALLOC { None } else { Some(f.int32()?) };
-                let old = f.addr(bases)?;
-                let new = f.addr(bases)?;
                 let began = self.quantum.saturating_sub(took) << self.shift;
                 SpoolKind::Realloc { old, new, size, began, resident_pages }
             }
-            kind::FREE => SpoolKind::Free { addr: f.addr(bases)? },
-            kind::FREE_RESIDENT => {
-                let resident_pages = f.int32()?;
-                SpoolKind::FreeResident { addr: f.addr(bases)?, resident_pages }
-            }
+            kind::FREE => SpoolKind::Free { addr: f.addr(freed)? },
+            kind::FREE_RESIDENT => SpoolKind::FreeResident { addr: f.addr(freed)?, resident_pages: f.int32()? },
             kind::THREAD_START => SpoolKind::ThreadStart,
             kind::THREAD_EXIT => SpoolKind::ThreadExit,
-            kind::MMAP => {
-                let (len, prot, flags) = (f.int()?, f.int32()?, f.int32()?);
-                SpoolKind::Mmap { addr: f.addr(bases)?, len, prot, flags }
-            }
-            kind::MUNMAP => {
-                let len = f.int()?;
-                SpoolKind::Munmap { addr: f.addr(bases)?, len }
-            }
+            kind::MMAP => SpoolKind::Mmap { addr: f.addr(mapped)?, len: f.int()?, prot: f.int32()?, flags: f.int32()? },
+            kind::MUNMAP => SpoolKind::Munmap { addr: f.addr(mapped)?, len: f.int()? },
             kind::MREMAP => {
-                let (old_len, new_len) = (f.int()?, f.int()?);
-                let old = f.addr(bases)?;
-                SpoolKind::Mremap { old, old_len, new: f.addr(bases)?, new_len }
+                let (old, old_len) = (f.addr(mapped)?, f.int()?);
+                SpoolKind::Mremap { old, old_len, new: f.addr(mapped)?, new_len: f.int()? }
             }
-            kind::MADVISE => {
-                let (len, advice) = (f.int()?, f.int32()?);
-                SpoolKind::Madvise { addr: f.addr(bases)?, len, advice }
-            }
-            kind::BRK => SpoolKind::Brk { addr: f.addr(bases)? },
+            kind::MADVISE => SpoolKind::Madvise { addr: f.addr(mapped)?, len: f.int()?, advice: f.int32()? },
+            kind::BRK => SpoolKind::Brk { addr: f.addr(mapped)? },
             _ => return None,
         })
     }

@@ -31,35 +31,37 @@
 //! The shorter is a prefix of the longer, which counts alone. Space between blocks is never meaningful: a write that
 //! failed half-way leaves such space.
 //!
-//! The payload is a sequence of events. The decoder keeps the last quantum (from the block's header) and four
-//! address bases (0 at the start of each block), all in granules of 16 bytes. The two lowest bits of the first byte
-//! tell the form:
+//! The payload is a sequence of events. The decoder keeps the last quantum (from the block's header) and three address
+//! bases (0 at the start of each block): of blocks allocated, of blocks freed, and of mappings. Each address is a
+//! difference from the base of its kind, which it then replaces. The lowest bits of an event's first byte tell its form:
 //!
 //! ```text
-//! x1  malloc    1 | base:2 | tc:2 | sc:2 | ac:2 | dt:TIME_BITS[tc] | size:SIZE_BITS[sc] | addr:ADDR_BITS[ac]
-//! 10  free     10 | base:2 | tc:2 | ac:2 | dt:TIME_BITS[tc] | addr:ADDR_BITS[ac]
-//! 00  general  00 | kind:6, then fields as below
+//!  01  malloc   6 bytes:  01 | dt:12 | size:12 | diff:22
+//!  10  free     5 bytes:  10 | dt:12 | diff:26
+//! 011  malloc   8 bytes: 011 | dt:15 | size:16 | diff:30
+//! 111  free     8 bytes: 111 | dt:17 | diff:44
+//!  00  general  a byte 00 | kind:6, then fields as below
 //! ```
 //!
-//! Malloc and free are bit fields, lowest first, in as few whole bytes as hold them. `dt` is the quanta since the
-//! event before; `addr` the zigzag difference in granules from `bases[base]`, which it replaces; `size` in bytes.
-//! In the general form every field is a LEB128 varint, the first of them `dt`; an address is one byte (base in bits
-//! 0–1, the address's lowest four bits in bits 2–5) and a varint (zigzag difference in granules, wrapping).
+//! The first four are bit fields, lowest first: `dt` is the quanta since the event before, `size` in bytes, `diff` the
+//! difference in granules of 16 bytes, plus half its range. Few forms of fixed width take a byte more than the best
+//! encoding would, but what they cost is what recording costs. In the general form every field is a LEB128 varint, the
+//! first of them `dt`; an address is the zigzag difference in bytes (wrapping).
 //!
 //! | kind | | fields after `dt` |
 //! |---|---|---|
 //! | 0 | malloc | size, address |
 //! | 1 | calloc | size, address |
 //! | 2 | aligned | size, alignment, address |
-//! | 3 | realloc | size, quanta the call took, old address, new address |
-//! | 4 | realloc of a large block | size, quanta the call took, resident pages, old address, new address |
+//! | 3 | realloc | size, quanta the call took, old address (freed), new address (allocated) |
+//! | 4 | realloc of a large block | as 3, resident pages |
 //! | 5 | free | address |
-//! | 6 | free of a large block | resident pages, address |
+//! | 6 | free of a large block | address, resident pages |
 //! | 7, 8 | thread start, thread exit | |
-//! | 9 | mmap | length, prot, flags, address |
-//! | 10 | munmap | length, address |
-//! | 11 | mremap | old length, new length, old address, new address |
-//! | 12 | madvise | length, advice, address |
+//! | 9 | mmap | address, length, prot, flags |
+//! | 10 | munmap | address, length |
+//! | 11 | mremap | old address, old length, new address, new length |
+//! | 12 | madvise | address, length, advice |
 //! | 13 | brk | address |
 
 /// First bytes of a spool.
@@ -85,12 +87,41 @@ pub const QUANTUM_SHIFT: u8 = if cfg!(target_arch = "aarch64") { 0 } else { 6 };
 /// The file header's number for the architecture this was compiled for.
 pub const ARCHITECTURE: u8 = if cfg!(target_arch = "aarch64") { 1 } else { 0 };
 
-/// Widths in bits of a short event's time difference.
-pub const TIME_BITS: [u32; 4] = [3, 5, 8, 11];
-/// Widths in bits of a short event's size.
-pub const SIZE_BITS: [u32; 4] = [5, 8, 11, 16];
-/// Widths in bits of a short event's address difference.
-pub const ADDR_BITS: [u32; 4] = [8, 14, 20, 28];
+/// A form of fixed width: the bits of its tag, then of its fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// The tag's bits.
+    pub tag: u64,
+    /// Width of the tag.
+    pub tag_bits: u32,
+    /// Width of the time difference.
+    pub time_bits: u32,
+    /// Width of the size, 0 for none.
+    pub size_bits: u32,
+    /// Width of the address difference.
+    pub diff_bits: u32,
+}
+
+impl Form {
+    /// Length of an event of this form in bytes.
+    pub const fn len(&self) -> usize {
+        (self.tag_bits + self.time_bits + self.size_bits + self.diff_bits) as usize / 8
+    }
+
+    /// Never: every form has a tag.
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// The usual malloc.
+pub const MALLOC: Form = Form { tag: 0b01, tag_bits: 2, time_bits: 12, size_bits: 12, diff_bits: 22 };
+/// The usual free.
+pub const FREE: Form = Form { tag: 0b10, tag_bits: 2, time_bits: 12, size_bits: 0, diff_bits: 26 };
+/// A malloc further off.
+pub const MALLOC_WIDE: Form = Form { tag: 0b011, tag_bits: 3, time_bits: 15, size_bits: 16, diff_bits: 30 };
+/// A free further off: any address of 47 bits.
+pub const FREE_WIDE: Form = Form { tag: 0b111, tag_bits: 3, time_bits: 17, size_bits: 0, diff_bits: 44 };
 
 /// Kind numbers of the general form.
 pub mod kind {
