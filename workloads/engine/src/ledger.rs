@@ -142,6 +142,12 @@ impl Ledger {
         block
     }
 
+    /// Writes the bytes `from..to` of a block by the touch policy: for a pool that comes to use more of what it holds.
+    #[inline]
+    pub fn write(&self, block: &Block, from: usize, to: usize) {
+        block.write(self.touch, from, to);
+    }
+
     /// `free(block)`, after its tag was found whole.
     #[inline(always)]
     pub fn free(&mut self, block: Block) {
@@ -159,6 +165,23 @@ impl Ledger {
         }
         add(&self.counters.live_blocks, -1);
         add(&self.counters.live_bytes, -(size as i64));
+    }
+
+    /// Gives a block another identity: its tag is checked and written anew. No call of the malloc API.
+    pub fn rename(&mut self, block: Block, id: u64) -> Block {
+        self.verify(&block);
+        let (ptr, size, _) = block.into_parts();
+        // SAFETY: the same block under another identity; the old one is gone.
+        let block = unsafe { Block::from_parts(ptr, size, id) };
+        block.mark_grown(self.touch, size, 0);
+        block
+    }
+
+    /// Live bytes on this thread's line: what it and earlier threads of the line have allocated less what they have
+    /// freed. Only differences have a meaning.
+    #[inline(always)]
+    pub fn live_bytes(&self) -> i64 {
+        self.counters.live_bytes.load(Relaxed)
     }
 
     /// Counts a wait for another thread's operation, of `ns` nanoseconds.
