@@ -143,6 +143,7 @@ pub trait Visitor {
 pub struct Block {
     units: Vec<u16>,
     at: usize,
+    /// Refill and time section.
     bytes: Vec<u8>,
     refill_at: usize,
     refill_end: usize,
@@ -190,30 +191,36 @@ const REFILL: Fault = Fault("too few slots");
 const TIME: Fault = Fault("a time that is not its own");
 
 impl Block {
-    /// Starts on a block: `payload` as stored, `residents` as stored.
+    /// Starts on a block: `payload` and `residents` as stored; `scratch` is needed for the call only.
     ///
     /// # Errors
     /// The payload does not decompress to the header's length.
-    pub fn load(&mut self, header: &BlockHeader, payload: &[u8], residents: &[u8]) -> Result<(), Fault> {
-        self.bytes.clear();
-        self.bytes.resize(header.decoded_len(), 0);
-        if header.lz4 {
-            match lz4_flex::block::decompress_into(payload, &mut self.bytes) {
-                Ok(n) if n == self.bytes.len() => {}
+    pub fn load(
+        &mut self,
+        header: &BlockHeader,
+        payload: &[u8],
+        residents: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let bytes = if header.lz4 {
+            scratch.resize(header.decoded_len(), 0);
+            match lz4_flex::block::decompress_into(payload, scratch) {
+                Ok(n) if n == scratch.len() => &scratch[..],
                 _ => return Err(Fault("a payload that does not decompress")),
             }
-        } else if payload.len() == self.bytes.len() {
-            self.bytes.copy_from_slice(payload);
+        } else if payload.len() == header.decoded_len() {
+            payload
         } else {
             return Err(Fault("a payload of another length than it says"));
-        }
+        };
         self.refill_at = 0;
         self.refill_end = header.refill_len as usize;
         self.time_at = self.refill_end;
         let units_at = self.time_at + header.time_len as usize;
         self.units.clear();
-        self.units.extend(self.bytes[units_at..].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
-        self.bytes.truncate(units_at);
+        self.units.extend(bytes[units_at..].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&bytes[..units_at]);
         self.at = 0;
         self.residents.clear();
         self.residents.extend(residents.chunks_exact(4).map(|b| crate::format::u32_at(b, 0)));

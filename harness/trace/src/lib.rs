@@ -47,6 +47,6 @@ pub use order::{Before, Event, EventKind, Events, SystemCall};
 #[cfg(feature = "std")]
 pub use pack::{PackOptions, PackReport, Source, pack, pack_source};
 #[cfg(feature = "std")]
-pub use reader::{BlockEntry, Trace};
+pub use reader::{BlockEntry, Scratch, Trace};
 #[cfg(feature = "std")]
 pub use stat::stat;

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use crate::decode::{Alloc, Block, Op};
 use crate::error::{Damage, TraceError};
-use crate::reader::{BlockEntry, Trace};
+use crate::reader::{BlockEntry, Scratch, Trace};
 use crate::varint::get;
 
 /// One event.
@@ -127,7 +127,7 @@ pub struct Events<'t> {
     turns: u64,
     objects: u64,
     system: SystemStream<'t>,
-    raw: Vec<u8>,
+    scratch: Scratch,
     damage: Vec<Damage>,
 }
 
@@ -153,7 +153,7 @@ impl<'t> Events<'t> {
             turns: 0,
             objects: 0,
             system,
-            raw: Vec::new(),
+            scratch: Scratch::default(),
             damage,
         }
     }
@@ -186,7 +186,7 @@ impl<'t> Events<'t> {
             };
             s.lane = entry.lane;
             let block = s.block.get_or_insert_default();
-            if let Err(e) = self.trace.load(entry, block, &mut self.raw) {
+            if let Err(e) = self.trace.load(entry, block, &mut self.scratch) {
                 **s.block.get_or_insert_default() = Block::default();
                 match e {
                     TraceError::Damaged(d) => self.tear_at(i, d),

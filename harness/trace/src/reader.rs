@@ -130,6 +130,13 @@ impl Store {
     }
 }
 
+/// Buffers that reading a block needs for a moment; kept to be used again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    raw: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
 /// A trace, opened. Reading is by position and needs only a shared reference, so threads may share one.
 #[derive(Debug)]
 pub struct Trace {
@@ -351,18 +358,18 @@ impl Trace {
         Ok(Ok((residents, payload)))
     }
 
-    /// Reads a block of operations into `block`. `raw` is a buffer of the caller's, to be reused.
+    /// Reads a block of operations into `block`, by way of `scratch`.
     ///
     /// # Errors
     /// The block is damaged, or the file cannot be read.
-    pub fn load(&self, entry: &BlockEntry, block: &mut Block, raw: &mut Vec<u8>) -> Result<(), TraceError> {
+    pub fn load(&self, entry: &BlockEntry, block: &mut Block, scratch: &mut Scratch) -> Result<(), TraceError> {
         let damage = |what| TraceError::Damaged(Damage { offset: entry.at, len: 0, what });
         let header = self.header_at(entry.at)?.ok_or_else(|| damage("no block's header"))?;
         if BlockEntry::new(entry.at, &header) != *entry {
             return Err(damage("another block than the index says"));
         }
-        let (residents, payload) = self.raw_block(entry.at, &header, raw)??;
-        block.load(&header, payload, residents).map_err(|fault| damage(fault.what()))
+        let (residents, payload) = self.raw_block(entry.at, &header, &mut scratch.raw)??;
+        block.load(&header, payload, residents, &mut scratch.bytes).map_err(|fault| damage(fault.what()))
     }
 
     /// Decoded bytes of a block of system calls.

@@ -1,4 +1,5 @@
 //! A trace in any state: a clear error, or the sound blocks and the offsets of the others. Never a panic.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 mod common;
 

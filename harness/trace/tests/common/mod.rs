@@ -1,5 +1,5 @@
 //! Packing in a temporary directory, and a history of a trace that can be compared with the program's.
-#![allow(dead_code, unreachable_pub)] // each test file uses its part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses its part
 
 use std::collections::HashMap;
 
