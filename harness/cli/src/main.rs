@@ -1,2 +1,82 @@
-//! Entry point.
-fn main() {}
+//! `fragbench`: what a server's allocator does with its memory, measured.
+//!
+//! One file a subcommand below `cmd`. Exit status: 0 success, 1 the thing asked about failed or fell short,
+//! 2 wrong usage.
+
+mod cmd;
+mod companions;
+mod interrupt;
+mod options;
+mod sizes;
+mod sys;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Allocator benchmarks and fragmentation reproductions for servers that hold more memory than they use.
+#[derive(Parser)]
+#[command(name = "fragbench", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(cmd::run::Run),
+    List(cmd::list::List),
+    Record(cmd::record::Record),
+    Trace(cmd::trace::Trace),
+    Replay(cmd::replay::Replay),
+    Report(cmd::report::Report),
+}
+
+/// How a verb ended when no error stopped it.
+pub(crate) enum Outcome {
+    /// Exit status 0.
+    Success,
+    /// The thing asked about failed or fell short: exit status 1.
+    FellShort,
+}
+
+/// An error in what the user asked for, told apart from a failure of what was done: exit status 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Makes an error a matter of usage.
+pub(crate) fn usage(error: impl std::fmt::Display) -> anyhow::Error {
+    Usage(error.to_string()).into()
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Run(verb) => verb.go(),
+        Verb::List(verb) => verb.go(),
+        Verb::Record(verb) => verb.go(),
+        Verb::Trace(verb) => verb.go(),
+        Verb::Replay(verb) => verb.go(),
+        Verb::Report(verb) => verb.go(),
+    };
+    match outcome {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::FellShort) => ExitCode::from(1),
+        Err(error) => {
+            // A reader that closed the pipe early (head, less) is no failure worth a word.
+            let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+            if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("fragbench: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use fragbench_model::{Command, Message, RunSpec, WorkloadFact};
+use fragbench_model::{Allocator, Cell, Command, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec};
 
 use crate::sys::{self, Counters};
 
@@ -57,6 +57,36 @@ pub fn describe(worker: &WorkerBinary) -> Result<Vec<WorkloadFact>> {
         .with_context(|| format!("{} could not be started", worker.path().display()))?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("{} --describe gave no list of workloads", worker.path().display()))
+}
+
+/// Version of an allocator as it says it in a worker; `None` when it cannot be put in place.
+pub fn allocator_version(worker: &WorkerBinary, allocator: &Allocator) -> Option<String> {
+    let workload = describe(worker).ok()?.into_iter().next()?;
+    let spec = RunSpec {
+        schema: SCHEMA,
+        workload: WorkloadSpec::Named { name: workload.name, parameters: BTreeMap::new() },
+        threads: None,
+        seed: 0,
+        scale: 1.0,
+        touch: Touch::None,
+        thp: false,
+        latency_every: 0,
+        idle_ms: 0,
+        epilogue: false,
+    };
+    let cell = Cell { workload: spec.workload.clone(), allocator: allocator.clone(), aa: false };
+    let environment = crate::environments(&[cell]).pop()?;
+    let worker = Worker::start(worker, &environment, &spec).ok()?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match worker.hear(deadline) {
+            Ok(Some(Message::Hello(hello))) if hello.allocator.kind == allocator.kind => {
+                return Some(hello.allocator.version);
+            }
+            Ok(None) => {}
+            _ => return None,
+        }
+    }
 }
 
 /// Why no message came.

@@ -1,0 +1,125 @@
+//! `fragbench list`: what there is, one line each, with sources.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use fragbench_model::{Parameter, WorkloadFact};
+use fragbench_run::WorkerBinary;
+use serde::Serialize;
+
+use crate::options::Format;
+use crate::{Outcome, companions};
+
+/// List workloads and allocators
+///
+/// Example: fragbench list workloads
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// What to list [default: everything]
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Workloads,
+    Allocators,
+}
+
+#[derive(Debug, Serialize)]
+struct AllocatorFact {
+    name: String,
+    version: Option<String>,
+    kind: fragbench_model::AllocatorKind,
+    path: Option<std::path::PathBuf>,
+    #[serde(skip)]
+    summary: &'static str,
+    #[serde(skip)]
+    source: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workloads: Option<Vec<WorkloadFact>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocators: Option<Vec<AllocatorFact>>,
+}
+
+impl List {
+    pub(crate) fn go(&self) -> Result<Outcome> {
+        let wants = |what: What| self.what.is_none_or(|chosen| chosen == what);
+        let listing = Listing {
+            workloads: wants(What::Workloads).then(workloads).transpose()?,
+            allocators: wants(What::Allocators).then(allocators).transpose()?,
+        };
+        match self.format {
+            Format::Json => println!("{}", serde_json::to_string_pretty(&listing)?),
+            Format::Text => print!("{}", text(&listing)),
+        }
+        Ok(Outcome::Success)
+    }
+}
+
+fn workloads() -> Result<Vec<WorkloadFact>> {
+    let mut facts = Vec::new();
+    for (name, path) in companions::shipped_traces()? {
+        let trace = fragbench_trace::Trace::open(&path)?;
+        let info = trace.info();
+        facts.push(WorkloadFact {
+            name,
+            summary: format!(
+                "recorded trace: {} events on {} threads in {:.0} s",
+                info.events, info.threads, info.duration_s
+            ),
+            fidelity: "recorded".into(),
+            parameters: Vec::<Parameter>::new(),
+        });
+    }
+    facts.extend(fragbench_run::describe(&WorkerBinary::beside_this_program()?)?);
+    Ok(facts)
+}
+
+fn allocators() -> Result<Vec<AllocatorFact>> {
+    let worker = WorkerBinary::beside_this_program()?;
+    fragbench_allocators::BUILTINS
+        .iter()
+        .map(|builtin| {
+            let allocator =
+                fragbench_allocators::resolve(builtin.name, &Default::default(), &companions::libraries()?)?;
+            Ok(AllocatorFact {
+                name: builtin.name.to_owned(),
+                version: fragbench_run::allocator_version(&worker, &allocator),
+                kind: builtin.kind,
+                path: allocator.library,
+                summary: builtin.summary,
+                source: builtin.source,
+            })
+        })
+        .collect()
+}
+
+fn text(listing: &Listing) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    if let Some(workloads) = &listing.workloads {
+        text.push_str("Workloads\n");
+        for fact in workloads {
+            let _ = writeln!(text, "  {:<28} {} [{}]", fact.name, fact.summary, fact.fidelity);
+            for parameter in &fact.parameters {
+                let _ = writeln!(text, "      {:<32} {:<10} {}", parameter.name, parameter.default, parameter.meaning);
+            }
+        }
+    }
+    if let Some(allocators) = &listing.allocators {
+        text.push_str("Allocators\n");
+        for fact in allocators {
+            let version = fact.version.as_deref().unwrap_or("version unknown");
+            let _ = writeln!(text, "  {:<12} {:<28} {} ({})", fact.name, version, fact.summary, fact.source);
+        }
+        text.push_str("  NAME=/path/lib.so  any other library that exports malloc\n");
+    }
+    text
+}

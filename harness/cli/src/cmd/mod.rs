@@ -1,0 +1,9 @@
+//! The verbs, one file each.
+
+pub(crate) mod list;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod trace;
+mod trace_export;

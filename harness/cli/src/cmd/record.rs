@@ -1,0 +1,353 @@
+//! `fragbench record`: runs a program with the recorder preloaded and packs what it asked of its allocator into a
+//! trace. The program runs as it would without: its own standard streams, environment and exit.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use fragbench_proc::{ProcError, Process};
+use fragbench_trace::spool::Spool;
+use fragbench_trace::{PackOptions, PackReport, RecordedOn};
+
+use crate::sizes::{parse_duration, parse_size};
+use crate::{Outcome, companions, interrupt, sys, usage};
+
+/// Record a program's allocations into a trace
+///
+/// Example: fragbench record -o sort.fbt -- sort big.txt
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// Trace to write; those of child processes go into a directory beside it, FILE.children
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Stop recording after this time; the program goes on
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    duration: Option<Duration>,
+    /// Stop recording when this much was written; the program goes on
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    max_size: Option<u64>,
+    /// Record nothing until the program gets the signal of --signal; the same signal stops it again
+    #[arg(long)]
+    start_paused: bool,
+    /// Number of the signal that starts and stops recording [default: 12, SIGUSR2, with --start-paused]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=64))]
+    signal: Option<i32>,
+    /// Keep the command line in the trace (it may hold secrets)
+    #[arg(long)]
+    keep_cmdline: bool,
+    /// End the trace when fragbench is told to stop (SIGTERM, Ctrl-C): what the program does to shut down is left out
+    #[arg(long)]
+    end_at_signal: bool,
+    /// Sample the program's memory while it runs into FILE: time, VIRT, RSS, and anonymous memory by use
+    #[arg(long, value_name = "FILE")]
+    memory: Option<PathBuf>,
+    /// Time between two samples of --memory; each walks the program's page tables
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "50ms")]
+    memory_interval: Duration,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl Record {
+    pub(crate) fn go(&self) -> Result<Outcome> {
+        let recorder = companions::recorder()?;
+        let program = find_program(&self.command[0])?;
+        check_recordable(&program)?;
+        let spools = SpoolDir::create(&self.output)?;
+        let interrupted = interrupt::flag()?;
+
+        let mut child = self
+            .prepare(&recorder, &spools)
+            .spawn()
+            .with_context(|| format!("{} could not be started", program.display()))?;
+        let (status, told_at_ns) = self.attend(&mut child, interrupted)?;
+
+        let packed = self.pack(&spools, child.id(), told_at_ns.filter(|_| self.end_at_signal))?;
+        describe_end(&program, &status);
+        let Some((trace, report)) = packed else {
+            bail!(
+                "nothing was recorded: {} left no spool. It may be statically linked in part, clear LD_PRELOAD, or have \
+                 ended before its first allocation",
+                program.display()
+            );
+        };
+        eprintln!("{}", describe(&trace, &report));
+        spools.remove();
+        Ok(Outcome::Success)
+    }
+
+    fn prepare(&self, recorder: &Path, spools: &SpoolDir) -> Command {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        // Ours first, so that a library the user preloads is what we call through to.
+        let mut preload = recorder.as_os_str().to_owned();
+        if let Some(own) = std::env::var_os("LD_PRELOAD").filter(|own| !own.is_empty()) {
+            preload.push(":");
+            preload.push(own);
+        }
+        command.env("LD_PRELOAD", preload);
+        command.env("FRAGBENCH_SPOOL", spools.prefix());
+        if let Some(limit) = self.max_size {
+            command.env("FRAGBENCH_MAX_SIZE", limit.to_string());
+        }
+        if let Some(duration) = self.duration {
+            command.env("FRAGBENCH_DURATION_MS", duration.as_millis().to_string());
+        }
+        if self.start_paused {
+            command.env("FRAGBENCH_START_PAUSED", "1");
+        }
+        if let Some(signal) = self.signal.or(self.start_paused.then_some(libc::SIGUSR2)) {
+            command.env("FRAGBENCH_SIGNAL", signal.to_string());
+        }
+        command
+    }
+
+    /// Waits for the program, sampling its memory if asked to and passing on the signal that should end it.
+    /// Returns how it ended and when it was told to.
+    fn attend(&self, child: &mut Child, interrupted: &AtomicBool) -> Result<(ExitStatus, Option<u64>)> {
+        let mut memory = match &self.memory {
+            Some(path) => Some(MemoryLog::create(path, child.id())?),
+            None => None,
+        };
+        let tick = if memory.is_some() { self.memory_interval } else { Duration::from_millis(20) };
+        let mut told = None;
+        let end = sys::EndWatch::new(child.id()).context("the program cannot be watched")?;
+        while !end.within(tick)? {
+            if interrupted.load(Ordering::Acquire) && told.is_none() {
+                // A Ctrl-C reached the program too; a SIGTERM to us did not.
+                told = Some(sys::monotonic_ns());
+                sys::signal(child.id(), libc::SIGTERM);
+            }
+            if let Some(log) = &mut memory {
+                log.sample()?;
+            }
+        }
+        Ok((child.wait()?, told))
+    }
+
+    /// Packs the program's spool into the trace and its children's beside it.
+    fn pack(&self, spools: &SpoolDir, pid: u32, end_ns: Option<u64>) -> Result<Option<(PathBuf, PackReport)>> {
+        let mut main = None;
+        let spools = spools.list()?;
+        if spools.iter().any(|(_, owner)| *owner != pid) {
+            let dir = self.children();
+            std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+        }
+        for (spool, owner) in spools {
+            let trace = self.trace_path(pid, owner);
+            let retry = || {
+                format!(
+                    "{}; the spool is kept: `fragbench trace pack {} -o FILE` tries again",
+                    trace.display(),
+                    spool.display()
+                )
+            };
+            let end_us = match end_ns {
+                Some(end) => {
+                    let start = Spool::open(&spool).with_context(retry)?.header().start_mono_ns;
+                    Some(end.saturating_sub(start) / 1000)
+                }
+                None => None,
+            };
+            let options = PackOptions { recorded_on: self.recorded_on(), end_us };
+            let report = fragbench_trace::pack(&spool, &trace, &options).with_context(retry)?;
+            if owner == pid {
+                // Of a program that replaced itself by exec, the last image is the one that was asked for.
+                main = Some((trace, report));
+            } else if report.totals.events == 0 {
+                std::fs::remove_file(&trace).with_context(|| format!("{}", trace.display()))?;
+            }
+        }
+        Ok(main)
+    }
+
+    /// Where the trace of process `owner` goes, `pid` being the program itself.
+    fn trace_path(&self, pid: u32, owner: u32) -> PathBuf {
+        if owner == pid { self.output.clone() } else { self.children().join(format!("{owner}.fbt")) }
+    }
+
+    fn children(&self) -> PathBuf {
+        let mut name = self.output.file_name().unwrap_or_default().to_owned();
+        name.push(".children");
+        self.output.with_file_name(name)
+    }
+
+    fn recorded_on(&self) -> RecordedOn {
+        let facts = fragbench_proc::machine_facts(Path::new("/"));
+        let preload = std::env::var("LD_PRELOAD").ok().filter(|own| !own.is_empty());
+        let file_names = |list: &str| {
+            list.split([':', ' '])
+                .filter_map(|path| Path::new(path).file_name())
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(":")
+        };
+        let settings: Vec<String> = std::env::vars()
+            .filter(|(name, _)| {
+                name.starts_with("MALLOC_") || name.starts_with("MIMALLOC_") || name == "GLIBC_TUNABLES"
+            })
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let cmdline: Vec<String> = self.command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        RecordedOn {
+            kernel: facts.kernel.map(|release| format!("Linux {release} {}", std::env::consts::ARCH)),
+            cpus: std::thread::available_parallelism().ok().map(|n| n.get() as u32),
+            glibc: Some(sys::libc_version()),
+            allocator: preload.as_deref().map(file_names),
+            settings: (!settings.is_empty()).then(|| settings.join(" ")),
+            fragbench: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            cmdline: self.keep_cmdline.then(|| cmdline.join(" ")),
+            ..RecordedOn::default()
+        }
+    }
+}
+
+/// Where the spools of one recording lie until they are packed: beside the trace, on the same file system.
+struct SpoolDir(PathBuf);
+
+impl SpoolDir {
+    fn create(output: &Path) -> Result<Self> {
+        let mut name = output.file_name().ok_or_else(|| usage("-o names no file"))?.to_owned();
+        name.push(format!(".{}.spools", std::process::id()));
+        let dir = std::path::absolute(output.with_file_name(name))?;
+        std::fs::create_dir(&dir)
+            .with_context(|| format!("{} cannot be written: choose another -o", output.display()))?;
+        Ok(Self(dir))
+    }
+
+    fn prefix(&self) -> PathBuf {
+        self.0.join("p")
+    }
+
+    /// Spools with the process they are of, each process's in the order of its images: `p.PID.N.spool`.
+    fn list(&self) -> Result<Vec<(PathBuf, u32)>> {
+        let mut spools = Vec::new();
+        for entry in std::fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut numbers = name.split('.').skip(1).map_while(|part| part.parse::<u32>().ok());
+            if let (Some(pid), Some(image)) = (numbers.next(), numbers.next()) {
+                spools.push((path, pid, image));
+            }
+        }
+        spools.sort_by_key(|(_, pid, image)| (*pid, *image));
+        Ok(spools.into_iter().map(|(path, pid, _)| (path, pid)).collect())
+    }
+
+    fn remove(&self) {
+        // What cannot be removed costs space, not truth.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Samples of a process's memory as CSV, bytes.
+struct MemoryLog {
+    process: Process,
+    file: std::io::BufWriter<std::fs::File>,
+    begun: Instant,
+}
+
+impl MemoryLog {
+    fn create(path: &Path, pid: u32) -> Result<Self> {
+        let file = std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
+        let mut file = std::io::BufWriter::new(file);
+        writeln!(
+            file,
+            "at_ms,vm_bytes,rss_bytes,anon_bytes,main_heap_bytes,arena_bytes,stack_bytes,data_bytes,other_bytes,threads"
+        )?;
+        Ok(Self { process: Process::live(pid), file, begun: Instant::now() })
+    }
+
+    fn sample(&mut self) -> Result<()> {
+        let at_ms = self.begun.elapsed().as_millis();
+        let (status, anonymous) = match (self.process.status(), self.process.anonymous_memory()) {
+            (Ok(status), Ok(anonymous)) => (status, anonymous),
+            // It has ended or is just being replaced by exec.
+            (Err(ProcError::Gone(_)), _) | (_, Err(ProcError::Gone(_))) => return Ok(()),
+            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+        };
+        writeln!(
+            self.file,
+            "{at_ms},{},{},{},{},{},{},{},{},{}",
+            status.vm_bytes,
+            status.rss_bytes,
+            status.anon_bytes,
+            anonymous.main_heap_bytes,
+            anonymous.arena_bytes,
+            anonymous.stack_bytes,
+            anonymous.data_bytes,
+            anonymous.other_bytes,
+            status.threads,
+        )?;
+        Ok(())
+    }
+}
+
+/// The program's file, as the shell would find it.
+fn find_program(name: &OsString) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.components().count() > 1 {
+        return path.canonicalize().map_err(|e| usage(format!("{}: {e}", path.display())));
+    }
+    std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .map(|dir| dir.join(path))
+        .find(|file| file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
+        .ok_or_else(|| usage(format!("{}: no such program in PATH", path.display())))
+}
+
+/// Refuses programs in which a preloaded library cannot take effect, before they are started.
+fn check_recordable(program: &Path) -> Result<()> {
+    let shown = program.display();
+    let metadata = program.metadata().with_context(|| format!("{shown}"))?;
+    if metadata.mode() & 0o6000 != 0 && metadata.uid() != sys::effective_uid() {
+        return Err(usage(format!(
+            "{shown} is setuid or setgid: the dynamic loader ignores LD_PRELOAD in it; run fragbench as its owner"
+        )));
+    }
+    let Ok(bytes) = std::fs::read(program) else { return Ok(()) };
+    // A script is read by an interpreter, which is what gets recorded.
+    if !bytes.starts_with(b"\x7fELF") {
+        return Ok(());
+    }
+    let elf = fragbench_allocators::elf::parse(&bytes).map_err(|e| usage(format!("{shown}: {e}")))?;
+    if elf.is_static_program() {
+        return Err(usage(format!(
+            "{shown} is statically linked: nothing can be preloaded into it; use a dynamically linked build"
+        )));
+    }
+    fragbench_allocators::elf::check_native(&elf).map_err(|e| usage(format!("{shown}: {e}")))
+}
+
+fn describe_end(program: &Path, status: &ExitStatus) {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => {}
+        (Some(code), _) => eprintln!("{} ended with exit status {code}", program.display()),
+        (_, Some(signal)) => eprintln!("{} was ended by signal {signal}", program.display()),
+        _ => {}
+    }
+}
+
+fn describe(trace: &Path, report: &PackReport) -> String {
+    let totals = &report.totals;
+    let per_event = if totals.events > 0 { report.bytes as f64 / totals.events as f64 } else { 0.0 };
+    let whole = if totals.complete { "" } else { "; incomplete, see `fragbench trace info`" };
+    format!(
+        "{}: {} events on {} threads in {:.1} s, {} bytes ({per_event:.2} an event){whole}; the recorder itself held at most {} KiB",
+        trace.display(),
+        totals.events,
+        totals.threads,
+        totals.duration_us as f64 / 1e6,
+        report.bytes,
+        totals.recorder_peak_bytes >> 10
+    )
+}

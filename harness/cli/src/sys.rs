@@ -1,0 +1,60 @@
+//! System calls of this room without a safe wrapper in the standard library.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Waits for the end of a process with a limit (`pidfd_open(2)`).
+pub(crate) struct EndWatch(OwnedFd);
+
+impl EndWatch {
+    /// Watches a child we have not yet waited for.
+    pub(crate) fn new(pid: u32) -> io::Result<Self> {
+        // SAFETY: a plain system call; the result is checked.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    }
+
+    /// Whether it has ended, waited for up to `limit`; a signal ends the wait early.
+    pub(crate) fn within(&self, limit: Duration) -> io::Result<bool> {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one valid pollfd.
+        match unsafe { libc::poll(&mut poll, 1, millis) } {
+            0 => Ok(false),
+            n if n > 0 => Ok(true),
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(false),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Passes a signal on to a process we started and have not yet waited for.
+pub(crate) fn signal(pid: u32, signal: i32) {
+    // SAFETY: a plain system call; a process that has just ended gives ESRCH, which needs no answer.
+    unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
+/// Effective user id of this process.
+pub(crate) fn effective_uid() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::geteuid() }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: the recorder's clock.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec and the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Version of the C library this program runs on.
+pub(crate) fn libc_version() -> String {
+    // SAFETY: returns a static C string.
+    unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}
