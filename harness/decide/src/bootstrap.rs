@@ -63,7 +63,8 @@ pub fn geometric_ratio_interval<P: AsRef<[(f64, f64)]>>(groups: &[P]) -> Option<
     if n == 0 || !groups.iter().all(|g| g.iter().all(positive)) {
         return None;
     }
-    let centre = geometric_mean(groups.iter().map(|g| ratio_of_medians(g.iter().copied())));
+    let mut scratch = Scratch::default();
+    let centre = geometric_mean(groups.iter().map(|g| scratch.ratio_of_medians(g.iter().copied())));
     let (lo, hi) = if n < 3 {
         let ends = |pick: fn(f64, f64) -> f64, start: f64| {
             geometric_mean(groups.iter().map(|g| g.iter().map(|(a, b)| a / b).fold(start, pick)))
@@ -73,16 +74,30 @@ pub fn geometric_ratio_interval<P: AsRef<[(f64, f64)]>>(groups: &[P]) -> Option<
     } else {
         resampled(|rng| {
             geometric_mean(
-                groups.iter().map(|g| ratio_of_medians((0..g.len()).map(|_| g[rng.random_range(0..g.len())]))),
+                groups.iter().map(|g| scratch.ratio_of_medians((0..g.len()).map(|_| g[rng.random_range(0..g.len())]))),
             )
         })
     };
     Some(Interval { median: centre, lo, hi, n: n as u32 })
 }
 
-fn ratio_of_medians(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
-    let (mut above, mut below): (Vec<f64>, Vec<f64>) = pairs.unzip();
-    median_in_place(&mut above) / median_in_place(&mut below)
+/// Room for the two sides of the pairs, kept between resamples.
+#[derive(Default)]
+struct Scratch {
+    above: Vec<f64>,
+    below: Vec<f64>,
+}
+
+impl Scratch {
+    fn ratio_of_medians(&mut self, pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+        self.above.clear();
+        self.below.clear();
+        for (above, below) in pairs {
+            self.above.push(above);
+            self.below.push(below);
+        }
+        median_in_place(&mut self.above) / median_in_place(&mut self.below)
+    }
 }
 
 fn geometric_mean(ratios: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -4,8 +4,9 @@
 //!
 //! 1. `enough_data`: a baseline, its A/A copy, and [`MIN_REPETITIONS`] pairs; otherwise no statement.
 //! 2. `eligible`: the null allocator and cells with a failed or missing workload are out.
-//! 3. `worth_it`: something established is better, and no loss (throughput, peak) exceeds that gain.
-//! 4. `tune_is_enough`: a setting of glibc with [`MOST_OF_THE_GAIN`] of the best gain is preferred to a switch.
+//! 3. `worth_it`: something established is better, by relevantly more than the worst loss (throughput, peak) costs.
+//! 4. `tune_is_enough`: of those left the one with the greatest gain less cost is taken, but a setting of glibc with
+//!    [`MOST_OF_THE_GAIN`] of that is preferred to a switch.
 
 use std::collections::BTreeMap;
 
@@ -211,9 +212,9 @@ fn eligible(c: &Candidate, evidence: &Evidence) -> Result<(), String> {
     Ok(())
 }
 
-/// Rule 3. The gain of a candidate (1 − memory per throughput, established differences only), if it is above zero
-/// and no loss outside the noise exceeds it. A loss counts at its median as soon as that is outside the noise: who
-/// recommends a change has to bear the doubt.
+/// Rule 3. What a candidate gains (1 − memory per throughput, established differences only) less what it costs (the
+/// greatest loss of throughput, mean or peak memory), if that is relevant. A loss counts at its median as soon as
+/// that is outside the noise: who recommends a change has to bear the doubt.
 fn worth_it(c: &Candidate, evidence: &Evidence) -> Result<f64, String> {
     let noise = |metric: &str| evidence.noise.get(metric).copied().unwrap_or(f64::INFINITY);
     let less = |i: Option<Interval>, metric: &str| {
@@ -231,15 +232,12 @@ fn worth_it(c: &Candidate, evidence: &Evidence) -> Result<f64, String> {
         return Err(format!("{} is not relevantly better: {}.", c.label(), gains(c, evidence)));
     }
     let loss = speed_loss.max(memory_loss).max(peak_loss);
-    if loss > gain {
-        return Err(format!(
-            "{} costs more than it gains: {}{}.",
-            c.label(),
-            gains(c, evidence),
-            peak_note(c, peak_loss)
-        ));
+    let net = gain - loss;
+    if net < RELEVANT {
+        let so = if net < 0.0 { "more than" } else { "about what" };
+        return Err(format!("{} costs {so} it gains: {}{}.", c.label(), gains(c, evidence), peak_note(c, peak_loss)));
     }
-    Ok(gain * (1.0 - loss))
+    Ok(net)
 }
 
 /// Rule 4.

@@ -58,11 +58,13 @@ fn a_gain_below_the_threshold_or_inside_the_noise_is_left_alone() {
 }
 
 #[test]
-fn a_loss_above_the_gain_is_not_recommended() {
+fn a_loss_as_great_as_the_gain_is_not_recommended() {
     let slow = evidence(vec![candidate("slow", None, 0.8, 0.7)]);
     let v = judge(&slow);
     assert_eq!(v.kind, VerdictKind::Leave);
     assert!(v.reasons.iter().any(|r| r.starts_with("slow costs more than it gains")), "{:?}", v.reasons);
+    let even = judge(&evidence(vec![candidate("even", None, 0.8, 0.82)]));
+    assert!(even.reasons.iter().any(|r| r.starts_with("even costs about what it gains")), "{:?}", even.reasons);
     let mut spiky = candidate("spiky", None, 0.9, 1.0);
     spiky.peak = ratio(1.4);
     let v = judge(&evidence(vec![spiky]));
@@ -91,7 +93,7 @@ fn a_setting_that_gets_most_of_the_gain_is_preferred() {
 }
 
 #[test]
-fn of_several_settings_the_one_with_most_gain_at_least_loss_is_taken() {
+fn of_several_settings_the_one_with_the_greatest_gain_less_cost_is_taken() {
     let e = evidence(vec![candidate("glibc", Some(1), 0.68, 0.75), candidate("glibc", Some(2), 0.7, 0.98)]);
     assert_eq!(kind_and_label(&e), (VerdictKind::Tune, "glibc arena_max=2".into()));
 }

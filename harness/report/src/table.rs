@@ -237,9 +237,12 @@ fn marked_values(metric: &Metric, values: &[f64], noise: f64) -> Option<(String,
 
 fn value(metric: &Metric, i: &Interval) -> Value {
     let (lo, hi) = (human(metric, i.lo), human(metric, i.hi));
-    Value {
-        text: human(metric, i.median), interval: (i.n > 1 && lo != hi).then(|| format!("{lo} – {hi}")), mark: None
-    }
+    let interval = (i.n > 1 && lo != hi).then(|| match (lo.split_once(' '), hi.split_once(' ')) {
+        // One unit is enough when both ends have the same.
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} – {hi}"),
+        _ => format!("{lo} – {hi}"),
+    });
+    Value { text: human(metric, i.median), interval, mark: None }
 }
 
 /// One line a cell of a workload that has failed runs.

@@ -41,7 +41,7 @@ pub(crate) fn frame(
     let widest = y_ticks.iter().map(|v| text_width(&y.tick_label(*v), font)).fold(0.0, f64::max);
     let (left, right) = (8.0 + widest + 8.0, layout.width - 14.0);
     scene.text_styled(8.0, top + font * 0.7, y_name, font, Align::Left, false, soft);
-    let (upper, lower) = (top + font * 1.8, top + font * 1.8 + height);
+    let (upper, lower) = (top + font * 2.5, top + font * 2.5 + height);
     let (x, y) = (x.placed(left, right), y.placed(lower, upper));
     for tick in y_ticks {
         let at = y.at(tick);
@@ -49,7 +49,7 @@ pub(crate) fn frame(
         scene.text(left - 8.0, at, &y.tick_label(tick), font, Align::Right);
     }
     let mut taken = f64::NEG_INFINITY;
-    for tick in x.ticks(((right - left) / (6.5 * font)) as usize) {
+    for tick in x.ticks(((right - left) / (5.2 * font)) as usize) {
         let (at, text) = (x.at(tick), x.tick_label(tick));
         let half = text_width(&text, font) / 2.0;
         scene.line(vec![(at, lower), (at, lower + 4.0)], Paint(INK, 0.6), 1.0);

@@ -1,6 +1,7 @@
 //! Rows of figures: one row a cell, named at its left, and panels side by side, three a line (one below the other on a
 //! narrow page). Each row needs no legend and its figure stands beside it.
 
+use fragbench_decide::BASELINE;
 use plotters::style::RGBColor;
 
 use super::axis::{Axis, Scale};
@@ -51,15 +52,18 @@ pub(crate) struct Panel {
 /// Draws the panels below `top`; returns the lower end.
 pub(crate) fn rows(scene: &mut Scene, layout: Layout, top: f64, labels: &[Style], panels: &[Panel]) -> f64 {
     let font = layout.font;
-    let widest = labels.iter().map(|s| text_width(&s.label, font)).fold(0.0, f64::max);
-    let label_width = widest.min(if layout.is_narrow() { 118.0 } else { 190.0 });
+    let widest = labels.iter().map(|s| text_width(row_label(layout, s), font)).fold(0.0, f64::max);
+    let label_width = widest.min(if layout.is_narrow() { 112.0 } else { 190.0 });
     let left = 8.0 + label_width + 24.0;
     let all = layout.width - left - 10.0;
+    // The same room for figures in every panel: bars on the same axis must compare across panels.
+    let texts = panels.iter().flat_map(|p| p.figures.iter().flatten());
+    let room = texts.map(|f| text_width(&f.text, font * 0.92)).fold(0.0, f64::max) + 10.0;
     let mut lower = top;
     if layout.is_narrow() {
         for panel in panels {
             draw_labels(scene, layout, lower, label_width, labels);
-            lower = draw_panel(scene, layout, lower, (left, all), labels, panel) + 6.0;
+            lower = draw_panel(scene, layout, lower, (left, all, room), labels, panel) + 6.0;
         }
     } else {
         let columns = panels.len().clamp(1, 3);
@@ -69,12 +73,18 @@ pub(crate) fn rows(scene: &mut Scene, layout: Layout, top: f64, labels: &[Style]
             draw_labels(scene, layout, top, label_width, labels);
             for (i, panel) in line.iter().enumerate() {
                 let x = left + i as f64 * (width + GAP);
-                lower = lower.max(draw_panel(scene, layout, top, (x, width), labels, panel));
+                lower = lower.max(draw_panel(scene, layout, top, (x, width, room), labels, panel));
             }
             lower += 8.0;
         }
     }
     lower
+}
+
+/// A narrow page has room for a setting or for the name it belongs to; the settings are all glibc's.
+fn row_label(layout: Layout, style: &Style) -> &str {
+    let setting = style.label.strip_prefix(BASELINE).and_then(|s| s.strip_prefix(' '));
+    setting.filter(|_| layout.is_narrow()).unwrap_or(&style.label)
 }
 
 fn row_height(layout: Layout) -> f64 {
@@ -88,7 +98,7 @@ fn row_at(layout: Layout, top: f64, i: usize) -> f64 {
 fn draw_labels(scene: &mut Scene, layout: Layout, top: f64, width: f64, labels: &[Style]) {
     for (i, style) in labels.iter().enumerate() {
         let y = row_at(layout, top, i);
-        scene.text(8.0 + width, y, &fitted(&style.label, layout.font, width), layout.font, Align::Right);
+        scene.text(8.0 + width, y, &fitted(row_label(layout, style), layout.font, width), layout.font, Align::Right);
         draw_marker(scene, style.marker, 8.0 + width + 13.0, y, 4.0, style.colour);
     }
 }
@@ -97,7 +107,7 @@ fn draw_panel(
     scene: &mut Scene,
     layout: Layout,
     top: f64,
-    (x, width): (f64, f64),
+    (x, width, room): (f64, f64, f64),
     labels: &[Style],
     panel: &Panel,
 ) -> f64 {
@@ -112,8 +122,7 @@ fn draw_panel(
         true,
         INK.into(),
     );
-    let texts = panel.figures.iter().flatten().map(|f| text_width(&f.text, font * 0.92)).fold(0.0, f64::max);
-    let axis = panel.axis.placed(x, x + width - texts - 10.0);
+    let axis = panel.axis.placed(x, x + width - room);
     let (upper, lower) = (top + font * 2.0, row_at(layout, top, labels.len()) - row_height(layout) / 2.0);
     let small = font * 0.88;
     let mut taken = f64::NEG_INFINITY;

@@ -11,7 +11,7 @@ use super::{Measured, Subject};
 
 pub(super) const CAPTION: &str = "Mean heap RSS against throughput, medians with their 95 % intervals; left and up is better. \
 Rings mark the Pareto front: cells that no other beats in both. The curve joins the settings of the arena limit (the number beside a point; \
-\u{221e} is the default). A point is worth its price when the way to it goes left more than down. The null allocator, which never reuses memory, \
+\u{221e} is the default). Going left along it saves memory; how far it drops meanwhile is the price. The null allocator, which never reuses memory, \
 shows how fast the work could go without an allocator (dotted line); its memory is off the chart.";
 
 const ARENA_MAX: &str = "MALLOC_ARENA_MAX";

@@ -21,7 +21,7 @@ impl Layout {
     /// For a desktop page and for files.
     pub const WIDE: Layout = Layout { width: 880.0, font: 13.0 };
     /// For a telephone: shown at its own size, never scaled down.
-    pub const NARROW: Layout = Layout { width: 360.0, font: 11.5 };
+    pub const NARROW: Layout = Layout { width: 360.0, font: 12.0 };
 
     pub(crate) fn is_narrow(self) -> bool {
         self.width < 600.0

@@ -122,7 +122,7 @@ fn wrapped(scene: &mut Scene, layout: Layout, top: f64, words: &[String]) -> f64
     let mut line = String::from("phases:");
     let mut y = top + font * 0.6;
     for word in words {
-        let longer = format!("{line}  {word}");
+        let longer = format!("{line}{} {word}", if line.ends_with(':') { "" } else { "," });
         if text_width(&longer, font) > layout.width - 16.0 {
             scene.text_styled(8.0, y, &line, font, Align::Left, false, Paint(INK, SOFT));
             y += font * 1.4;

@@ -35,6 +35,7 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let say = |name: &str| Some(human(metric(name)?, m.median(name)?.median));
         let text = match (say("heap_rss_peak_bytes"), say("vm_peak_bytes")) {
+            (Some(_), Some(vm)) if layout.is_narrow() => vm,
             (Some(rss), Some(vm)) => format!("RSS {rss}, VIRT {vm}"),
             _ => String::new(),
         };
@@ -46,7 +47,11 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         return None;
     }
     let unit = metric("vm_peak_bytes")?.unit;
-    let panel = Panel { title: "peak".into(), axis: Axis::log(values, unit), figures };
+    let panel = Panel {
+        title: if layout.is_narrow() { "peak (figure: VIRT)" } else { "peak" }.into(),
+        axis: Axis::log(values, unit),
+        figures,
+    };
     let mut scene = Scene::new(layout.width, &format!("Address space against resident memory, {}", subject.workload));
     let top = title(&mut scene, layout, "VIRT against RSS", &format!("{} (logarithmic axis)", subject.workload));
     let labels: Vec<Style> = subject.cells.iter().map(|m| m.style.clone()).collect();

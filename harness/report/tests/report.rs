@@ -1,0 +1,216 @@
+//! The whole rendering on a made-up result: tables and Markdown by snapshot, the page's promises, and odd results
+//! that must not break a plot.
+
+mod fixture;
+
+use std::collections::BTreeMap;
+
+use fragbench_decide::{against_baseline, finding, summarize};
+use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Summary, metric};
+use fragbench_report::{
+    COLUMNS, PURGE_COLUMNS, RATIO_COLUMNS, RenderedFile, ResultData, draw, render, render_trace, result_tables,
+    size_table, trace_table,
+};
+
+fn text<'a>(files: &'a [RenderedFile], path: &str) -> &'a str {
+    let file = files.iter().find(|f| f.0 == path).unwrap_or_else(|| panic!("{path} is not rendered"));
+    std::str::from_utf8(&file.1).unwrap()
+}
+
+/// Renders a result again after a change of its records.
+fn rendered(change: impl FnOnce(&mut ResultData)) -> (ResultData, Vec<RenderedFile>) {
+    let mut data = fixture::result();
+    change(&mut data);
+    data.summary = summarize(&data.manifest.plan, &data.records, data.summary.partial);
+    let files = render(&data).unwrap();
+    (data, files)
+}
+
+/// Every element is closed and no text escapes from an SVG: enough of a check without an XML library.
+fn assert_sound_svg(path: &str, svg: &str) {
+    assert!(svg.starts_with("<svg xmlns=") && svg.trim_end().ends_with("</svg>"), "{path}");
+    for bad in ["NaN", "inf", "<text x=\"-"] {
+        assert!(!svg.contains(bad), "{path} contains {bad}");
+    }
+    assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count(), "{path}");
+}
+
+#[test]
+fn the_terminal_shows_every_cell_and_names_what_failed() {
+    let data = fixture::result();
+    insta::assert_snapshot!("terminal", result_tables(&data.summary, &data.manifest.plan, &data.records, None, false));
+}
+
+#[test]
+fn a_narrow_terminal_loses_columns_not_figures() {
+    let data = fixture::result();
+    let narrow = result_tables(&data.summary, &data.manifest.plan, &data.records, Some(100), false);
+    let table_lines =
+        narrow.lines().filter(|l| !l.starts_with('!') && !l.starts_with('▲') && !l.starts_with("Left out"));
+    assert!(table_lines.clone().all(|l| l.chars().count() <= 100), "{narrow}");
+    assert!(narrow.contains("Left out for want of width: RSS mean, purge, arenas"), "{narrow}");
+    assert!(narrow.contains("290 MiB ▽"), "{narrow}");
+    let colour = result_tables(&data.summary, &data.manifest.plan, &data.records, None, true);
+    assert!(colour.contains("\u{1b}[") && colour.contains('▲'), "marks stay with colour");
+}
+
+#[test]
+fn the_markdown_report_on_the_fixture() {
+    let data = fixture::result();
+    insta::assert_snapshot!("markdown", text(&render(&data).unwrap(), "report.md"));
+}
+
+#[test]
+fn the_tables_of_a_trace() {
+    let stat = fixture::trace_stat();
+    let tables = format!("{}\n\n{}", draw(&trace_table(&stat), None, false), draw(&size_table(&stat), None, false));
+    insta::assert_snapshot!("trace", tables);
+}
+
+#[test]
+fn the_page_needs_nothing_else() {
+    let files = render(&fixture::result()).unwrap();
+    let page = text(&files, "report.html");
+    for fetched in ["<script", "<link", "<img", "<iframe", "src=", "url(", "@import", "javascript:", " onload", "xlink"]
+    {
+        assert!(!page.contains(fetched), "the page contains {fetched}");
+    }
+    // The only addresses are the SVG name space and places within the page.
+    assert_eq!(page.matches("http").count(), page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
+    for link in page.split("href=\"").skip(1) {
+        let target = link.split('"').next().unwrap();
+        let id = target.strip_prefix('#').unwrap_or_else(|| panic!("{target} leaves the page"));
+        assert!(page.contains(&format!("id=\"{id}\"")), "{target} leads nowhere");
+    }
+    assert!(page.contains("prefers-color-scheme: dark") && page.contains("width=device-width"));
+    assert!(!page.contains("#1A1A1A"), "ink that does not follow the page's colour");
+}
+
+#[test]
+fn texts_from_outside_are_escaped() {
+    let (_, files) = rendered(|data| {
+        let mut failure = data.records[0].clone();
+        let reason = "</p><script>alert(1)</script> | `x` & more".to_owned();
+        failure.status = RunStatus::Failed(Failure { kind: FailureKind::Crashed, reason });
+        failure.attempt = 2;
+        data.records[0] = failure;
+        data.manifest.command.push("--set=<b>".into());
+    });
+    let page = text(&files, "report.html");
+    assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("--set=&lt;b&gt;"));
+    let md = text(&files, "report.md");
+    assert!(!md.contains("<script>") && md.contains(r"&lt;script&gt;alert(1)"), "{md}");
+}
+
+#[test]
+fn every_column_is_a_metric_of_the_table() {
+    for (name, _) in COLUMNS.iter().chain(PURGE_COLUMNS).chain(RATIO_COLUMNS) {
+        assert!(metric(name).is_some(), "{name} is not in METRICS");
+    }
+    assert!(metric(fragbench_decide::MEMORY).is_some() && metric(fragbench_decide::THROUGHPUT).is_some());
+    assert!(metric(fragbench_decide::PEAK).is_some());
+}
+
+#[test]
+fn every_workload_has_every_plot_as_svg_and_png() {
+    let files = render(&fixture::result()).unwrap();
+    for workload in ["mysql-oltp-read-write", "replay-mariadb-oltp", "replay-mariadb-storm", "replay-mariadb-blobs"] {
+        for plot in ["memory-over-time", "rss-and-virt", "rss", "rss-against-throughput", "arenas", "purge", "latency"]
+        {
+            assert_sound_svg(plot, text(&files, &format!("plots/{workload}.{plot}.svg")));
+            let png = &files.iter().find(|f| f.0 == format!("plots/{workload}.{plot}.png")).unwrap().1;
+            assert_eq!(&png[1..4], b"PNG");
+        }
+    }
+    let trace = render_trace(&fixture::trace_stat(), "mariadb-oltp").unwrap();
+    assert_eq!(trace.iter().filter(|f| f.0.ends_with(".svg")).count(), 3);
+}
+
+#[test]
+fn the_summary_comes_back_whole_and_the_csv_has_every_figure() {
+    let data = fixture::result();
+    let files = render(&data).unwrap();
+    let back: Summary = serde_json::from_str(text(&files, "summary.json")).unwrap();
+    // JSON keeps figures to the last bit but one; names, kinds and counts must be the same.
+    assert_eq!(back.cells.len(), data.summary.cells.len());
+    for (a, b) in back.cells.iter().zip(&data.summary.cells) {
+        assert_eq!((&a.workload, &a.allocator, &a.settings, a.runs), (&b.workload, &b.allocator, &b.settings, b.runs));
+        assert!(a.metrics.keys().eq(b.metrics.keys()));
+        assert!(
+            a.metrics.values().zip(b.metrics.values()).all(|(x, y)| (x.median - y.median).abs() <= 1e-9 * y.median)
+        );
+    }
+    assert_eq!(back.verdict.kind, data.summary.verdict.kind);
+    assert_eq!(back.verdict.reasons, data.summary.verdict.reasons);
+    let csv = text(&files, "summary.csv");
+    let figures: usize = data.summary.cells.iter().map(|c| c.metrics.len().max(1)).sum();
+    assert_eq!(csv.lines().count(), figures + 1);
+    assert!(csv.contains("replay/mariadb-storm,null,,0,3,,,,,"), "a failed cell is not lost");
+    assert!(csv.contains("mysql/oltp-read-write,glibc,MALLOC_ARENA_MAX=2,3,0,arena_count,2,2,2,3"));
+}
+
+#[test]
+fn a_result_without_samples_or_figures_is_still_a_report() {
+    let (_, files) = rendered(|data| data.samples = BTreeMap::new());
+    assert!(!files.iter().any(|f| f.0.contains("memory-over-time")));
+    let (data, files) = rendered(|data| data.records.clear());
+    assert!(finding(&data.summary).starts_with("No recommendation"));
+    assert!(files.iter().all(|f| !f.0.starts_with("plots/")));
+    assert!(text(&files, "report.md").contains("glibc (not run)"));
+    let (_, files) = rendered(|data| {
+        for record in &mut data.records {
+            let reason = "the worker said nothing".into();
+            record.status = RunStatus::Failed(Failure { kind: FailureKind::TimedOut, reason });
+        }
+    });
+    assert!(text(&files, "report.html").contains("Failed runs (106)"));
+}
+
+#[test]
+fn odd_figures_break_no_plot() {
+    let (_, files) = rendered(|data| {
+        for (i, record) in data.records.iter_mut().enumerate() {
+            match i % 5 {
+                0 => record.metrics.values_mut().for_each(|v| *v = 0.0),
+                1 => record.metrics.values_mut().for_each(|v| *v *= 1e9),
+                2 => record.metrics.clear(),
+                3 => record.phases.clear(),
+                _ => record.phases.iter_mut().for_each(|p| p.end_ns = p.start_ns),
+            }
+        }
+        let odd = |at_ns, heap_rss_bytes, live_bytes| Sample {
+            at_ns,
+            vm_bytes: 0,
+            rss_bytes: 0,
+            heap_rss_bytes,
+            live_bytes,
+            live_blocks: 0,
+            ops: 0,
+        };
+        for (i, series) in data.samples.values_mut().enumerate() {
+            match i % 3 {
+                0 => series.truncate(1),
+                1 => *series = vec![odd(0, 0, -5), odd(0, u64::MAX, i64::MIN), odd(u64::MAX, 1, 1)],
+                _ => {}
+            }
+        }
+    });
+    let svgs: Vec<_> = files.iter().filter(|f| f.0.ends_with(".svg")).collect();
+    assert!(svgs.len() >= 20);
+    for (path, bytes) in svgs {
+        assert_sound_svg(path, std::str::from_utf8(bytes).unwrap());
+    }
+}
+
+#[test]
+fn a_single_run_claims_nothing() {
+    let (data, files) = rendered(|data| data.records.retain(|r| r.repetition == 0));
+    assert!(finding(&data.summary).contains("--reps 3"), "{}", finding(&data.summary));
+    let page = text(&files, "report.html");
+    assert!(page.contains("not enough data"));
+    assert!(
+        against_baseline(&data.manifest.plan, &data.records, &["ops_per_s"])
+            .iter()
+            .all(|c| { c.ratios.values().all(|i| i.lo == i.hi && i.n == 1) })
+    );
+}
