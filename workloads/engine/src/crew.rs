@@ -1,7 +1,7 @@
 //! Threads with a state each that take turns of work together: the usual shape of a phase.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::{Ledger, Spawner, Thread};
 
@@ -24,6 +24,16 @@ struct State<S> {
 pub struct Crew<S> {
     post: Arc<Post<S>>,
     members: Vec<Thread<()>>,
+}
+
+/// A job under way; dropping it waits for its end.
+#[must_use = "dropping a turn waits for its end"]
+pub struct Turn<'a, S>(&'a Post<S>);
+
+impl<S> fmt::Debug for Turn<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn")
+    }
 }
 
 impl<S> fmt::Debug for Crew<S> {
@@ -60,14 +70,17 @@ impl<S: Send + 'static> Crew<S> {
 
     /// All threads run `job(index, state, ledger)` at the same time; returns when the last has ended.
     pub fn all(&self, job: impl Fn(usize, &mut S, &mut Ledger) + Send + Sync + 'static) {
-        let mut state = self.post.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.begin(job).wait();
+    }
+
+    /// As [`Self::all`], returning at once: several crews can work together.
+    pub fn begin(&self, job: impl Fn(usize, &mut S, &mut Ledger) + Send + Sync + 'static) -> Turn<'_, S> {
+        let mut state = self.post.lock();
         state.round += 1;
         state.busy = self.members.len();
         state.job = Some(Arc::new(job));
         self.post.changed.notify_all();
-        let done = |state: &mut State<S>| state.busy > 0;
-        let mut state = self.post.changed.wait_while(state, done).unwrap_or_else(PoisonError::into_inner);
-        state.job = None;
+        Turn(&self.post)
     }
 
     /// The threads run `job` one after the other, in order: for work whose outcome depends on who comes first.
@@ -87,9 +100,22 @@ impl<S: Send + 'static> Crew<S> {
     pub fn dismiss(self) {}
 }
 
+impl<S> Turn<'_, S> {
+    /// Waits until the last thread has ended.
+    pub fn wait(self) {}
+}
+
+impl<S> Drop for Turn<'_, S> {
+    fn drop(&mut self) {
+        let state = self.0.lock();
+        let busy = |state: &mut State<S>| state.busy > 0;
+        self.0.changed.wait_while(state, busy).unwrap_or_else(PoisonError::into_inner).job = None;
+    }
+}
+
 impl<S> Drop for Crew<S> {
     fn drop(&mut self) {
-        let mut state = self.post.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.post.lock();
         state.round = u64::MAX;
         self.post.changed.notify_all();
         drop(state);
@@ -98,10 +124,14 @@ impl<S> Drop for Crew<S> {
 }
 
 impl<S> Post<S> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn serve(&self, index: usize, mut own: S, ledger: &mut Ledger) {
         let mut seen = 0;
         loop {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = self.lock();
             let state = self.changed.wait_while(state, |s| s.round == seen).unwrap_or_else(PoisonError::into_inner);
             if state.round == u64::MAX {
                 return;
@@ -113,7 +143,7 @@ impl<S> Post<S> {
                 job(index, &mut own, ledger);
             }
             drop(job);
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.lock();
             state.busy -= 1;
             if state.busy == 0 {
                 self.changed.notify_all();

@@ -3,12 +3,14 @@
 use fragbench_model::{LatencySummary, Percentiles};
 use hdrhistogram::Histogram;
 
-/// Which histogram a call goes to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Call {
+/// Kinds of calls that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
     /// malloc, calloc, aligned allocation.
     Malloc,
+    /// free.
     Free,
+    /// realloc.
     Realloc,
 }
 

@@ -23,6 +23,17 @@ pub struct Share {
     pub latency_every: u32,
 }
 
+/// A call that was timed; see [`Ledger::log_calls`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedCall {
+    /// Its kind.
+    pub call: Call,
+    /// Identity of the block.
+    pub id: u64,
+    /// Size asked for; of the block, for a free.
+    pub size: usize,
+}
+
 /// A thread's handle on the heap under test.
 #[derive(Debug)]
 pub struct Ledger {
@@ -36,6 +47,7 @@ pub struct Ledger {
     next_id: u64,
     line: &'static Line,
     lines: Arc<Lines>,
+    log: Option<Vec<LoggedCall>>,
 }
 
 #[inline(always)]
@@ -65,6 +77,7 @@ impl Ledger {
             next_id: u64::from(thread) << 40,
             line,
             lines: lines.clone(),
+            log: None,
         };
         ledger.plan_sample();
         ledger
@@ -91,14 +104,16 @@ impl Ledger {
     /// As [`Self::malloc`], touching no more than the first `pages` pages.
     #[inline(always)]
     pub fn malloc_touching(&mut self, id: u64, size: usize, pages: u32) -> Block {
-        let ptr = if self.begin() { self.timed(Call::Malloc, || heap::malloc(size)) } else { heap::malloc(size) };
+        let ptr =
+            if self.begin() { self.timed(Call::Malloc, id, size, || heap::malloc(size)) } else { heap::malloc(size) };
         self.obtained(ptr, id, size, pages)
     }
 
     /// `calloc(1, size)`; otherwise as [`Self::malloc_touching`].
     #[inline(always)]
     pub fn calloc(&mut self, id: u64, size: usize, pages: u32) -> Block {
-        let ptr = if self.begin() { self.timed(Call::Malloc, || heap::calloc(size)) } else { heap::calloc(size) };
+        let ptr =
+            if self.begin() { self.timed(Call::Malloc, id, size, || heap::calloc(size)) } else { heap::calloc(size) };
         self.obtained(ptr, id, size, pages)
     }
 
@@ -106,7 +121,7 @@ impl Ledger {
     #[inline(always)]
     pub fn aligned(&mut self, id: u64, align: usize, size: usize, pages: u32) -> Block {
         let ptr = if self.begin() {
-            self.timed(Call::Malloc, || heap::aligned(align, size))
+            self.timed(Call::Malloc, id, size, || heap::aligned(align, size))
         } else {
             heap::aligned(align, size)
         };
@@ -125,7 +140,7 @@ impl Ledger {
             // SAFETY: the block is live and was ours alone; its old address is not used again.
             unsafe { heap::realloc(old_ptr, size) }
         };
-        let ptr = if due { self.timed(Call::Realloc, call) } else { call() };
+        let ptr = if due { self.timed(Call::Realloc, id, size, call) } else { call() };
         if ptr.is_null() {
             self.out_of_memory(size);
         }
@@ -152,14 +167,14 @@ impl Ledger {
     #[inline(always)]
     pub fn free(&mut self, block: Block) {
         self.verify(&block);
-        let (ptr, size, _) = block.into_parts();
+        let (ptr, size, id) = block.into_parts();
         let due = self.begin();
         let call = || {
             // SAFETY: the block is live and was ours alone.
             unsafe { heap::free(ptr) }
         };
         if due {
-            self.timed(Call::Free, call);
+            self.timed(Call::Free, id, size, call);
         } else {
             call();
         }
@@ -182,6 +197,17 @@ impl Ledger {
     #[inline(always)]
     pub fn live_bytes(&self) -> i64 {
         self.counters.live_bytes.load(Relaxed)
+    }
+
+    /// From now on keeps a log of the calls that are timed (with [`Share::latency_every`] 1, of all), for the calibration
+    /// of a workload against a recording.
+    pub fn log_calls(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// The calls logged so far.
+    pub fn logged(&mut self) -> Vec<LoggedCall> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Counts a wait for another thread's operation, of `ns` nanoseconds.
@@ -227,12 +253,15 @@ impl Ledger {
 
     #[cold]
     #[inline(never)]
-    fn timed<R>(&mut self, kind: Call, call: impl FnOnce() -> R) -> R {
+    fn timed<R>(&mut self, kind: Call, id: u64, size: usize, call: impl FnOnce() -> R) -> R {
         let start = clock::monotonic_ns();
         let result = call();
         let ns = clock::monotonic_ns() - start;
         if let Some(latency) = &mut *self.line.latency.lock().unwrap_or_else(PoisonError::into_inner) {
             latency.record(kind, ns);
+        }
+        if let Some(log) = &mut self.log {
+            log.push(LoggedCall { call: kind, id, size });
         }
         self.plan_sample();
         result

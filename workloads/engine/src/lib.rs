@@ -24,11 +24,12 @@ mod threads;
 mod workload;
 
 pub use context::{Context, Settings};
-pub use crew::Crew;
+pub use crew::{Crew, Turn};
 pub use epilogue::serve;
 pub use failure::{fail, refuse};
 pub use heap::{ALL_PAGES, Block};
-pub use ledger::{Ledger, Share};
+pub use latency::Call;
+pub use ledger::{Ledger, LoggedCall, Share};
 pub use link::read_line;
 pub use offheap::OffHeap;
 pub use parameters::{Parameters, nearest, parse_size};

@@ -1,4 +1,37 @@
-//! A model of a MySQL or MariaDB server's memory.
+//! A model of a MySQL or MariaDB server's memory: what the server asks libc for, in which sizes, for how long and on which
+//! threads, after its own pools have had their say. `memory` holds the pools, `sysvars` what sizes them, and each further file
+//! is a workload.
+//!
+//! It refuses to be more than that: no SQL is run, no buffer pool is modelled (the server maps it itself, and it is the
+//! same under any allocator).
+
+pub mod memory;
+mod oltp_read_write;
+mod sysvars;
+
 use fragbench_engine::Entry;
-/// Table.
-pub const WORKLOADS: &[Entry] = &[];
+
+pub use sysvars::Sysvars;
+
+/// One line a workload; the file's name is the workload's.
+pub const WORKLOADS: &[Entry] = &[oltp_read_write::ENTRY];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_workload_file_is_in_the_table() {
+        let files: BTreeSet<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some())
+            .map(|path| path.file_stem().unwrap().to_string_lossy().replace('_', "-"))
+            .filter(|name| name != "lib" && name != "sysvars")
+            .map(|name| format!("mysql/{name}"))
+            .collect();
+        let table: BTreeSet<String> = WORKLOADS.iter().map(|entry| (entry.fact)().name).collect();
+        assert_eq!(files, table);
+    }
+}

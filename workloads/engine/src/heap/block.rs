@@ -109,6 +109,28 @@ impl Block {
         }
     }
 
+    /// Writes what the policy asks for in the bytes `from..to` of the block: a program has come to use them.
+    pub(crate) fn write(&self, touch: Touch, from: usize, to: usize) {
+        let (from, to) = (from.max(TAG), to.min(self.size));
+        if from >= to {
+            return;
+        }
+        match touch {
+            Touch::None | Touch::Header => {}
+            Touch::Page => {
+                let start = self.ptr as usize;
+                let mut at = start + from;
+                while at < start + to {
+                    // SAFETY: `at` lies within the live block.
+                    unsafe { (at as *mut u8).write_volatile(self.filler()) };
+                    at = (at & !(PAGE - 1)) + PAGE;
+                }
+            }
+            // SAFETY: from..to lies within the live block.
+            Touch::Full => unsafe { std::ptr::write_bytes(self.ptr.add(from), self.filler(), to - from) },
+        }
+    }
+
     #[inline(always)]
     fn tag(&self) -> [u8; TAG] {
         let word = mix(self.id, self.size);
@@ -267,6 +289,18 @@ mod tests {
         let b = block(3 * PAGE, 4);
         b.mark(Touch::Full, ALL_PAGES);
         assert!(bytes(&b)[TAG..].iter().all(|byte| *byte == b.filler()));
+    }
+
+    #[test]
+    fn a_part_that_comes_into_use_is_touched_and_no_more() {
+        let b = block(4 * PAGE, 5);
+        b.mark(Touch::Page, 1);
+        b.write(Touch::Page, 2 * PAGE, 2 * PAGE + 10);
+        let written: Vec<usize> = (TAG..b.size).filter(|i| bytes(&b)[*i] != 0).collect();
+        assert_eq!(written, [2 * PAGE]);
+        b.write(Touch::Full, 0, usize::MAX);
+        assert!(bytes(&b)[TAG..].iter().all(|byte| *byte == b.filler()));
+        assert_eq!(b.check(Touch::Full), Ok(()));
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! A connection's binary log caches: two `IO_CACHE`s, made with the first statement that writes, kept for the connection.
+//!
+//! Source: MariaDB sql/log.cc, `binlog_cache_mngr`, `THD::binlog_setup_trx_data`; sizes `binlog_cache_size` and
+//! `binlog_stmt_cache_size`. What outgrows them goes to a file, not to the heap.
+
+use fragbench_engine::{Block, Ledger};
+
+use super::my_malloc;
+
+/// `sizeof(binlog_cache_mngr)`.
+const MANAGER: usize = 1200;
+
+/// Both caches of a connection; empty until it writes.
+#[derive(Debug, Default)]
+pub struct BinlogCache {
+    blocks: Option<[Block; 3]>,
+    used: usize,
+}
+
+impl BinlogCache {
+    /// Adds an event of `bytes`; the caches come into being with the first.
+    pub fn write(&mut self, ledger: &mut Ledger, bytes: usize, cache_size: usize, stmt_cache_size: usize) {
+        let blocks = self
+            .blocks
+            .get_or_insert_with(|| [MANAGER, stmt_cache_size, cache_size].map(|size| my_malloc(ledger, size)));
+        let from = self.used.min(blocks[2].size());
+        ledger.write(&blocks[2], from, from + bytes);
+        self.used += bytes;
+    }
+
+    /// The transaction has ended; the caches stay.
+    pub fn reset(&mut self) {
+        self.used = 0;
+    }
+
+    /// The connection has ended.
+    pub fn free(&mut self, ledger: &mut Ledger) {
+        for block in self.blocks.take().into_iter().flatten() {
+            ledger.free(block);
+        }
+    }
+
+    /// Sizes asked for.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.blocks.iter().flatten().map(Block::size).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_ledger;
+    use super::*;
+
+    #[test]
+    fn it_is_made_at_the_first_event_and_kept() {
+        let mut ledger = test_ledger();
+        let mut cache = BinlogCache::default();
+        assert!(cache.sizes().is_empty());
+        for _ in 0..2 {
+            cache.write(&mut ledger, 500, 32768, 32768);
+            cache.reset();
+        }
+        assert_eq!(cache.sizes(), [1224, 32792, 32792]);
+        cache.free(&mut ledger);
+        assert!(cache.sizes().is_empty());
+    }
+}

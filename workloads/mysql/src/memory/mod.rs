@@ -1,0 +1,38 @@
+//! The server's memory primitives, one a file. Each follows the growth rule of the server source it cites and asks the
+//! heap for what the server would ask it for; what a primitive keeps of its own lies in the harness's heap.
+//!
+//! A pool touches its blocks as it comes to use them, not when it gets them.
+
+mod binlog_cache;
+mod filesort;
+mod heap_table;
+mod mem_heap;
+mod mem_root;
+mod my_malloc;
+mod net_buffer;
+mod prepared_statement;
+mod string;
+mod table_cache;
+mod thd;
+
+pub use binlog_cache::BinlogCache;
+pub use filesort::SortBuffer;
+pub use heap_table::HeapTable;
+pub use mem_heap::MemHeap;
+pub use mem_root::MemRoot;
+pub use my_malloc::{my_malloc, request};
+pub use net_buffer::NetBuffer;
+pub use prepared_statement::PreparedStatement;
+pub use string::GrowingString;
+pub use table_cache::{Handover, Table, TableShare};
+pub use thd::Thd;
+
+/// Rounds up to a multiple of 8: `ALIGN_SIZE` (include/my_sys.h), `UNIV_MEM_ALIGNMENT` (storage/innobase).
+pub(crate) const fn align8(n: usize) -> usize {
+    (n + 7) & !7
+}
+
+#[cfg(test)]
+pub(crate) fn test_ledger() -> fragbench_engine::Ledger {
+    fragbench_engine::Spawner::new(fragbench_engine::Share::default()).main_ledger()
+}

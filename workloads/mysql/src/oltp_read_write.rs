@@ -1,0 +1,482 @@
+//! `mysql/oltp-read-write`: sysbench's transactions against a MariaDB server, as its memory sees them.
+//!
+//! Sessions connect, prepare their statements and run transactions of twenty statements (sysbench oltp_common.lua: ten point
+//! selects, four ranges, two updates, a delete, an insert, BEGIN and COMMIT). Then all hold a report's sort and temporary table at
+//! the same moment, which is the peak; then all clients leave, and the threads wait in the thread cache.
+//!
+//! Three populations: what lives for a statement (freed in reverse order), for a transaction (lock heap, undo, events), and for
+//! longer (sessions, prepared statements, table instances, shares). Calibrated on a preloaded counter under MariaDB 10.11.19 with 64
+//! connections: see the bounds in this file's test. The sizes of objects that are no pool's are estimates from the source; that
+//! the classes by count agree with the measurement is checked, not that each object does.
+
+use std::sync::Arc;
+
+use fragbench_engine::{Block, Context, Crew, Entry, Ledger, Parameters, Random, Request, Workload};
+use fragbench_model::{WorkerError, WorkloadFact};
+
+use crate::Sysvars;
+use crate::memory::{
+    BinlogCache, GrowingString, Handover, HeapTable, MemHeap, MemRoot, PreparedStatement, SortBuffer, Table,
+    TableShare, Thd, my_malloc,
+};
+
+pub(crate) const ENTRY: Entry = Entry { fact, build };
+
+/// sysbench's usual number of connections in published runs.
+const SESSIONS: u32 = 64;
+/// CHAR(120) in a latin1 table: the result row of a DISTINCT, and with the sort key that of a sort.
+const RESULT_ROW: usize = 121;
+const SORT_RECORD: usize = 245;
+/// Rows of a sysbench table as InnoDB's upper bound has it: enough to ask for the whole sort buffer.
+const TABLE_ROWS: usize = 1_000_000;
+/// Transactions of a session when work resumes after the purge.
+const RESUMED: u64 = 10;
+
+fn fact() -> WorkloadFact {
+    WorkloadFact {
+        name: "mysql/oltp-read-write".to_owned(),
+        summary: "sessions of sysbench's read-write transactions: connect, steady, peak, disconnect".to_owned(),
+        fidelity: "calibrated on a recording".to_owned(),
+        parameters: Sysvars::parameters(),
+    }
+}
+
+fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
+    let vars = Sysvars::read(&Parameters::new(&Sysvars::parameters(), &request.parameters)?)?;
+    let sessions = request.threads.unwrap_or(SESSIONS) as usize;
+    Ok(Box::new(OltpReadWrite { vars: Arc::new(vars), sessions, shares: Vec::new(), cached: None, rest: None }))
+}
+
+/// The workload.
+struct OltpReadWrite {
+    vars: Arc<Sysvars>,
+    sessions: usize,
+    shares: Vec<TableShare>,
+    /// Threads that stay in the thread cache when their clients leave, and those that do not.
+    cached: Option<Crew<Session>>,
+    rest: Option<Crew<Session>>,
+}
+
+impl OltpReadWrite {
+    fn all(&self, job: impl Fn(&mut Session, &mut Ledger) + Send + Sync + 'static) {
+        let job = Arc::new(job);
+        let started: Vec<_> = [&self.cached, &self.rest]
+            .into_iter()
+            .flatten()
+            .map(|crew| {
+                let job = job.clone();
+                crew.begin(move |_, session, ledger| job(session, ledger))
+            })
+            .collect();
+        started.into_iter().for_each(|turn| turn.wait());
+    }
+}
+
+impl Workload for OltpReadWrite {
+    fn threads(&self) -> u32 {
+        self.sessions as u32
+    }
+
+    fn run(&mut self, ctx: &mut Context) {
+        let settings = ctx.settings();
+        let vars = self.vars.clone();
+        let transactions = ((vars.transactions as f64 * settings.scale).round() as u64).max(1);
+        ctx.phase("connect", |ctx| {
+            self.shares = (0..vars.tables).map(|_| TableShare::open(ctx.ledger(), 4)).collect();
+            let depth = (vars.table_open_cache / self.sessions).max(1);
+            let caches: Vec<_> = (0..self.sessions).map(|_| Arc::new(Handover::new(depth))).collect();
+            let mut sessions: Vec<Session> = (0..self.sessions)
+                .map(|i| {
+                    let before = caches[(i + self.sessions - 1) % self.sessions].clone();
+                    Session::new(vars.clone(), Random::new(settings.seed, i as u64), caches[i].clone(), before)
+                })
+                .collect();
+            let rest = sessions.split_off(self.sessions.min(vars.thread_cache_size));
+            self.cached = Some(Crew::start(ctx.spawner(), sessions));
+            self.rest = Some(Crew::start(ctx.spawner(), rest));
+            self.all(Session::connect);
+        });
+        ctx.phase("prepare", |_| self.all(Session::prepare));
+        ctx.phase("steady", |_| self.all(move |session, ledger| session.transactions(ledger, transactions)));
+        ctx.phase("peak", |_| self.all(Session::report));
+        ctx.phase("disconnect", |_| {
+            self.all(Session::disconnect);
+            if let Some(rest) = self.rest.take() {
+                rest.all(|_, session, ledger| session.end(ledger));
+            }
+        });
+        ctx.fact("sessions", self.sessions as f64);
+        ctx.fact("transactions", (transactions * self.sessions as u64) as f64);
+    }
+
+    fn resume(&mut self, _ctx: &mut Context) {
+        // Without the sessions whose threads have ended, the ring of table caches has a gap.
+        let whole = self.cached.as_ref().is_some_and(|crew| crew.len() == self.sessions);
+        self.all(Session::connect);
+        self.all(Session::prepare);
+        self.all(move |session, ledger| {
+            session.alone |= !whole;
+            session.transactions(ledger, RESUMED);
+        });
+        self.all(Session::disconnect);
+    }
+}
+
+/// One connection's thread.
+#[derive(Debug)]
+struct Session {
+    vars: Arc<Sysvars>,
+    random: Random,
+    /// Instances this session opens, and those its predecessor opened, which it closes.
+    opens: Arc<Handover>,
+    closes: Arc<Handover>,
+    /// Neighbours are gone: the table cache is left as it is.
+    alone: bool,
+    turn: u64,
+    thd: Option<Thd>,
+    statements: Vec<PreparedStatement>,
+    binlog: BinlogCache,
+    /// Freed at the end of the statement, in reverse order.
+    statement: Vec<Block>,
+    row_heap: MemHeap,
+    range_root: MemRoot,
+    temporary: HeapTable,
+    /// Freed at the end of the transaction.
+    transaction: Vec<Block>,
+    lock_heap: MemHeap,
+    undo_heap: MemHeap,
+    /// The report's, held from the peak until the client leaves.
+    held_sort: Option<SortBuffer>,
+    held_string: GrowingString,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Range {
+    Simple,
+    Sum,
+    Order,
+    Distinct,
+}
+
+impl Session {
+    fn new(vars: Arc<Sysvars>, random: Random, opens: Arc<Handover>, closes: Arc<Handover>) -> Session {
+        Session {
+            statements: Vec::with_capacity(vars.prepared_statements()),
+            range_root: MemRoot::new(vars.range_alloc_block_size),
+            vars,
+            random,
+            opens,
+            closes,
+            alone: false,
+            turn: 0,
+            thd: None,
+            binlog: BinlogCache::default(),
+            statement: Vec::with_capacity(64),
+            row_heap: MemHeap::new(),
+            temporary: HeapTable::default(),
+            transaction: Vec::with_capacity(64),
+            lock_heap: MemHeap::new(),
+            undo_heap: MemHeap::new(),
+            held_sort: None,
+            held_string: GrowingString::default(),
+        }
+    }
+
+    fn connect(&mut self, ledger: &mut Ledger) {
+        let vars = self.vars.clone();
+        self.thd.get_or_insert_with(|| Thd::new(ledger, &vars)).connect(ledger, &vars);
+    }
+
+    fn prepare(&mut self, ledger: &mut Ledger) {
+        for _ in 0..self.vars.prepared_statements() {
+            let tree = self.random.between(5000, 12_000) as usize;
+            let (block, prealloc) = (self.vars.query_alloc_block_size, self.vars.query_prealloc_size);
+            self.statements.push(PreparedStatement::prepare(ledger, block, prealloc, tree));
+        }
+    }
+
+    fn transactions(&mut self, ledger: &mut Ledger, count: u64) {
+        for _ in 0..count {
+            self.transaction(ledger);
+        }
+    }
+
+    fn transaction(&mut self, ledger: &mut Ledger) {
+        self.turn += 1;
+        self.begin(ledger);
+        for _ in 0..10 {
+            self.point_select(ledger);
+        }
+        for range in [Range::Simple, Range::Sum, Range::Order, Range::Distinct] {
+            self.range_select(ledger, range);
+        }
+        for _ in 0..4 {
+            self.change(ledger);
+        }
+        self.commit(ledger);
+    }
+
+    /// BEGIN: a read view, the lock heap, and a table instance that is not in the session's hands yet.
+    fn begin(&mut self, ledger: &mut Ledger) {
+        self.lock_heap.create(ledger, 1024);
+        self.keep(ledger, 152);
+        if self.random.chance(1, 3) {
+            // trx_t's vectors come zeroed from `ut_zalloc`.
+            let id = ledger.next_id();
+            self.transaction.push(ledger.calloc(id, 256, 1));
+        }
+        if !self.alone {
+            let table = Table::open(ledger);
+            self.opens.add(ledger, table);
+            if let Some(table) = self.closes.evict(ledger, self.turn) {
+                table.close(ledger);
+            }
+        }
+        self.end_statement(ledger);
+    }
+
+    fn point_select(&mut self, ledger: &mut Ledger) {
+        let value = self.random.between(8, 96);
+        if self.random.chance(6, 10) {
+            self.use_briefly(ledger, value);
+        } else {
+            self.use_all(ledger, value);
+        }
+        let row = self.random.log_between(64, 1000);
+        self.use_all(ledger, row);
+        let fetched = self.random.between(1024, 3000) as usize;
+        self.row_heap.create(ledger, 1024);
+        self.row_heap.alloc(ledger, fetched);
+        if self.random.chance(7, 10) {
+            let string = self.random.log_between(120, 4000);
+            self.use_all(ledger, string);
+        }
+        self.parse(ledger);
+        self.send(ledger, 250);
+        self.end_statement(ledger);
+    }
+
+    fn range_select(&mut self, ledger: &mut Ledger, range: Range) {
+        let rows = self.vars.range_size;
+        self.range_access(ledger);
+        self.row_heap.create(ledger, 1024);
+        // InnoDB fetches eight rows ahead.
+        self.row_heap.alloc(ledger, 8 * 232);
+        match range {
+            Range::Simple | Range::Sum => {}
+            Range::Order => self.sort(ledger, rows, TABLE_ROWS),
+            Range::Distinct => {
+                let (mut table, limit) = (std::mem::take(&mut self.temporary), self.vars.tmp_table_limit());
+                table.create(ledger, RESULT_ROW, limit);
+                table.insert(ledger, rows);
+                self.sort(ledger, rows, rows);
+                table.free(ledger);
+                self.temporary = table;
+            }
+        }
+        self.parse(ledger);
+        self.send(ledger, if matches!(range, Range::Sum) { 100 } else { rows * 125 });
+        self.end_statement(ledger);
+    }
+
+    /// A sort's own object and field buffer, and its buffer.
+    fn sort(&mut self, ledger: &mut Ledger, rows: usize, expected: usize) {
+        self.use_all(ledger, 320);
+        let mut buffer = SortBuffer::new(ledger, expected, SORT_RECORD, self.vars.sort_buffer_size);
+        buffer.sort(ledger, rows);
+        buffer.free(ledger);
+    }
+
+    /// UPDATE, DELETE or INSERT.
+    fn change(&mut self, ledger: &mut Ledger) {
+        self.range_access(ledger);
+        self.row_heap.create(ledger, 1200);
+        let undo = self.random.between(1024, 2500) as usize;
+        self.keep(ledger, undo);
+        let event = self.random.between(60, 600) as usize;
+        self.keep(ledger, event);
+        if self.vars.log_bin > 0 {
+            self.binlog.write(ledger, event, self.vars.binlog_cache_size, self.vars.binlog_stmt_cache_size);
+        }
+        self.parse(ledger);
+        self.send(ledger, 60);
+        self.end_statement(ledger);
+    }
+
+    fn commit(&mut self, ledger: &mut Ledger) {
+        let value = self.random.between(8, 96);
+        self.use_all(ledger, value);
+        self.end_statement(ledger);
+        if let Some(thd) = &mut self.thd {
+            thd.transaction_alloc(ledger, 600);
+            thd.end_transaction(ledger);
+        }
+        self.binlog.reset();
+        self.undo_heap.free(ledger);
+        while let Some(block) = self.transaction.pop() {
+            ledger.free(block);
+        }
+        self.lock_heap.free(ledger);
+    }
+
+    /// A range access: a condition's value converted, the quick select, its arena, a key value.
+    fn range_access(&mut self, ledger: &mut Ledger) {
+        let converted = self.random.log_between(20, 500);
+        self.use_briefly(ledger, converted);
+        self.use_all(ledger, 560);
+        self.range_root.alloc(ledger, 500);
+        let value = self.random.between(8, 96);
+        self.use_all(ledger, value);
+    }
+
+    /// Executing takes a part of the statement's arena; now and then more than is kept.
+    fn parse(&mut self, ledger: &mut Ledger) {
+        let bytes = if self.random.chance(22, 100) { self.vars.query_prealloc_size + 2000 } else { 6000 };
+        if let Some(thd) = &mut self.thd {
+            let mut left = bytes;
+            while left > 0 {
+                let item = left.min(2000);
+                thd.query_root.alloc(ledger, item);
+                left -= item;
+            }
+        }
+    }
+
+    fn send(&mut self, ledger: &mut Ledger, bytes: usize) {
+        // A result in three thousand outgrows the buffer, which is a realloc there and one back.
+        let bytes = if self.random.chance(1, 3000) { bytes + self.vars.net_buffer_length } else { bytes };
+        if let Some(thd) = &mut self.thd {
+            thd.send(ledger, bytes);
+        }
+    }
+
+    /// A block of the SQL layer's for the length of the statement, wholly in use.
+    fn use_all(&mut self, ledger: &mut Ledger, bytes: u64) {
+        let block = my_malloc(ledger, bytes as usize);
+        ledger.write(&block, 0, block.size());
+        self.statement.push(block);
+    }
+
+    /// A block of the SQL layer's that is freed at once.
+    fn use_briefly(&mut self, ledger: &mut Ledger, bytes: u64) {
+        self.use_all(ledger, bytes);
+        if let Some(block) = self.statement.pop() {
+            ledger.free(block);
+        }
+    }
+
+    /// A block of InnoDB's for the length of the transaction.
+    fn keep(&mut self, ledger: &mut Ledger, bytes: usize) {
+        let id = ledger.next_id();
+        self.transaction.push(ledger.malloc_touching(id, bytes, fragbench_engine::ALL_PAGES));
+    }
+
+    fn end_statement(&mut self, ledger: &mut Ledger) {
+        self.row_heap.free(ledger);
+        self.range_root.free(ledger);
+        while let Some(block) = self.statement.pop() {
+            ledger.free(block);
+        }
+        if let Some(thd) = &mut self.thd {
+            thd.query_root.clear(ledger);
+        }
+    }
+
+    /// A report: a sort that fills its buffer, a temporary table of up to three blocks, a GROUP_CONCAT. All is held until the
+    /// client leaves, so that the peak of all sessions falls on one moment whatever the scheduler does.
+    fn report(&mut self, ledger: &mut Ledger) {
+        let rows = self.vars.sort_buffer_size / (SORT_RECORD + 8);
+        let mut sort = SortBuffer::new(ledger, TABLE_ROWS, SORT_RECORD, self.vars.sort_buffer_size);
+        sort.sort(ledger, self.random.between(rows as u64 / 4, rows as u64) as usize);
+        self.held_sort = Some(sort);
+        self.temporary.create(ledger, RESULT_ROW, self.vars.tmp_table_limit());
+        let rows = self.random.between(500, 20_000) as usize;
+        self.temporary.insert(ledger, rows);
+        for _ in 0..self.random.between(10, 400) {
+            self.held_string.append(ledger, 120);
+        }
+    }
+
+    fn disconnect(&mut self, ledger: &mut Ledger) {
+        self.held_string.free(ledger);
+        self.temporary.free(ledger);
+        if let Some(sort) = self.held_sort.take() {
+            sort.free(ledger);
+        }
+        for statement in self.statements.drain(..) {
+            statement.close(ledger);
+        }
+        self.binlog.free(ledger);
+        if let Some(thd) = &mut self.thd {
+            thd.disconnect(ledger);
+        }
+    }
+
+    fn end(&mut self, ledger: &mut Ledger) {
+        if let Some(thd) = self.thd.take() {
+            thd.end(ledger);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fragbench_engine::{Call, LoggedCall, Share, Spawner};
+    use std::collections::HashMap;
+
+    const TRANSACTIONS: u64 = 400;
+
+    /// The calls of one session's transactions.
+    fn calls() -> Vec<LoggedCall> {
+        let mut ledger = Spawner::new(Share { latency_every: 1, ..Share::default() }).main_ledger();
+        let vars = Arc::new(Sysvars::default());
+        let cache = Arc::new(Handover::new(31));
+        let mut session = Session::new(vars, Random::new(1, 0), cache.clone(), cache);
+        session.connect(&mut ledger);
+        session.transactions(&mut ledger, 40);
+        ledger.log_calls();
+        session.transactions(&mut ledger, TRANSACTIONS);
+        ledger.logged()
+    }
+
+    /// Measured on MariaDB 10.11.19 under sysbench with 64 connections, in the load phase, by a preloaded counter.
+    #[test]
+    fn a_transaction_asks_for_what_the_server_was_seen_to_ask_for() {
+        let calls = calls();
+        let sizes: Vec<usize> = calls.iter().filter(|c| c.call == Call::Malloc).map(|c| c.size).collect();
+        let a_transaction = sizes.len() as f64 / TRANSACTIONS as f64;
+        let share = |from: usize, to: usize| {
+            sizes.iter().filter(|s| (from..to).contains(s)).count() as f64 / sizes.len() as f64 * 100.0
+        };
+        let mean = sizes.iter().sum::<usize>() as f64 / sizes.len() as f64;
+        let reallocs = calls.iter().filter(|c| c.call == Call::Realloc).count() as f64 / sizes.len() as f64 * 100.0;
+        let measured = [
+            ("allocations a transaction", a_transaction, 126.0, 4.0),
+            ("mean size, KB", mean / 1000.0, 28.0, 2.0),
+            ("% below 128 bytes", share(0, 128), 19.0, 3.0),
+            ("% from 128 bytes", share(128, 1024), 32.0, 3.0),
+            ("% from 1 KiB", share(1024, 8192), 43.0, 3.0),
+            ("% from 8 KiB", share(8192, 128 << 10), 4.3, 1.0),
+            ("% from 128 KiB", share(128 << 10, usize::MAX), 1.6, 0.3),
+            ("% reallocs", reallocs, 0.01, 0.01),
+            ("% freed before the next allocation", freed_at_once(&calls), 23.0, 4.0),
+            ("% freed by another session", 6.0 / a_transaction * 100.0, 4.9, 0.3),
+        ];
+        let off: Vec<_> = measured.iter().filter(|(_, got, want, bound)| (got - want).abs() > *bound).collect();
+        assert!(off.is_empty(), "off: {off:?}\nall: {measured:?}");
+    }
+
+    fn freed_at_once(calls: &[LoggedCall]) -> f64 {
+        let mut newest = None;
+        let mut count: HashMap<bool, f64> = HashMap::new();
+        for call in calls {
+            match call.call {
+                Call::Free => *count.entry(newest.take_if(|id| *id == call.id).is_some()).or_default() += 1.0,
+                _ => newest = Some(call.id),
+            }
+        }
+        let at_once = count.get(&true).copied().unwrap_or(0.0);
+        at_once / count.values().sum::<f64>() * 100.0
+    }
+}
