@@ -164,10 +164,13 @@ pub unsafe extern "C" fn realloc(p: *mut c_void, size: usize) -> *mut c_void {
             note(SpoolKind::Realloc { old, new: new as u64, size: size as u64, began, resident_pages });
         } else if size == 0 {
             // glibc frees the block; an allocator that does not returns a block.
-            thread::record(began, &match resident_pages {
-                Some(resident_pages) => SpoolKind::FreeResident { addr: old, resident_pages },
-                None => SpoolKind::Free { addr: old },
-            });
+            thread::record(
+                began,
+                &match resident_pages {
+                    Some(resident_pages) => SpoolKind::FreeResident { addr: old, resident_pages },
+                    None => SpoolKind::Free { addr: old },
+                },
+            );
         }
         new
     }

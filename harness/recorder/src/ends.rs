@@ -14,8 +14,20 @@ use crate::process::PROCESS;
 use crate::real;
 
 const NAMES: [&CStr; 14] = [
-    c"execve", c"execv", c"execvp", c"execvpe", c"execl", c"execlp", c"execle", c"fexecve", c"execveat", c"_exit",
-    c"_Exit", c"quick_exit", c"abort", c"daemon",
+    c"execve",
+    c"execv",
+    c"execvp",
+    c"execvpe",
+    c"execl",
+    c"execlp",
+    c"execle",
+    c"fexecve",
+    c"execveat",
+    c"_exit",
+    c"_Exit",
+    c"quick_exit",
+    c"abort",
+    c"daemon",
 ];
 const FIRST_EXIT: usize = 9;
 const DAEMON: usize = 13;

@@ -62,8 +62,15 @@ pub unsafe extern "C" fn mmap(
     fd: c_int,
     offset: off_t,
 ) -> *mut c_void {
-    let p = call!(MMAP as fn(*mut c_void, usize, c_int, c_int, c_int, off_t) -> *mut c_void,
-        addr, len, prot, flags, fd, offset);
+    let p = call!(
+        MMAP as fn(*mut c_void, usize, c_int, c_int, c_int, off_t) -> *mut c_void,
+        addr,
+        len,
+        prot,
+        flags,
+        fd,
+        offset
+    );
     if p != libc::MAP_FAILED && flags & libc::MAP_ANONYMOUS != 0 {
         note(SpoolKind::Mmap { addr: p as u64, len: len as u64, prot: prot as u32, flags: flags as u32 });
     }
@@ -110,8 +117,14 @@ pub unsafe extern "C" fn mremap(
     flags: c_int,
     place: *mut c_void,
 ) -> *mut c_void {
-    let p = call!(MREMAP as fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void,
-        old, old_len, new_len, flags, place);
+    let p = call!(
+        MREMAP as fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void,
+        old,
+        old_len,
+        new_len,
+        flags,
+        place
+    );
     if p != libc::MAP_FAILED {
         let (old_len, new_len) = (old_len as u64, new_len as u64);
         note(SpoolKind::Mremap { old: old as u64, old_len, new: p as u64, new_len });

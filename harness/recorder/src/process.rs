@@ -310,7 +310,9 @@ impl Process {
         let quanta = u128::from(q - self.start_quantum.load(Ordering::Relaxed));
         let left = (quanta * u128::from(stop - now) / ran) as u64;
         // A pause may have been asked for meanwhile: only an open fast path is moved.
-        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(q + left - left / 16 + 1));
+        let _ = self
+            .until
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(q + left - left / 16 + 1));
     }
 
     fn clock(&self) -> BlockClock {

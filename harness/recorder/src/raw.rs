@@ -111,9 +111,7 @@ pub(crate) fn open(path: &[u8], flags: i32) -> Result<i32, i32> {
 /// A duplicate of `fd` numbered `least` or higher, closed on exec.
 pub(crate) fn dup_above(fd: i32, least: i32) -> Option<i32> {
     // SAFETY: makes a new descriptor, touches no other.
-    let n = unsafe {
-        syscall(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, least as usize, 0, 0, 0])
-    };
+    let n = unsafe { syscall(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, least as usize, 0, 0, 0]) };
     (n >= 0).then_some(n as i32)
 }
 

@@ -8,10 +8,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use fragbench_trace::spool::SpoolKind;
 
 use crate::buffer::{Buffer, Refusal};
+use crate::clock;
 use crate::process::{PROCESS, Phase};
 use crate::raw::Quiet;
 use crate::tls::{self, Being, Tls};
-use crate::clock;
 
 /// The key whose destructor tells of a thread's end; its number plus one.
 static KEY: AtomicU32 = AtomicU32::new(0);
@@ -43,7 +43,7 @@ fn set_key(value: *mut c_void) {
 /// The thread has no buffer in this process.
 pub(crate) unsafe fn forget() {
     // SAFETY: the thread's own words.
-    unsafe { tls::get().write_bytes(0, 1) };
+    unsafe { tls::get().write(tls::EMPTY) };
 }
 
 /// Records an event that the fast path would not.

@@ -3,6 +3,7 @@
 //! start is always given static TLS.
 
 use core::arch::{asm, global_asm};
+use core::ptr;
 
 use crate::buffer::Buffer;
 
@@ -22,7 +23,7 @@ pub(crate) enum Being {
     Refused = 4,
 }
 
-/// Zero at the start of a thread.
+/// Zero at the start of a thread, which is `EMPTY`.
 #[repr(C)]
 pub(crate) struct Tls {
     /// Where the thread's events go; null sends every event to the slow path.
@@ -37,8 +38,17 @@ pub(crate) struct Tls {
     pub(crate) inside: u32,
     /// How often the thread's destructor has put itself off.
     pub(crate) put_off: u32,
-    pub(crate) pad: u32,
 }
+
+pub(crate) const EMPTY: Tls = Tls {
+    buffer: ptr::null_mut(),
+    aside: ptr::null_mut(),
+    being: Being::New,
+    thread: 0,
+    seq: 0,
+    inside: 0,
+    put_off: 0,
+};
 
 // The size is that of `Tls`, checked below.
 global_asm!(
