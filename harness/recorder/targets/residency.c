@@ -9,9 +9,9 @@ int main(void) {
     char *p = malloc(2000001);
     touch(p, 10);
     free(p);
-    p = malloc(2000002);
+    p = malloc(3000002);
     touch(p, 20);
-    p = realloc(p, 4000003);
+    p = realloc(p, 5000003);
     touch(p, 30);
     free(p);
     free(malloc(60000));
