@@ -103,13 +103,16 @@ impl Buffer {
 
     #[inline(always)]
     fn begin_append(&self) -> Option<usize> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        self.limit.store(APPENDING, Ordering::Relaxed);
+        // Only this thread's signal handlers look at `limit`; they see stores in program order. What a handler has
+        // appended until here is in the cursor read next; from here on it will not append.
+        compiler_fence(Ordering::SeqCst);
         let at = self.cursor.load(Ordering::Relaxed);
-        if at > self.limit.load(Ordering::Relaxed) {
+        if at > limit {
+            self.limit.store(limit, Ordering::Relaxed);
             return None;
         }
-        self.limit.store(APPENDING, Ordering::Relaxed);
-        // Only this thread's signal handlers look at `limit`; they see stores in program order.
-        compiler_fence(Ordering::SeqCst);
         Some(at)
     }
 

@@ -234,8 +234,12 @@ impl Process {
             return Phase::Stopped;
         }
         self.pid.store(raw::getpid(), Ordering::Relaxed);
-        self.start_quantum.store(clock::quantum(), Ordering::Relaxed);
-        self.start_mono_ns.store(now, Ordering::Relaxed);
+        // The clock before the counter here, and after it in `check_time`, so that an interruption between the two
+        // makes the counter look slow, and the time limit's next estimate early.
+        let start_mono_ns = raw::clock_ns(libc::CLOCK_MONOTONIC);
+        let start_tsc = clock::ticks();
+        self.start_quantum.store(start_tsc >> QUANTUM_SHIFT, Ordering::Relaxed);
+        self.start_mono_ns.store(start_mono_ns, Ordering::Relaxed);
         self.own_bytes.store(STATIC_BYTES, Ordering::Relaxed);
         self.own_bytes_peak.store(STATIC_BYTES, Ordering::Relaxed);
         // SAFETY: written before `read` was set, and not since.
@@ -248,8 +252,8 @@ impl Process {
             page_size,
             pid: raw::getpid(),
             ppid: raw::getppid(),
-            start_tsc: clock::ticks(),
-            start_mono_ns: now,
+            start_tsc,
+            start_mono_ns,
             start_real_ns: raw::clock_ns(libc::CLOCK_REALTIME),
             comm: raw::comm(),
         };
@@ -300,14 +304,14 @@ impl Process {
     pub(crate) fn check_time(&self) {
         let _quiet = Quiet::new();
         let stop = INHERITED.stop_mono_ns.load(Ordering::Relaxed);
+        let q = clock::quantum();
         let now = raw::clock_ns(libc::CLOCK_MONOTONIC);
         if now >= stop {
             return self.stop(Status::TimeLimit);
         }
         // The counter's rate is known the better the longer it has run; stay a sixteenth short of what it says.
-        let q = clock::quantum();
-        let ran = u128::from((now - self.start_mono_ns.load(Ordering::Relaxed)).max(1));
-        let quanta = u128::from(q - self.start_quantum.load(Ordering::Relaxed));
+        let ran = u128::from(now.saturating_sub(self.start_mono_ns.load(Ordering::Relaxed)).max(1));
+        let quanta = u128::from(q.saturating_sub(self.start_quantum.load(Ordering::Relaxed)));
         let left = (quanta * u128::from(stop - now) / ran) as u64;
         // A pause may have been asked for meanwhile: only an open fast path is moved.
         let _ = self

@@ -78,6 +78,16 @@ pub(crate) fn next(name: &CStr) -> *mut c_void {
     unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }
 }
 
+/// An address as a function, or another function for none.
+///
+/// # Safety
+/// There is a function of type `F`, a function pointer, at the address.
+unsafe fn function<F: Copy>(address: *mut c_void, or: F) -> F {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: by the caller; both are of the size of a pointer.
+    if address.is_null() { or } else { unsafe { core::mem::transmute_copy(&address) } }
+}
+
 /// Start of the loaded object a function lies in.
 fn object_of(f: *mut c_void) -> *mut c_void {
     // SAFETY: all-zero bytes are a valid `Dl_info`; dladdr fills it in.
@@ -100,11 +110,8 @@ fn resolve() -> bool {
     }
     macro_rules! look_up {
         ($($name:ident: $symbol:literal or $other:expr),* $(,)?) => {
-            Real { $($name: {
-                let f = next($symbol);
-                // SAFETY: libc and every allocator give these names to functions of these types.
-                if f.is_null() { $other } else { unsafe { core::mem::transmute::<*mut c_void, _>(f) } }
-            }),* }
+            // SAFETY: libc and every allocator give these names to functions of the types of these fields.
+            Real { $($name: unsafe { function(next($symbol), $other) }),* }
         };
     }
     let found = look_up! {

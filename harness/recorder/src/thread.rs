@@ -98,6 +98,10 @@ unsafe fn attach(tls: *mut Tls, q: u64) -> Option<&'static Buffer> {
     let _quiet = Quiet::new();
     // SAFETY: the thread's own words.
     unsafe {
+        if (*tls).being == Being::Live {
+            // A signal handler was here first.
+            return Some(&*(*tls).buffer);
+        }
         (*tls).being = Being::Busy;
         let Some(buffer) = PROCESS.take_buffer() else {
             (*tls).being = Being::Refused;

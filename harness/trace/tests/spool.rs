@@ -1,6 +1,8 @@
 //! Properties of the spool: what is written is read back; whatever is done to the bytes, the reader does not panic and
 //! keeps what is sound.
 
+#![allow(clippy::unwrap_used)] // in a test it is an assertion
+
 use fragbench_trace::spool::format::{
     ARCHITECTURE, BLOCK_HEADER_LEN, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, QUANTUM_SHIFT, Status,
 };
