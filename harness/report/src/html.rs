@@ -7,7 +7,10 @@ use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
-use crate::table::{LEGEND, Mark, RATIO_LEGEND, Table, failure_text, purge_table, ratio_table, result_table};
+use crate::table::{
+    LEGEND, MEMORY_COLUMNS, Mark, RATIO_LEGEND, SPEED_COLUMNS, Table, failure_text, failures, metric_table,
+    purge_table, ratio_table,
+};
 use crate::units::{bytes, digits, duration_ns, human, utc};
 use crate::{Page, Plot, ResultData, plot_stem, slug};
 
@@ -92,15 +95,19 @@ fn headline(data: &ResultData) -> String {
 fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
     let data = report.data;
     let (plan, records) = (&data.manifest.plan, &data.records);
-    let results = result_table(&data.summary, plan, records, workload);
+    let memory = metric_table(&data.summary, workload, MEMORY_COLUMNS);
+    let speed = metric_table(&data.summary, workload, SPEED_COLUMNS);
+    let failures = failures(plan, records, workload);
     let ratios = ratio_table(&data.summary, report.ratios, workload);
     let purge = purge_table(&data.summary, workload);
     let figures: Vec<Markup> = plots.iter().map(|p| figure(workload, p)).collect::<Result<_>>()?;
     Ok(html! {
         h2 id=(slug(workload)) { (workload) }
-        (table(&results))
+        (table(&memory))
         p.legend { (LEGEND) " Small figures: 95 % interval of the median over the runs." }
-        @for note in &results.notes { p.warn { (note) } }
+        @for note in &failures { p.warn { (note) } }
+        h3 { "Time and arenas" }
+        (table(&speed))
         @if !ratios.rows.is_empty() {
             h3 { "Relative to glibc" }
             (table(&ratios))

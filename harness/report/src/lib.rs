@@ -26,7 +26,8 @@ pub use json::summary_json;
 pub use plots::{Layout, Plot, Scene, Styles, trace_plots};
 pub use samples::SampleFiles;
 pub use table::{
-    COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row, Table, Value, failure_text, purge_table, result_table,
+    COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row, SPEED_COLUMNS, Table, Value, failure_text,
+    purge_table, result_table,
 };
 pub use terminal::{draw, result_tables};
 pub use trace_stat::{size_table, trace_table};

@@ -23,6 +23,21 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("purge_ms", "purge"),
 ];
 
+/// Columns of the page's table of memory: those of [`COLUMNS`] that are.
+pub const MEMORY_COLUMNS: &[(&str, &str)] = COLUMNS.split_at(7).0;
+
+/// Columns of the page's table of time and arenas.
+pub const SPEED_COLUMNS: &[(&str, &str)] = &[
+    ("ops_per_s", "calls"),
+    ("malloc_p50_ns", "malloc median"),
+    ("malloc_p99_ns", "malloc 99\u{a0}%"),
+    ("malloc_p999_ns", "malloc 99.9\u{a0}%"),
+    ("malloc_max_ns", "malloc longest"),
+    ("free_p99_ns", "free 99 %"),
+    ("minor_faults_count", "page faults"),
+    ("arena_count", "arenas"),
+];
+
 /// Columns of the purge table.
 pub const PURGE_COLUMNS: &[(&str, &str)] = &[
     ("purge_ms", "first purge"),
@@ -171,7 +186,8 @@ pub(crate) fn ratio_table(summary: &Summary, ratios: &[Comparison], workload: &s
     Table { corner: "allocator".into(), columns, rows, notes: Vec::new() }
 }
 
-fn metric_table(summary: &Summary, workload: &str, columns: &[(&str, &str)]) -> Table {
+/// A table of a workload with these columns; best and worst are marked.
+pub(crate) fn metric_table(summary: &Summary, workload: &str, columns: &[(&str, &str)]) -> Table {
     let cells: Vec<&CellSummary> = summary.cells.iter().filter(|c| c.workload == workload).collect();
     let mut rows: Vec<Row> = cells
         .iter()
@@ -246,7 +262,7 @@ fn value(metric: &Metric, i: &Interval) -> Value {
 }
 
 /// One line a cell of a workload that has failed runs.
-fn failures(plan: &Plan, records: &[RunRecord], workload: &str) -> Vec<String> {
+pub(crate) fn failures(plan: &Plan, records: &[RunRecord], workload: &str) -> Vec<String> {
     cell_runs(plan, records)
         .iter()
         .filter(|c| c.cell.workload.name() == workload && !c.failed.is_empty())
@@ -289,7 +305,7 @@ mod tests {
 
     #[test]
     fn every_column_is_a_metric() {
-        for (name, _) in COLUMNS.iter().chain(PURGE_COLUMNS).chain(RATIO_COLUMNS) {
+        for (name, _) in COLUMNS.iter().chain(PURGE_COLUMNS).chain(RATIO_COLUMNS).chain(SPEED_COLUMNS) {
             assert!(metric(name).is_some(), "{name}");
         }
     }

@@ -14,7 +14,7 @@ use fragbench_report::{
 
 fn text<'a>(files: &'a [RenderedFile], path: &str) -> &'a str {
     let file = files.iter().find(|f| f.0 == path).unwrap_or_else(|| panic!("{path} is not rendered"));
-    std::str::from_utf8(&file.1).unwrap()
+    std::str::from_utf8(&file.1).expect("text")
 }
 
 /// Renders a result again after a change of its records.
@@ -22,7 +22,7 @@ fn rendered(change: impl FnOnce(&mut ResultData)) -> (ResultData, Vec<RenderedFi
     let mut data = fixture::result();
     change(&mut data);
     data.summary = summarize(&data.manifest.plan, &data.records, data.summary.partial);
-    let files = render(&data).unwrap();
+    let files = render(&data).expect("a rendering");
     (data, files)
 }
 
@@ -213,4 +213,12 @@ fn a_single_run_claims_nothing() {
             .iter()
             .all(|c| { c.ratios.values().all(|i| i.lo == i.hi && i.n == 1) })
     );
+}
+
+#[test]
+fn no_system_font_library_is_linked() {
+    // `ttf` anywhere in the build would win over `ab_glyph` by feature unification, and plots would depend on the
+    // fonts of the machine.
+    let lock = include_str!("../../../Cargo.lock");
+    assert!(lock.contains("name = \"ab_glyph\"") && !lock.contains("name = \"font-kit\""));
 }
