@@ -31,7 +31,9 @@ pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
             };
             (entry.build)(&Request { parameters: parameters.clone(), threads: spec.threads })
         }
-        WorkloadSpec::Replay { .. } => Err(refuse("bad_spec", "this worker was built without replay")),
+        WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
+            fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
+        }
     }
 }
 

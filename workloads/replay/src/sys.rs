@@ -1,0 +1,68 @@
+//! The kernel's side of waiting: futexes, thread ids, absolute sleeps, and a hint to the processor.
+
+use std::sync::atomic::AtomicU32;
+
+/// Sleeps while `*word == expected`; may return early.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    // SAFETY: the word outlives the call, and the kernel only reads it. All errors mean: look again.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            expected,
+            std::ptr::null::<libc::timespec>(),
+        );
+    }
+}
+
+/// Wakes one sleeper of `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the kernel uses the address only to find sleepers.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
+    }
+}
+
+/// The kernel's number of this thread.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: no arguments, no effects.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// Whether a thread of this process has ended altogether, libc's tear-down of its arena and tcache included.
+pub(crate) fn thread_is_gone(id: u32) -> bool {
+    // SAFETY: signal 0 is never delivered; the call only looks the thread up.
+    let status = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id as libc::pid_t, 0) };
+    status != 0
+}
+
+/// Lets another thread run.
+pub(crate) fn yield_now() {
+    // SAFETY: no arguments.
+    unsafe {
+        libc::sched_yield();
+    }
+}
+
+/// Sleeps until `CLOCK_MONOTONIC` shows `ns`.
+pub(crate) fn sleep_until(ns: u64) {
+    let time =
+        libc::timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as libc::c_long };
+    // SAFETY: the time is valid for the call. A sleep to an absolute time is taken up again after a signal.
+    while unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &time, std::ptr::null_mut()) }
+        == libc::EINTR
+    {}
+}
+
+/// Asks for the cache line of `at`, to be written soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint without effect on memory; the reference is valid anyway.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}

@@ -1,0 +1,186 @@
+//! The replay as a workload: what it is built from, its one phase, and what it reports.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fragbench_engine::{Context, Thread, Workload, refuse};
+use fragbench_model::{Pace, WorkerError};
+use fragbench_trace::decode::{Block, Op};
+use fragbench_trace::{Scratch, Totals, Trace};
+
+use crate::horizon::Horizon;
+use crate::load::Loader;
+use crate::pace::Paced;
+use crate::peak::Peak;
+use crate::player;
+use crate::resume;
+use crate::run::{Counts, Gate, Run, Start};
+use crate::slots::Lanes;
+use crate::starter::Starter;
+use crate::turns::Turns;
+
+/// Recorded microseconds that threads may stray from each other by, unless told otherwise. Chosen by measurement: a
+/// shorter window costs threads their time in waking each other, a longer one shows in the live peak.
+const DEFAULT_SKEW_US: u64 = 5_000;
+/// Most copies side by side.
+const COPIES_MAX: u32 = 256;
+
+/// A replay; see the crate.
+#[derive(Debug)]
+pub struct Replay {
+    run: Arc<Run>,
+    totals: Totals,
+    skew_us: u64,
+    /// First threads of the copies but the first, and what keeps each copy's threads.
+    firsts: Vec<Thread<()>>,
+    starter: Option<Starter>,
+}
+
+/// Opens and checks a trace, for `copies` of it side by side. A skew of 0 asks for the default.
+///
+/// # Errors
+/// `bad_trace` for a trace that cannot be read or is damaged, `bad_spec` for numbers that make no sense.
+pub fn build(trace: &Path, pace: Pace, skew_us: u64, copies: u32) -> Result<Box<dyn Workload>, WorkerError> {
+    if !(1..=COPIES_MAX).contains(&copies) {
+        let text = format!("--threads-scale {copies} must be between 1 and {COPIES_MAX}");
+        return Err(refuse("bad_spec", text));
+    }
+    let paced = match pace {
+        Pace::Fast => None,
+        Pace::Recorded { speed } if speed.is_finite() && speed > 0.0 => Some(Paced::new(speed)),
+        Pace::Recorded { speed } => {
+            return Err(refuse("bad_spec", format!("--pace recorded×{speed}: the factor must lie above 0")));
+        }
+    };
+    let bad = |what: String| refuse("bad_trace", format!("{}: {what}", trace.display()));
+    let opened = Trace::open(trace).map_err(|e| bad(e.to_string()))?;
+    let damage = opened.verify().map_err(|e| bad(e.to_string()))?;
+    if let Some(first) = damage.first() {
+        let n = damage.len();
+        return Err(bad(format!("damaged in {n} places, first: {first}; replay another copy, or record again")));
+    }
+    let Some(totals) = opened.totals().copied() else {
+        return Err(bad("the index holds no totals; record again".to_owned()));
+    };
+    let slots = opened.lane_slots().map_err(|e| bad(e.to_string()))?;
+    let threads: Vec<u32> = opened.threads().collect();
+    let starts = starts(&opened, &threads).map_err(bad)?;
+    let skew_us = match (&paced, skew_us) {
+        // The wall's clock keeps the threads together.
+        (Some(_), _) => u64::MAX,
+        (None, 0) => DEFAULT_SKEW_US,
+        (None, us) => us,
+    };
+    let peak = Peak::new(
+        totals.peak_live_bytes.saturating_mul(copies.into()),
+        u64::from(totals.threads_peak) * u64::from(copies),
+    );
+    let run = Run {
+        loader: Loader::new(opened),
+        horizon: Horizon::new((threads.len() + 1) * copies as usize, skew_us),
+        threads,
+        starts,
+        copies: (0..copies).map(|_| Lanes::new(&slots)).collect(),
+        turns: Turns::default(),
+        peak,
+        paced,
+        counts: Counts::default(),
+        gate: Gate::default(),
+    };
+    Ok(Box::new(Replay { run: Arc::new(run), totals, skew_us, firsts: Vec::new(), starter: None }))
+}
+
+/// When each thread but the first starts, in order of turns.
+fn starts(trace: &Trace, threads: &[u32]) -> Result<Vec<Start>, String> {
+    let mut starts = Vec::new();
+    let (mut block, mut scratch) = (Block::default(), Scratch::default());
+    for (place, &thread) in threads.iter().enumerate().filter(|(_, t)| **t != 0) {
+        let Some(entry) = trace.blocks(thread).first() else { continue };
+        trace.load(entry, &mut block, &mut scratch).map_err(|e| e.to_string())?;
+        match block.next_op() {
+            Ok(Some((us, Op::Turn { number }))) => starts.push(Start { turn: number, us, place }),
+            _ => return Err(format!("thread {thread} begins without its turn; the trace contradicts itself")),
+        }
+    }
+    starts.sort_by_key(|s| s.turn);
+    if !starts.is_sorted_by_key(|s| s.us) {
+        return Err("threads start in another order than that of time; the trace contradicts itself".to_owned());
+    }
+    Ok(starts)
+}
+
+impl Replay {
+    fn place_of_first(&self) -> Option<usize> {
+        self.run.threads.iter().position(|t| *t == 0)
+    }
+
+    fn replay(&mut self, ctx: &mut Context) {
+        let (run, place) = (self.run.clone(), self.place_of_first());
+        let copies = run.copies.len();
+        if let Some(paced) = &run.paced {
+            paced.begin();
+        }
+        // All first threads are there before any of them moves the horizon.
+        (0..copies).for_each(|_| run.horizon.enter());
+        for copy in 1..copies {
+            let (run, spawner) = (run.clone(), ctx.spawner().clone());
+            self.firsts.push(ctx.spawner().spawn(move |ledger| {
+                let mut starter = Starter::new(&run, &spawner, copy);
+                player::play(&run, copy, place, ledger, Some(&mut starter));
+                run.gate.pass();
+            }));
+        }
+        let spawner = ctx.spawner().clone();
+        let starter = self.starter.insert(Starter::new(&run, &spawner, 0));
+        player::play(&run, 0, place, ctx.ledger(), Some(starter));
+        run.horizon.wait_quiet();
+        if let Some(paced) = &run.paced {
+            paced.wait(self.totals.duration_us);
+        }
+        starter.reap();
+    }
+
+    fn report(&self, ctx: &mut Context) {
+        let (run, load) = (&self.run, std::sync::atomic::Ordering::Relaxed);
+        let copies = run.copies.len() as f64;
+        let recorded = self.totals.peak_live_bytes as f64 * copies;
+        let counts = &run.counts;
+        ctx.fact("events", self.totals.events as f64 * copies);
+        ctx.fact("skipped_unseen_frees", counts.unseen_frees.load(load) as f64);
+        ctx.fact("waits", counts.waits.load(load) as f64);
+        ctx.fact("slot_waits", counts.slot_waits.load(load) as f64);
+        ctx.fact("turn_waits", counts.turn_waits.load(load) as f64);
+        if recorded > 0.0 {
+            ctx.fact("live_peak_error_ratio", (run.peak.bytes() as f64 - recorded).abs() / recorded);
+        }
+        match &run.paced {
+            Some(paced) => ctx.fact("late_max_us", paced.late_ns() as f64 / 1e3),
+            None => {
+                ctx.fact("skew_us", self.skew_us as f64);
+                ctx.fact("horizon_moves", run.horizon.moves() as f64);
+            }
+        }
+    }
+}
+
+impl Workload for Replay {
+    fn threads(&self) -> u32 {
+        self.totals.threads_peak.max(1).saturating_mul(self.run.copies.len() as u32)
+    }
+
+    fn run(&mut self, ctx: &mut Context) {
+        ctx.phase("replay", |ctx| self.replay(ctx));
+        self.report(ctx);
+    }
+
+    fn resume(&mut self, ctx: &mut Context) {
+        resume::resume(&self.run, &self.totals, self.place_of_first(), ctx);
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        // The threads that lived at the recording's end are joined when their handles are dropped.
+        self.run.gate.open();
+    }
+}
