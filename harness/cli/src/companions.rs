@@ -26,10 +26,10 @@ pub(crate) fn recorder() -> Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
-/// Traces shipped with the project, by name.
+/// Traces shipped with the project, by name; none when this program was taken out of its checkout.
 ///
 /// # Errors
-/// Says where they were looked for.
+/// When this program's own path cannot be read.
 pub(crate) fn shipped_traces() -> Result<Vec<(String, PathBuf)>> {
     const BELOW: &str = "workloads/replay/traces";
     let me = std::env::current_exe()?;
@@ -50,9 +50,5 @@ pub(crate) fn shipped_traces() -> Result<Vec<(String, PathBuf)>> {
             return Ok(traces);
         }
     }
-    bail!("the shipped traces are missing: looked in {}; name a trace with `fragbench replay FILE`", list(&places))
-}
-
-fn list(places: &[PathBuf]) -> String {
-    places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+    Ok(Vec::new())
 }

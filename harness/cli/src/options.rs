@@ -84,6 +84,9 @@ pub(crate) struct RunOptions {
     /// Runs of each cell [default: 2 quick, 15 full]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     reps: Option<u32>,
+    /// Factor on the work of modelled workloads [default: 1 quick, 4 full]
+    #[arg(long, value_name = "F", value_parser = parse_scale)]
+    scale: Option<f64>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -131,6 +134,13 @@ pub(crate) enum Format {
     Json,
 }
 
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale > 0.0 && scale <= 1000.0 => Ok(scale),
+        _ => Err(format!("`{text}` is no factor: write a number above 0 and up to 1000")),
+    }
+}
+
 impl RunOptions {
     /// What is to be run.
     pub(crate) fn selection(&self, workloads: Vec<WorkloadSpec>) -> Result<Selection> {
@@ -169,7 +179,7 @@ impl RunOptions {
             workload,
             threads,
             seed: self.seed,
-            scale: self.profile.scale(),
+            scale: self.scale.unwrap_or(self.profile.scale()),
             touch: match self.touch {
                 TouchChoice::None => Touch::None,
                 TouchChoice::Header => Touch::Header,

@@ -48,6 +48,11 @@ impl Run {
         }
         let all: Vec<String> =
             shipped.iter().map(|(name, _)| name.clone()).chain(named.iter().map(|fact| fact.name.clone())).collect();
+        if shipped.is_empty() && self.workloads.is_empty() {
+            eprintln!(
+                "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
+            );
+        }
         let wanted = if self.workloads.is_empty() { all.clone() } else { pick(&self.workloads, &all)? };
         check_parameters(&parameters, &wanted, &named)?;
         Ok(wanted

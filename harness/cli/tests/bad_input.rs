@@ -1,0 +1,149 @@
+//! Bad input of each kind gives one clear error that names it and the next step.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+
+use common::{arg, program, refuse};
+
+#[test]
+fn unknown_names_get_the_nearest() {
+    refuse(2, &["run", "mysql/oltp-read-wirte"], &["mysql/oltp-read-wirte", "mysql/oltp-read-write"]);
+    refuse(2, &["run", "mysql", "--allocator", "jemaloc"], &["jemaloc", "jemalloc"]);
+    refuse(2, &["run", "mysql", "--set", "sort_bufer_size=1M"], &["sort_bufer_size", "sort_buffer_size"]);
+    refuse(2, &["run", "mysql", "--setting", "MALLOC_ARENA_MXA=1"], &["MALLOC_ARENA_MXA"]);
+    refuse(2, &["run", "mysql", "--setting", "NONSENSE=1"], &["NONSENSE"]);
+    refuse(2, &["rnu"], &["rnu", "run"]);
+}
+
+#[test]
+fn settings_that_belong_nowhere_are_refused() {
+    refuse(2, &["run", "mysql", "--allocator", "jemalloc", "--arena-max", "2"], &["--arena-max", "glibc"]);
+    refuse(2, &["run", "mysql", "--arena-max", "0"], &["--arena-max 0"]);
+    refuse(2, &["run", "mysql", "--arena-max", "2,2"], &["twice"]);
+    refuse(2, &["run", "mysql", "--setting", "MALLOC_ARENA_MAX"], &["KEY=VALUE"]);
+    refuse(2, &["run", "mysql", "--allocator", "glibc,glibc"], &["twice"]);
+}
+
+#[test]
+fn zero_threads_and_absurd_sizes_are_refused() {
+    refuse(2, &["run", "mysql", "--threads", "0"], &["--threads"]);
+    refuse(2, &["run", "mysql", "--reps", "0"], &["--reps"]);
+    refuse(2, &["run", "mysql", "--mem-limit", "lots"], &["lots"]);
+    refuse(2, &["run", "mysql", "--sample-interval", "1us"], &["--sample-interval"]);
+    refuse(2, &["run", "mysql", "--scale", "-1"], &["-1"]);
+}
+
+#[test]
+fn a_parameter_with_an_absurd_value_fails_its_runs_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let output = common::run(&[
+        "run",
+        "mysql/oltp-read-write",
+        "--set",
+        "sort_buffer_size=99999999999T",
+        "--allocator",
+        "glibc",
+        "--arena-max",
+        "default",
+        "--reps",
+        "1",
+        "-o",
+        arg(&out),
+    ]);
+    let records = common::runs(&out);
+    assert!(!records.is_empty(), "{}", common::stderr(&output));
+    for record in records {
+        assert_eq!(record["kind"], "refused", "{record}");
+        assert!(record["reason"].as_str().unwrap().contains("sort_buffer_size"), "{record}");
+    }
+}
+
+#[test]
+fn libraries_that_cannot_be_preloaded_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    refuse(2, &["run", "mysql", "--allocator", "mine=/nowhere/libmine.so"], &["/nowhere/libmine.so"]);
+    let text = dir.path().join("text.so");
+    std::fs::write(&text, "no library").unwrap();
+    let own = format!("mine={}", text.display());
+    refuse(2, &["run", "mysql", "--allocator", &own], &["text.so", "ELF"]);
+    // The header of a 32-bit i386 library.
+    let mut foreign = vec![0u8; 4096];
+    foreign[..20].copy_from_slice(b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x03\0");
+    foreign[20] = 1;
+    foreign[40] = 52;
+    let path = dir.path().join("foreign.so");
+    std::fs::write(&path, &foreign).unwrap();
+    let own = format!("mine={}", path.display());
+    refuse(2, &["run", "mysql", "--allocator", &own], &["foreign.so"]);
+}
+
+#[test]
+fn unwritable_output_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let below = file.join("r");
+    refuse(1, &["run", "mysql", "--reps", "1", "-o", arg(&below)], &["-o"]);
+    let trace = below.join("t.fbt");
+    refuse(1, &["record", "-o", arg(&trace), "--", "true"], &["t.fbt", "-o"]);
+    refuse(1, &["report", arg(dir.path())], &["no result directory"]);
+}
+
+#[test]
+fn damaged_traces_are_errors_with_the_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = dir.path().join("good.fbt");
+    common::succeed(&["record", "-o", arg(&good), "--", "sort", "/etc/services"]);
+    let bytes = std::fs::read(&good).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    for verb in [&["trace", "info"][..], &["trace", "stat"], &["replay"]] {
+        let with = |path| verb.iter().copied().chain([path]).collect::<Vec<_>>();
+        let status = if verb == ["replay"] { 2 } else { 1 };
+        refuse(status, &with(arg(&write("empty.fbt", b""))), &["empty.fbt", "empty"]);
+        refuse(
+            status,
+            &with(arg(&write("foreign.fbt", b"GIF89a and then some more bytes, enough for a header......"))),
+            &["foreign.fbt", "not a"],
+        );
+        refuse(2, &with("/nowhere.fbt"), &["/nowhere.fbt"]);
+        let mut newer = bytes.clone();
+        newer[8] = 0xee;
+        refuse(status, &with(arg(&write("newer.fbt", &newer))), &["newer.fbt"]);
+    }
+    // A trace that lost its end is read as far as it is sound, and says that it is not whole.
+    let cut = write("cut.fbt", &bytes[..bytes.len() * 2 / 3]);
+    let output = common::run(&["trace", "info", arg(&cut), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(common::json(&common::stdout(&output))["complete"], false);
+}
+
+#[test]
+fn programs_into_which_nothing_can_be_preloaded_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("t.fbt");
+    refuse(2, &["record", "-o", arg(&out), "--", "no-such-program-anywhere"], &["no-such-program-anywhere", "PATH"]);
+    if let Some(cc) = program("cc") {
+        let source = dir.path().join("main.c");
+        std::fs::write(&source, "int main(void) { return 0; }").unwrap();
+        let built = dir.path().join("static");
+        let status =
+            std::process::Command::new(cc).args(["-static", "-o", arg(&built), arg(&source)]).status().unwrap();
+        assert!(status.success());
+        refuse(2, &["record", "-o", arg(&out), "--", arg(&built)], &["statically linked"]);
+    }
+    // Setuid matters only to somebody else than its owner: root owned by another user.
+    let setuid = dir.path().join("setuid");
+    std::fs::copy("/bin/true", &setuid).unwrap();
+    if std::os::unix::fs::chown(&setuid, Some(12345), None).is_ok() {
+        std::fs::set_permissions(&setuid, std::fs::Permissions::from_mode(0o4755)).unwrap();
+        refuse(2, &["record", "-o", arg(&out), "--", arg(&setuid)], &["setuid"]);
+    } else {
+        eprintln!("skipped: only root can make a setuid program of another user");
+    }
+}

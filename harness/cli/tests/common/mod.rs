@@ -1,0 +1,72 @@
+//! What the tests of the command share: running it, and saying plainly when a program they need is missing.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The command under test.
+pub fn fragbench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fragbench"))
+}
+
+/// Runs it to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    fragbench().args(arguments).output().expect("fragbench starts")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs it and expects success; gives its standard output.
+pub fn succeed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}\n{}\n{}", output.status, stdout(&output), stderr(&output));
+    stdout(&output)
+}
+
+/// Runs it and expects this exit status and one clear error that holds every one of `words`.
+pub fn refuse(status: i32, arguments: &[&str], words: &[&str]) {
+    let output = run(arguments);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {text}\n{}", stdout(&output));
+    for word in words {
+        assert!(text.contains(word), "{arguments:?} should say `{word}`: {text}");
+    }
+    assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{text}");
+}
+
+/// Path of a program, or `None` with a word about what is skipped. Where nothing may be skipped (the gate sets
+/// `FRAGBENCH_NO_SKIP`), a missing program is a failure.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&places)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{name} is not installed and nothing may be skipped");
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Parses JSON.
+pub fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The runs of a result directory.
+pub fn runs(dir: &Path) -> Vec<serde_json::Value> {
+    std::fs::read_to_string(dir.join("runs.jsonl")).unwrap().lines().map(json).collect()
+}
+
+/// A path as an argument.
+pub fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
