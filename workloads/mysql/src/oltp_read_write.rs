@@ -4,7 +4,7 @@
 //! selects, four ranges, two updates, a delete, an insert, BEGIN and COMMIT). Then all hold a report's sort and temporary table at
 //! the same moment, which is the peak; then all clients leave, and the threads wait in the thread cache.
 //!
-//! Three populations: what lives for a statement (freed in reverse order), for a transaction (lock heap, undo, events), and for
+//! Three populations: what lives for a statement (freed in reverse order), for a transaction (lock heap, undo records, events), and for
 //! longer (sessions, prepared statements, table instances, shares). Calibrated on a preloaded counter under MariaDB 10.11.19 with 64
 //! connections: see the bounds in this file's test. The sizes of objects that are no pool's are estimates from the source; that
 //! the classes by count agree with the measurement is checked, not that each object does.
@@ -144,7 +144,6 @@ struct Session {
     /// Freed at the end of the transaction.
     transaction: Vec<Block>,
     lock_heap: MemHeap,
-    undo_heap: MemHeap,
     /// The report's, held from the peak until the client leaves.
     held_sort: Option<SortBuffer>,
     held_string: GrowingString,
@@ -176,7 +175,6 @@ impl Session {
             temporary: HeapTable::default(),
             transaction: Vec::with_capacity(64),
             lock_heap: MemHeap::new(),
-            undo_heap: MemHeap::new(),
             held_sort: None,
             held_string: GrowingString::default(),
         }
@@ -312,7 +310,6 @@ impl Session {
             thd.end_transaction(ledger);
         }
         self.binlog.reset();
-        self.undo_heap.free(ledger);
         while let Some(block) = self.transaction.pop() {
             ledger.free(block);
         }

@@ -11,7 +11,7 @@ pub const PAGE: usize = 4096;
 pub const ALL_PAGES: u32 = u32::MAX;
 
 /// Bytes of a whole tag.
-const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// Mixes identity and size into the tag's first word; also the block's share of the checksum. One multiplication by
 /// the golden ratio (Knuth, TAOCP 3, 6.4) spreads both to the high bits, and the shift brings them to the low bytes
@@ -81,96 +81,66 @@ impl Block {
         self.ptr as usize
     }
 
-    /// Writes the tag and touches up to `pages` pages, counted from the block's first.
+    /// Writes the tag and what else the policy asks for in the block's first `pages` pages.
     #[inline(always)]
     pub(crate) fn mark(&self, touch: Touch, pages: u32) {
-        match touch {
-            Touch::None => {}
-            Touch::Header => self.write_tag(),
-            Touch::Page => {
-                self.write_tag();
-                self.touch_pages(PAGE, pages);
-            }
-            Touch::Full => self.fill(0, pages),
-        }
+        self.mark_from(touch, TAG, pages);
     }
 
-    /// Writes what a realloc from `old_size` has left to write: the tag for the new size, and the bytes past the old end.
+    /// Writes what a realloc from `old_size` has left to write: the tag for the new size, and what lies past the old end.
     #[inline(always)]
     pub(crate) fn mark_grown(&self, touch: Touch, old_size: usize, pages: u32) {
-        match touch {
-            Touch::None => {}
-            Touch::Header => self.write_tag(),
-            Touch::Page => {
-                self.write_tag();
-                self.touch_pages(old_size.max(1), pages);
-            }
-            Touch::Full => self.fill(old_size.min(self.size), pages),
+        self.mark_from(touch, old_size, pages);
+    }
+
+    #[inline(always)]
+    fn mark_from(&self, touch: Touch, from: usize, pages: u32) {
+        if matches!(touch, Touch::None) {
+            return;
+        }
+        self.write_tag();
+        // A block within one page is resident by its tag: most are, and take this branch alone.
+        let start = self.ptr as usize % PAGE;
+        let more = matches!(touch, Touch::Page) && start + self.size > PAGE || matches!(touch, Touch::Full);
+        if more {
+            let end = (pages as usize).saturating_mul(PAGE).saturating_sub(start);
+            self.write(touch, from, end);
         }
     }
 
     /// Writes what the policy asks for in the bytes `from..to` of the block: a program has come to use them.
+    #[inline]
     pub(crate) fn write(&self, touch: Touch, from: usize, to: usize) {
         let (from, to) = (from.max(TAG), to.min(self.size));
-        if from >= to {
-            return;
-        }
-        match touch {
-            Touch::None | Touch::Header => {}
-            Touch::Page => {
-                let start = self.ptr as usize;
-                let mut at = start + from;
-                while at < start + to {
-                    // SAFETY: `at` lies within the live block.
-                    unsafe { (at as *mut u8).write_volatile(self.filler()) };
-                    at = (at & !(PAGE - 1)) + PAGE;
-                }
-            }
-            // SAFETY: from..to lies within the live block.
-            Touch::Full => unsafe { std::ptr::write_bytes(self.ptr.add(from), self.filler(), to - from) },
+        if from < to {
+            // SAFETY: the block is live and ours; from..to lies within it.
+            unsafe { touch_range(self.ptr.add(from), to - from, self.filler(), touch) };
         }
     }
 
     #[inline(always)]
-    fn tag(&self) -> [u8; TAG] {
+    fn tag(&self) -> (u64, u64) {
         let word = mix(self.id, self.size);
-        (u128::from(word) | (u128::from(!word.rotate_left(29)) << 64)).to_le_bytes()
+        (word, !word.rotate_left(29))
+    }
+
+    fn tag_bytes(&self) -> [u8; TAG] {
+        let (low, high) = self.tag();
+        (u128::from(low) | (u128::from(high) << 64)).to_le_bytes()
     }
 
     #[inline(always)]
     fn write_tag(&self) {
-        let tag = self.tag();
         if self.size >= TAG {
+            let words = self.ptr.cast::<u64>();
             // SAFETY: the block is live, ours, and holds at least TAG bytes.
-            unsafe { self.ptr.cast::<[u8; TAG]>().write_unaligned(tag) };
+            unsafe {
+                words.write_unaligned(self.tag().0.to_le());
+                words.add(1).write_unaligned(self.tag().1.to_le());
+            }
         } else {
             // SAFETY: as above, for the bytes that fit; a null block has size 0.
-            unsafe { std::ptr::copy_nonoverlapping(tag.as_ptr(), self.ptr, self.size) };
-        }
-    }
-
-    /// Writes one byte in every page from the one that holds `from` on. The tag's own bytes are never overwritten.
-    #[inline(always)]
-    fn touch_pages(&self, from: usize, pages: u32) {
-        if self.size > TAG && self.size > from.saturating_sub(PAGE) {
-            self.touch_pages_from(from, pages);
-        }
-    }
-
-    fn touch_pages_from(&self, from: usize, pages: u32) {
-        let start = self.ptr as usize;
-        let first_page = start & !(PAGE - 1);
-        let end = (start + self.size).min(first_page.saturating_add((pages as usize).saturating_mul(PAGE)));
-        let mut at = ((start + from.min(self.size)) & !(PAGE - 1)).max(first_page + PAGE);
-        let byte = self.filler();
-        while at < end {
-            if at >= start + TAG {
-                // SAFETY: `at` lies within the live block.
-                unsafe { (at as *mut u8).write_volatile(byte) };
-            } else {
-                // The tag straddles this page's start: the page is resident already.
-            }
-            at += PAGE;
+            unsafe { std::ptr::copy_nonoverlapping(self.tag_bytes().as_ptr(), self.ptr, self.size) };
         }
     }
 
@@ -178,18 +148,6 @@ impl Block {
     #[inline(always)]
     fn filler(&self) -> u8 {
         mix(self.id, self.size) as u8 | 1
-    }
-
-    /// Writes every byte from `from` to the end, or to the end of the last page asked for.
-    fn fill(&self, from: usize, pages: u32) {
-        let start = self.ptr as usize;
-        let limit = (start & !(PAGE - 1)).saturating_add((pages as usize).saturating_mul(PAGE));
-        let end = self.size.min(limit.saturating_sub(start));
-        if from < end {
-            // SAFETY: from..end lies within the live block.
-            unsafe { std::ptr::write_bytes(self.ptr.add(from), self.filler(), end - from) };
-        }
-        self.write_tag();
     }
 
     /// Compares the tag with what should stand there after [`Self::mark`].
@@ -201,27 +159,58 @@ impl Block {
         if matches!(touch, Touch::None) {
             return Ok(());
         }
-        let tag = self.tag();
         if self.size >= TAG {
-            // SAFETY: the block is live, ours, and its first TAG bytes were written by `mark`.
-            let found = unsafe { self.ptr.cast::<[u8; TAG]>().read_unaligned() };
-            if found == tag { Ok(()) } else { Err(Self::damage(&tag, &found)) }
+            let words = self.ptr.cast::<u64>();
+            // SAFETY: the block is live, ours, and its first TAG bytes were written by `mark`. They are read as they
+            // were written, word by word: a wider load would wait for both stores.
+            let found = unsafe { (words.read_unaligned(), words.add(1).read_unaligned()) };
+            let (low, high) = self.tag();
+            if found == (low.to_le(), high.to_le()) { Ok(()) } else { Err(self.damage()) }
         } else {
-            // SAFETY: as above, for the bytes that fit.
-            let found = unsafe { std::slice::from_raw_parts(self.ptr_or_dangling(), self.size) };
-            if found == &tag[..self.size] { Ok(()) } else { Err(Self::damage(&tag, found)) }
+            self.check_short()
         }
     }
 
-    #[inline(always)]
-    fn ptr_or_dangling(&self) -> *const u8 {
-        if self.ptr.is_null() { std::ptr::NonNull::dangling().as_ptr() } else { self.ptr }
+    #[inline(never)]
+    fn check_short(&self) -> Result<(), Damage> {
+        if self.found() == &self.tag_bytes()[..self.size] { Ok(()) } else { Err(self.damage()) }
+    }
+
+    /// The tag's bytes as they stand in the block.
+    fn found(&self) -> &[u8] {
+        if self.ptr.is_null() {
+            return &[];
+        }
+        // SAFETY: the block is live, ours, and `mark` wrote these bytes.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.size.min(TAG)) }
     }
 
     #[cold]
-    fn damage(tag: &[u8], found: &[u8]) -> Damage {
+    fn damage(&self) -> Damage {
+        let (tag, found) = (self.tag_bytes(), self.found());
         let offset = tag.iter().zip(found).position(|(a, b)| a != b).unwrap_or(0);
         Damage { offset, expected: tag[offset], found: found[offset] }
+    }
+}
+
+/// Writes `byte` to the first byte and to every page start of the range, or to every byte, as the policy has it.
+///
+/// # Safety
+/// The range lies within a live block of the caller's.
+#[inline(never)]
+unsafe fn touch_range(ptr: *mut u8, len: usize, byte: u8, touch: Touch) {
+    match touch {
+        Touch::None | Touch::Header => {}
+        Touch::Page => {
+            let mut at = 0;
+            while at < len {
+                // SAFETY: `at` lies within the range.
+                unsafe { ptr.add(at).write_volatile(byte) };
+                at += PAGE - (ptr as usize + at) % PAGE;
+            }
+        }
+        // SAFETY: the caller's range.
+        Touch::Full => unsafe { std::ptr::write_bytes(ptr, byte, len) },
     }
 }
 
@@ -237,7 +226,7 @@ mod tests {
 
     fn bytes(block: &Block) -> &[u8] {
         // SAFETY: calloc wrote every byte, and the block lives as long as the reference.
-        unsafe { std::slice::from_raw_parts(block.ptr_or_dangling(), block.size) }
+        unsafe { std::slice::from_raw_parts(block.ptr, block.size) }
     }
 
     fn poke(block: &Block, offset: usize) {
@@ -256,6 +245,35 @@ mod tests {
                 poke(&b, offset);
                 assert_eq!(b.check(touch).unwrap_err().offset, offset, "size {size} {touch:?}");
             }
+        }
+    }
+
+    /// What the test below watches from outside: it ends the process.
+    #[test]
+    #[ignore = "run by the test below"]
+    fn free_a_damaged_block() {
+        let spawner = crate::Spawner::new(crate::Share { touch: Touch::Header, latency_every: 0 });
+        let thread = spawner.spawn(|ledger| {
+            let block = ledger.malloc(0xb10c, 300);
+            poke(&block, 5);
+            ledger.free(block);
+        });
+        thread.join();
+    }
+
+    #[test]
+    fn a_damaged_block_ends_the_run_with_its_name_size_and_thread() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--nocapture", "--exact", "heap::block::tests::free_a_damaged_block"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.find("{\"message\"").map(|at| &line[at..])).unwrap();
+        let fragbench_model::Message::Error(error) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
+        assert_eq!(error.kind, "corruption");
+        for part in ["block 0xb10c", "of 300 bytes", "thread 1", "byte 5"] {
+            assert!(error.text.contains(part), "{part}: {}", error.text);
         }
     }
 
@@ -296,7 +314,7 @@ mod tests {
         let b = block(4 * PAGE, 5);
         b.mark(Touch::Page, 1);
         b.write(Touch::Page, 2 * PAGE, 2 * PAGE + 10);
-        let written: Vec<usize> = (TAG..b.size).filter(|i| bytes(&b)[*i] != 0).collect();
+        let written: Vec<usize> = (PAGE..b.size).filter(|i| bytes(&b)[*i] != 0).collect();
         assert_eq!(written, [2 * PAGE]);
         b.write(Touch::Full, 0, usize::MAX);
         assert!(bytes(&b)[TAG..].iter().all(|byte| *byte == b.filler()));

@@ -4,11 +4,13 @@
 mod block;
 
 pub use block::{ALL_PAGES, Block, PAGE};
-pub(crate) use block::{Damage, mix};
+pub(crate) use block::{Damage, TAG, mix};
 
 /// Hides where a pointer comes from, at no cost: the compiler knows `malloc` and `free` and would drop pairs
 /// whose block is not looked at.
 #[inline(always)]
+// The template is a comment: it follows no pointer.
+#[allow(clippy::pointers_in_nomem_asm_block)]
 fn opaque(mut ptr: *mut u8) -> *mut u8 {
     // SAFETY: an empty template that only claims to change the register.
     unsafe { core::arch::asm!("/* {0} */", inout(reg) ptr, options(nomem, nostack, preserves_flags)) };
