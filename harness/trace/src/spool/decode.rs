@@ -2,20 +2,20 @@
 //! ends the payload.
 
 use super::event::SpoolKind;
-use super::format::{FREE, FREE_WIDE, Form, MALLOC, MALLOC_WIDE, kind};
+use super::format::{BASE_BITS, FREE, FREE_WIDE, Form, MALLOC, MALLOC_WIDE, base_of, kind};
 
 /// State of decoding one block.
 #[derive(Debug, Clone)]
 pub(super) struct Decoder {
     quantum: u64,
     shift: u8,
-    allocated: u64,
-    freed: u64,
-    mapped: u64,
+    last_general: u64,
+    bases: [u64; 1 << BASE_BITS],
 }
 
 /// The fields of an event of fixed width.
 struct Fixed {
+    base: usize,
     dt: u64,
     size: u64,
     /// In bytes.
@@ -24,10 +24,12 @@ struct Fixed {
 
 fn fixed(form: Form, word: u64) -> Fixed {
     let field = |at: u32, bits: u32| (word >> at) & ((1 << bits) - 1);
-    let size_at = form.tag_bits + form.time_bits;
+    let time_at = form.tag_bits + BASE_BITS;
+    let size_at = time_at + form.time_bits;
     let biased = field(size_at + form.size_bits, form.diff_bits);
     Fixed {
-        dt: field(form.tag_bits, form.time_bits),
+        base: field(form.tag_bits, BASE_BITS) as usize,
+        dt: field(time_at, form.time_bits),
         size: field(size_at, form.size_bits),
         diff: biased.wrapping_sub(1 << (form.diff_bits - 1)) << 4,
     }
@@ -60,17 +62,11 @@ impl Bytes<'_> {
     fn int32(&mut self) -> Option<u32> {
         u32::try_from(self.int()?).ok()
     }
-
-    fn addr(&mut self, base: &mut u64) -> Option<u64> {
-        let zigzag = self.int()?;
-        *base = base.wrapping_add((zigzag >> 1) ^ (zigzag & 1).wrapping_neg());
-        Some(*base)
-    }
 }
 
 impl Decoder {
     pub(super) fn new(first_quantum: u64, shift: u8) -> Self {
-        Self { quantum: first_quantum, shift, allocated: 0, freed: 0, mapped: 0 }
+        Self { quantum: first_quantum, shift, last_general: 0, bases: [0; 1 << BASE_BITS] }
     }
 
     /// Quantum of the event decoded last.
@@ -95,54 +91,57 @@ impl Decoder {
             }
         };
         let mut raw = [0; 8];
-        raw[..form.len()].copy_from_slice(rest.get(..form.len())?);
-        *at += form.len();
+        raw[..form.bytes()].copy_from_slice(rest.get(..form.bytes())?);
+        *at += form.bytes();
         let f = fixed(form, u64::from_le_bytes(raw));
         self.quantum = self.quantum.wrapping_add(f.dt);
-        Some(if form.size_bits > 0 {
-            self.allocated = self.allocated.wrapping_add(f.diff);
-            SpoolKind::Malloc { addr: self.allocated, size: f.size }
-        } else {
-            self.freed = self.freed.wrapping_add(f.diff);
-            SpoolKind::Free { addr: self.freed }
-        })
+        let addr = self.bases[f.base].wrapping_add(f.diff);
+        self.bases[base_of(addr)] = addr;
+        Some(if form.size_bits > 0 { SpoolKind::Malloc { addr, size: f.size } } else { SpoolKind::Free { addr } })
+    }
+
+    fn addr(&mut self, f: &mut Bytes<'_>) -> Option<u64> {
+        let zigzag = f.int()?;
+        let addr = self.last_general.wrapping_add((zigzag >> 1) ^ (zigzag & 1).wrapping_neg());
+        self.last_general = addr;
+        self.bases[base_of(addr)] = addr;
+        Some(addr)
     }
 
     fn general(&mut self, kind: u8, f: &mut Bytes<'_>) -> Option<SpoolKind> {
         self.quantum = self.quantum.wrapping_add(f.int()?);
-        let Self { allocated, freed, mapped, .. } = self;
         Some(match kind {
             kind::MALLOC => {
                 let size = f.int()?;
-                SpoolKind::Malloc { addr: f.addr(allocated)?, size }
+                SpoolKind::Malloc { addr: self.addr(f)?, size }
             }
             kind::CALLOC => {
                 let size = f.int()?;
-                SpoolKind::Calloc { addr: f.addr(allocated)?, size }
+                SpoolKind::Calloc { addr: self.addr(f)?, size }
             }
             kind::ALIGNED => {
                 let (size, align) = (f.int()?, f.int()?);
-                SpoolKind::Aligned { addr: f.addr(allocated)?, size, align }
+                SpoolKind::Aligned { addr: self.addr(f)?, size, align }
             }
             kind::REALLOC | kind::REALLOC_RESIDENT => {
                 let (size, took) = (f.int()?, f.int()?);
-                let (old, new) = (f.addr(freed)?, f.addr(allocated)?);
+                let (old, new) = (self.addr(f)?, self.addr(f)?);
                 let resident_pages = if kind == kind::REALLOC { None } else { Some(f.int32()?) };
                 let began = self.quantum.saturating_sub(took) << self.shift;
                 SpoolKind::Realloc { old, new, size, began, resident_pages }
             }
-            kind::FREE => SpoolKind::Free { addr: f.addr(freed)? },
-            kind::FREE_RESIDENT => SpoolKind::FreeResident { addr: f.addr(freed)?, resident_pages: f.int32()? },
+            kind::FREE => SpoolKind::Free { addr: self.addr(f)? },
+            kind::FREE_RESIDENT => SpoolKind::FreeResident { addr: self.addr(f)?, resident_pages: f.int32()? },
             kind::THREAD_START => SpoolKind::ThreadStart,
             kind::THREAD_EXIT => SpoolKind::ThreadExit,
-            kind::MMAP => SpoolKind::Mmap { addr: f.addr(mapped)?, len: f.int()?, prot: f.int32()?, flags: f.int32()? },
-            kind::MUNMAP => SpoolKind::Munmap { addr: f.addr(mapped)?, len: f.int()? },
+            kind::MMAP => SpoolKind::Mmap { addr: self.addr(f)?, len: f.int()?, prot: f.int32()?, flags: f.int32()? },
+            kind::MUNMAP => SpoolKind::Munmap { addr: self.addr(f)?, len: f.int()? },
             kind::MREMAP => {
-                let (old, old_len) = (f.addr(mapped)?, f.int()?);
-                SpoolKind::Mremap { old, old_len, new: f.addr(mapped)?, new_len: f.int()? }
+                let (old, old_len) = (self.addr(f)?, f.int()?);
+                SpoolKind::Mremap { old, old_len, new: self.addr(f)?, new_len: f.int()? }
             }
-            kind::MADVISE => SpoolKind::Madvise { addr: f.addr(mapped)?, len: f.int()?, advice: f.int32()? },
-            kind::BRK => SpoolKind::Brk { addr: f.addr(mapped)? },
+            kind::MADVISE => SpoolKind::Madvise { addr: self.addr(f)?, len: f.int()?, advice: f.int32()? },
+            kind::BRK => SpoolKind::Brk { addr: self.addr(f)? },
             _ => return None,
         })
     }

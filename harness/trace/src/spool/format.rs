@@ -31,29 +31,32 @@
 //! The shorter is a prefix of the longer, which counts alone. Space between blocks is never meaningful: a write that
 //! failed half-way leaves such space.
 //!
-//! The payload is a sequence of events. The decoder keeps the last quantum (from the block's header) and three address
-//! bases (0 at the start of each block): of blocks allocated, of blocks freed, and of mappings. Each address is a
-//! difference from the base of its kind, which it then replaces. The lowest bits of an event's first byte tell its form:
+//! The payload is a sequence of events. The decoder keeps the last quantum (from the block's header), the last address
+//! of each of eight bases (0 at the start of each block), and the last address of a general event (likewise). The base
+//! of an address is its 64 MiB region modulo 8 ([`base_of`]), so that the heaps of glibc's arenas, which are such regions,
+//! do not disturb each other; every address of an event becomes the last of its base. The lowest bits of an event's
+//! first byte tell its form:
 //!
 //! ```text
-//!  01  malloc   6 bytes:  01 | dt:12 | size:12 | diff:22
-//!  10  free     5 bytes:  10 | dt:12 | diff:26
-//! 011  malloc   8 bytes: 011 | dt:15 | size:16 | diff:30
-//! 111  free     8 bytes: 111 | dt:17 | diff:44
+//!  01  malloc   6 bytes:  01 | base:3 | dt:11 | size:12 | diff:20
+//!  10  free     5 bytes:  10 | base:3 | dt:13 | diff:22
+//! 011  malloc   8 bytes: 011 | base:3 | dt:13 | size:16 | diff:29
+//! 111  free     8 bytes: 111 | base:3 | dt:14 | diff:44
 //!  00  general  a byte 00 | kind:6, then fields as below
 //! ```
 //!
 //! The first four are bit fields, lowest first: `dt` is the quanta since the event before, `size` in bytes, `diff` the
-//! difference in granules of 16 bytes, plus half its range. Few forms of fixed width take a byte more than the best
-//! encoding would, but what they cost is what recording costs. In the general form every field is a LEB128 varint, the
-//! first of them `dt`; an address is the zigzag difference in bytes (wrapping).
+//! difference from the base in granules of 16 bytes, plus half its range. Few forms of fixed width take a byte more
+//! than the best encoding would, but what they cost is what recording costs. In the general form every field is a
+//! LEB128 varint, the first of them `dt`; an address is the zigzag difference in bytes (wrapping) from the last address
+//! of a general event.
 //!
 //! | kind | | fields after `dt` |
 //! |---|---|---|
 //! | 0 | malloc | size, address |
 //! | 1 | calloc | size, address |
 //! | 2 | aligned | size, alignment, address |
-//! | 3 | realloc | size, quanta the call took, old address (freed), new address (allocated) |
+//! | 3 | realloc | size, quanta the call took, old address, new address |
 //! | 4 | realloc of a large block | as 3, resident pages |
 //! | 5 | free | address |
 //! | 6 | free of a large block | address, resident pages |
@@ -92,7 +95,7 @@ pub const ARCHITECTURE: u8 = if cfg!(target_arch = "aarch64") { 1 } else { 0 };
 pub struct Form {
     /// The tag's bits.
     pub tag: u64,
-    /// Width of the tag.
+    /// Width of the tag; that of the base, `BASE_BITS`, follows.
     pub tag_bits: u32,
     /// Width of the time difference.
     pub time_bits: u32,
@@ -103,25 +106,28 @@ pub struct Form {
 }
 
 impl Form {
-    /// Length of an event of this form in bytes.
-    pub const fn len(&self) -> usize {
-        (self.tag_bits + self.time_bits + self.size_bits + self.diff_bits) as usize / 8
-    }
-
-    /// Never: every form has a tag.
-    pub const fn is_empty(&self) -> bool {
-        false
+    /// Bytes an event of this form takes.
+    pub const fn bytes(&self) -> usize {
+        (self.tag_bits + BASE_BITS + self.time_bits + self.size_bits + self.diff_bits) as usize / 8
     }
 }
 
+/// Width of the number of a base.
+pub const BASE_BITS: u32 = 3;
+/// Number of the base an address belongs to.
+#[inline(always)]
+pub const fn base_of(addr: u64) -> usize {
+    (addr >> 26) as usize & ((1 << BASE_BITS) - 1)
+}
+
 /// The usual malloc.
-pub const MALLOC: Form = Form { tag: 0b01, tag_bits: 2, time_bits: 12, size_bits: 12, diff_bits: 22 };
+pub const MALLOC: Form = Form { tag: 0b01, tag_bits: 2, time_bits: 11, size_bits: 12, diff_bits: 20 };
 /// The usual free.
-pub const FREE: Form = Form { tag: 0b10, tag_bits: 2, time_bits: 12, size_bits: 0, diff_bits: 26 };
+pub const FREE: Form = Form { tag: 0b10, tag_bits: 2, time_bits: 13, size_bits: 0, diff_bits: 22 };
 /// A malloc further off.
-pub const MALLOC_WIDE: Form = Form { tag: 0b011, tag_bits: 3, time_bits: 15, size_bits: 16, diff_bits: 30 };
+pub const MALLOC_WIDE: Form = Form { tag: 0b011, tag_bits: 3, time_bits: 13, size_bits: 16, diff_bits: 29 };
 /// A free further off: any address of 47 bits.
-pub const FREE_WIDE: Form = Form { tag: 0b111, tag_bits: 3, time_bits: 17, size_bits: 0, diff_bits: 44 };
+pub const FREE_WIDE: Form = Form { tag: 0b111, tag_bits: 3, time_bits: 14, size_bits: 0, diff_bits: 44 };
 
 /// Kind numbers of the general form.
 pub mod kind {

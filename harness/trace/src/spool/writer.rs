@@ -2,7 +2,7 @@
 //! bytes to its caller, so that a malloc or free costs a few nanoseconds and no call.
 
 use super::event::SpoolKind;
-use super::format::{FREE, FREE_WIDE, Form, MALLOC, MALLOC_WIDE, kind};
+use super::format::{BASE_BITS, FREE, FREE_WIDE, Form, MALLOC, MALLOC_WIDE, base_of, kind};
 
 /// Room a short event may need: it is stored as one u64, of which only [`Short::len`] bytes count.
 pub const SHORT_MAX: usize = 8;
@@ -23,33 +23,31 @@ pub struct Short {
 #[repr(C)]
 pub struct Coder {
     last_quantum: u64,
-    allocated: u64,
-    freed: u64,
-    mapped: u64,
+    last_general: u64,
+    bases: [u64; 1 << BASE_BITS],
 }
 
 #[inline(always)]
-fn short(form: Form, dt: u64, size: u64, diff: u64) -> Option<Short> {
+fn short(form: Form, base: usize, dt: u64, size: u64, diff: u64) -> Option<Short> {
     // The difference in bytes, plus half its range: valid if it has no bits but those of whole granules within range.
     let range = 16u64 << form.diff_bits;
     let biased = diff.wrapping_add(range / 2);
-    let too_long = if form.size_bits == form.time_bits {
-        (dt | size) >> form.time_bits
-    } else {
-        dt >> form.time_bits | size >> form.size_bits
-    };
+    let too_long = dt >> form.time_bits | size >> form.size_bits;
     if too_long | (biased & !(range - 16)) != 0 {
         return None;
     }
-    let size_at = form.tag_bits + form.time_bits;
-    let bits = form.tag | dt << form.tag_bits | size << size_at | biased << (size_at + form.size_bits - 4);
-    Some(Short { bits, len: form.len() })
+    let time_at = form.tag_bits + BASE_BITS;
+    let size_at = time_at + form.time_bits;
+    let diff_at = size_at + form.size_bits;
+    let head = form.tag | (base as u64) << form.tag_bits;
+    // `biased` counts bytes: its lowest four bits are zero and are shifted out of the way.
+    Some(Short { bits: head | dt << time_at | size << size_at | biased << (diff_at - 4), len: form.bytes() })
 }
 
 impl Coder {
     /// The state at the start of a block whose header says `first_quantum`.
     pub const fn new(first_quantum: u64) -> Self {
-        Self { last_quantum: first_quantum, allocated: 0, freed: 0, mapped: 0 }
+        Self { last_quantum: first_quantum, last_general: 0, bases: [0; 1 << BASE_BITS] }
     }
 
     /// Quantum of the last event.
@@ -61,28 +59,30 @@ impl Coder {
     /// [`Coder::general`] takes it.
     #[inline(always)]
     pub fn malloc(&mut self, q: u64, addr: u64, size: u64) -> Option<Short> {
+        let base = base_of(addr);
         let dt = q.wrapping_sub(self.last_quantum);
-        let diff = addr.wrapping_sub(self.allocated);
-        let short = match short(MALLOC, dt, size, diff) {
+        let diff = addr.wrapping_sub(self.bases[base]);
+        let short = match short(MALLOC, base, dt, size, diff) {
             Some(s) => s,
-            None => short(MALLOC_WIDE, dt, size, diff)?,
+            None => short(MALLOC_WIDE, base, dt, size, diff)?,
         };
         self.last_quantum = q;
-        self.allocated = addr;
+        self.bases[base] = addr;
         Some(short)
     }
 
     /// A free of `addr` in quantum `q`, if it has a short form; see [`Coder::malloc`].
     #[inline(always)]
     pub fn free(&mut self, q: u64, addr: u64) -> Option<Short> {
+        let base = base_of(addr);
         let dt = q.wrapping_sub(self.last_quantum);
-        let diff = addr.wrapping_sub(self.freed);
-        let short = match short(FREE, dt, 0, diff) {
+        let diff = addr.wrapping_sub(self.bases[base]);
+        let short = match short(FREE, base, dt, 0, diff) {
             Some(s) => s,
-            None => short(FREE_WIDE, dt, 0, diff)?,
+            None => short(FREE_WIDE, base, dt, 0, diff)?,
         };
         self.last_quantum = q;
-        self.freed = addr;
+        self.bases[base] = addr;
         Some(short)
     }
 
@@ -92,37 +92,34 @@ impl Coder {
         let q = q.max(self.last_quantum);
         let dt = q - self.last_quantum;
         self.last_quantum = q;
-        let mut w = Fields { out, at: 1 };
+        let mut w = Fields { coder: self, out, at: 1 };
         w.int(dt);
-        let Self { allocated, freed, mapped, .. } = self;
         let tag = match *event {
-            SpoolKind::Malloc { addr, size } => w.int(size).addr(allocated, addr).tag(kind::MALLOC),
-            SpoolKind::Calloc { addr, size } => w.int(size).addr(allocated, addr).tag(kind::CALLOC),
-            SpoolKind::Aligned { addr, size, align } => w.int(size).int(align).addr(allocated, addr).tag(kind::ALIGNED),
+            SpoolKind::Malloc { addr, size } => w.int(size).addr(addr).tag(kind::MALLOC),
+            SpoolKind::Calloc { addr, size } => w.int(size).addr(addr).tag(kind::CALLOC),
+            SpoolKind::Aligned { addr, size, align } => w.int(size).int(align).addr(addr).tag(kind::ALIGNED),
             SpoolKind::Realloc { old, new, size, began, resident_pages } => {
-                w.int(size).int(q.saturating_sub(began)).addr(freed, old).addr(allocated, new);
+                w.int(size).int(q.saturating_sub(began)).addr(old).addr(new);
                 match resident_pages {
                     None => kind::REALLOC,
                     Some(pages) => w.int(pages.into()).tag(kind::REALLOC_RESIDENT),
                 }
             }
-            SpoolKind::Free { addr } => w.addr(freed, addr).tag(kind::FREE),
+            SpoolKind::Free { addr } => w.addr(addr).tag(kind::FREE),
             SpoolKind::FreeResident { addr, resident_pages } => {
-                w.addr(freed, addr).int(resident_pages.into()).tag(kind::FREE_RESIDENT)
+                w.addr(addr).int(resident_pages.into()).tag(kind::FREE_RESIDENT)
             }
             SpoolKind::ThreadStart => kind::THREAD_START,
             SpoolKind::ThreadExit => kind::THREAD_EXIT,
             SpoolKind::Mmap { addr, len, prot, flags } => {
-                w.addr(mapped, addr).int(len).int(prot.into()).int(flags.into()).tag(kind::MMAP)
+                w.addr(addr).int(len).int(prot.into()).int(flags.into()).tag(kind::MMAP)
             }
-            SpoolKind::Munmap { addr, len } => w.addr(mapped, addr).int(len).tag(kind::MUNMAP),
+            SpoolKind::Munmap { addr, len } => w.addr(addr).int(len).tag(kind::MUNMAP),
             SpoolKind::Mremap { old, old_len, new, new_len } => {
-                w.addr(mapped, old).int(old_len).addr(mapped, new).int(new_len).tag(kind::MREMAP)
+                w.addr(old).int(old_len).addr(new).int(new_len).tag(kind::MREMAP)
             }
-            SpoolKind::Madvise { addr, len, advice } => {
-                w.addr(mapped, addr).int(len).int(advice.into()).tag(kind::MADVISE)
-            }
-            SpoolKind::Brk { addr } => w.addr(mapped, addr).tag(kind::BRK),
+            SpoolKind::Madvise { addr, len, advice } => w.addr(addr).int(len).int(advice.into()).tag(kind::MADVISE),
+            SpoolKind::Brk { addr } => w.addr(addr).tag(kind::BRK),
         };
         let len = w.at;
         out[0] = tag << 2;
@@ -132,6 +129,7 @@ impl Coder {
 
 /// Writes the fields of a general event one after the other.
 struct Fields<'a> {
+    coder: &'a mut Coder,
     out: &'a mut [u8; GENERAL_MAX],
     at: usize,
 }
@@ -148,9 +146,10 @@ impl Fields<'_> {
         self
     }
 
-    fn addr(&mut self, base: &mut u64, addr: u64) -> &mut Self {
-        let diff = addr.wrapping_sub(*base);
-        *base = addr;
+    fn addr(&mut self, addr: u64) -> &mut Self {
+        let diff = addr.wrapping_sub(self.coder.last_general);
+        self.coder.last_general = addr;
+        self.coder.bases[base_of(addr)] = addr;
         self.int((diff << 1) ^ ((diff as i64) >> 63) as u64)
     }
 
