@@ -2,10 +2,10 @@
 
 use fragbench_model::{Interval, Summary, VerdictKind, label};
 
-use crate::{BASELINE, MEMORY, THROUGHPUT, is_baseline};
+use crate::{BASELINE, THROUGHPUT, is_baseline, memory_noise};
 
-/// A ratio to the baseline in words: `38 % less heap memory (34 % to 41 %)`. When the interval reaches into the noise
-/// floor nothing is claimed: `heap memory no different beyond noise`.
+/// A ratio to the baseline in words: `38 % less resident memory (34 % to 41 %)`. When the interval reaches into the
+/// noise floor nothing is claimed: `throughput not told apart from noise (-4 %)`.
 pub fn effect(ratio: &Interval, noise: f64, what: &str) -> String {
     let percent = |r: f64| format!("{:.0} %", 100.0 * (r - 1.0).abs());
     if ratio.hi < 1.0 - noise {
@@ -44,7 +44,7 @@ pub fn finding(summary: &Summary) -> String {
             " At its peak {BASELINE} with default settings held {ratio:.2} times the live bytes (worst workload: {cell})."
         ));
     }
-    if let (Some(memory), Some(speed)) = (summary.noise_floor.get(MEMORY), summary.noise_floor.get(THROUGHPUT))
+    if let (Some(memory), Some(speed)) = (memory_noise(&summary.noise_floor), summary.noise_floor.get(THROUGHPUT))
         && matches!(v.kind, VerdictKind::Switch | VerdictKind::Tune)
     {
         text.push_str(&format!(

@@ -18,15 +18,18 @@ pub use finding::{effect, finding};
 pub use pareto::pareto_front;
 pub use runs::{CellRuns, cell_runs, is_baseline};
 pub use summarize::{aa_spread, noise_floor, summarize};
-pub use verdict::{Candidate, Evidence, MIN_REPETITIONS, MOST_OF_THE_GAIN, RELEVANT, evidence, judge};
+pub use verdict::{
+    Candidate, Evidence, MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_GAIN, RELEVANT, evidence, judge, memory_noise,
+};
 
-/// The memory figure advice is given on: heap RSS, mean over time. The peak alone is one moment, the end alone
-/// hides what was held on the way; both are shown beside it, and a higher peak counts as a price.
-pub const MEMORY: &str = "heap_rss_mean_bytes";
+/// The memory figures advice is given on, joined by their geometric mean: heap RSS at its peak (what the machine must
+/// have) and after a quiet stretch (what is kept). Neither depends on how long a phase took; a mean over time does,
+/// and a run that was held up would shift it.
+pub const MEMORY: [&str; 2] = [PEAK, "heap_rss_idle_bytes"];
+/// Heap RSS at its peak.
+pub const PEAK: &str = "heap_rss_peak_bytes";
 /// The throughput figure advice is given on.
 pub const THROUGHPUT: &str = "ops_per_s";
-/// The peak that must not grow by more than the mean shrinks.
-pub const PEAK: &str = "heap_rss_peak_bytes";
 /// Name of the allocator that is the baseline, with no settings.
 pub const BASELINE: &str = "glibc";
 /// Name of the allocator that never reuses memory: a floor of time, never a recommendation.

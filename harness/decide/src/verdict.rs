@@ -21,6 +21,8 @@ use crate::{BASELINE, MEMORY, NULL, PEAK, THROUGHPUT, geometric_ratio_interval};
 pub const RELEVANT: f64 = 0.05;
 /// Pairs of runs in every workload below which nothing is said.
 pub const MIN_REPETITIONS: u32 = 2;
+/// Noise of memory above which finding nothing better does not mean that there is nothing.
+pub const MAX_NOISE: f64 = 0.15;
 /// Share of the best gain at which a setting is preferred to another allocator: a setting can be taken back by a
 /// restart and needs no new package.
 pub const MOST_OF_THE_GAIN: f64 = 0.7;
@@ -36,7 +38,7 @@ pub struct Candidate {
     pub workloads: usize,
     /// Runs that failed.
     pub failed: usize,
-    /// Geometric mean over the workloads of the memory ratio.
+    /// Geometric mean over the workloads and the figures of [`MEMORY`] of the ratio to the baseline.
     pub memory: Option<Interval>,
     /// Of the throughput ratio.
     pub throughput: Option<Interval>,
@@ -62,6 +64,11 @@ impl Candidate {
     }
 }
 
+/// Noise of the memory figures: the greatest of those that have an A/A pair; `None` without one.
+pub fn memory_noise(noise: &BTreeMap<String, f64>) -> Option<f64> {
+    MEMORY.iter().filter_map(|m| noise.get(*m)).copied().reduce(f64::max)
+}
+
 /// Gathers the evidence: joins the cells of one allocator and its settings over the workloads of the baseline.
 pub fn evidence(cells: &[CellRuns], noise: &BTreeMap<String, f64>) -> Evidence {
     let workloads: Vec<String> =
@@ -77,10 +84,14 @@ pub fn evidence(cells: &[CellRuns], noise: &BTreeMap<String, f64>) -> Evidence {
             .filter(|c| !c.cell.aa && c.cell.allocator.name == *name && c.cell.allocator.settings == *settings)
             .filter(|c| workloads.contains(&c.cell.workload.name()))
             .collect();
-        let ratio = |metric: &str| {
+        let ratio = |metrics: &[&str]| {
             let groups: Vec<Vec<(f64, f64)>> = same
                 .iter()
-                .filter_map(|c| Some(pairs(c, baseline_of(cells, &c.cell.workload.name())?, metric)))
+                .filter_map(|c| Some((c, baseline_of(cells, &c.cell.workload.name())?)))
+                .flat_map(|(c, base)| metrics.iter().map(move |m| (c, base, m)))
+                // A figure the baseline lacks too (no idle stretch was run) is no lack of the candidate.
+                .filter(|(_, base, metric)| !base.values(metric).is_empty())
+                .map(|(c, base, metric)| pairs(c, base, metric))
                 .collect();
             geometric_ratio_interval(&groups)
         };
@@ -89,9 +100,9 @@ pub fn evidence(cells: &[CellRuns], noise: &BTreeMap<String, f64>) -> Evidence {
             settings: settings.clone(),
             workloads: same.iter().filter(|c| !c.ok.is_empty()).count(),
             failed: same.iter().map(|c| c.failed.len()).sum(),
-            memory: ratio(MEMORY),
-            throughput: ratio(THROUGHPUT),
-            peak: ratio(PEAK),
+            memory: ratio(&MEMORY),
+            throughput: ratio(&[THROUGHPUT]),
+            peak: ratio(&[PEAK]),
         });
     }
     Evidence { workloads: workloads.len(), noise: noise.clone(), candidates }
@@ -114,6 +125,15 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         worth.iter().filter(|(c, _)| of(c)).max_by(|a, b| a.1.total_cmp(&b.1)).copied()
     };
     let Some((mut chosen, gain)) = best(&|_| true) else {
+        let (noise, _) = noises(evidence);
+        if noise > MAX_NOISE {
+            let reason = format!(
+                "The baseline's memory differs from itself by up to {:.0} %, so a gain below that could not be seen; repeat on a quieter machine or with more repetitions.",
+                100.0 * noise
+            );
+            reasons.insert(0, reason);
+            return verdict(VerdictKind::NotEnoughData, None, reasons);
+        }
         let noise = floors(evidence);
         reasons
             .insert(0, format!("Nothing tried is better than {BASELINE} with default settings by more than {noise}."));
@@ -144,7 +164,10 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             gains(chosen, evidence)
         )
     });
-    let beyond = format!("The difference lies beyond {}.", floors(evidence));
+    let beyond = format!(
+        "Resident memory is heap RSS at its peak and after idling, joined by their geometric mean; a difference counts beyond {}.",
+        floors(evidence)
+    );
     why.push(beyond);
     why.extend(
         worth
@@ -179,7 +202,7 @@ fn enough_data(evidence: &Evidence) -> Result<(), String> {
             "Only {BASELINE} with default settings was run; name another allocator or setting to compare with."
         ));
     }
-    for metric in [MEMORY, THROUGHPUT, PEAK] {
+    for metric in [PEAK, THROUGHPUT] {
         if !evidence.noise.contains_key(metric) {
             return Err(format!(
                 "The baseline was not run against itself, so the noise of {metric} is unknown; let a run finish with its A/A copies."
@@ -216,17 +239,13 @@ fn eligible(c: &Candidate, evidence: &Evidence) -> Result<(), String> {
 /// greatest loss of throughput, mean or peak memory), if that is relevant. A loss counts at its median as soon as
 /// that is outside the noise: who recommends a change has to bear the doubt.
 fn worth_it(c: &Candidate, evidence: &Evidence) -> Result<f64, String> {
-    let noise = |metric: &str| evidence.noise.get(metric).copied().unwrap_or(f64::INFINITY);
-    let less = |i: Option<Interval>, metric: &str| {
-        i.map_or(0.0, |i| if i.hi < 1.0 - bar(noise(metric)) { 1.0 - i.median } else { 0.0 })
-    };
-    let memory_gain = less(c.memory, MEMORY);
-    let speed_gain =
-        c.throughput.map_or(0.0, |i| if i.lo > 1.0 + bar(noise(THROUGHPUT)) { i.median - 1.0 } else { 0.0 });
-    let past_noise = |loss: f64, metric: &str| if loss > noise(metric) { loss } else { 0.0 };
-    let speed_loss = past_noise(c.throughput.map_or(0.0, |i| 1.0 - i.median), THROUGHPUT);
-    let memory_loss = past_noise(c.memory.map_or(0.0, |i| i.median - 1.0), MEMORY);
-    let peak_loss = past_noise(c.peak.map_or(0.0, |i| i.median - 1.0), PEAK);
+    let (memory_noise, speed_noise) = noises(evidence);
+    let memory_gain = c.memory.map_or(0.0, |i| if i.hi < 1.0 - bar(memory_noise) { 1.0 - i.median } else { 0.0 });
+    let speed_gain = c.throughput.map_or(0.0, |i| if i.lo > 1.0 + bar(speed_noise) { i.median - 1.0 } else { 0.0 });
+    let past = |noise: f64, loss: Option<f64>| loss.filter(|l| *l > noise).unwrap_or(0.0);
+    let speed_loss = past(speed_noise, c.throughput.map(|i| 1.0 - i.median));
+    let memory_loss = past(memory_noise, c.memory.map(|i| i.median - 1.0));
+    let peak_loss = past(memory_noise, c.peak.map(|i| i.median - 1.0));
     let gain = 1.0 - (1.0 - memory_gain) / (1.0 + speed_gain);
     if gain <= 0.0 {
         return Err(format!("{} is not relevantly better: {}.", c.label(), gains(c, evidence)));
@@ -251,15 +270,16 @@ fn bar(noise: f64) -> f64 {
 }
 
 fn gains(c: &Candidate, evidence: &Evidence) -> String {
-    let say = |i: Option<Interval>, metric: &str, what: &str| {
-        let noise = evidence.noise.get(metric).copied().unwrap_or(f64::INFINITY);
-        i.map(|i| effect(&i, noise, what))
-    };
-    let parts: Vec<String> = [say(c.memory, MEMORY, "heap memory"), say(c.throughput, THROUGHPUT, "throughput")]
-        .into_iter()
-        .flatten()
-        .collect();
-    parts.join(" and ")
+    let (memory_noise, speed_noise) = noises(evidence);
+    let memory = c.memory.map(|i| effect(&i, memory_noise, "resident memory"));
+    let speed = c.throughput.map(|i| effect(&i, speed_noise, "throughput"));
+    [memory, speed].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
+/// Noise of memory and of throughput; unknown noise hides everything.
+fn noises(evidence: &Evidence) -> (f64, f64) {
+    let speed = evidence.noise.get(THROUGHPUT).copied();
+    (memory_noise(&evidence.noise).unwrap_or(f64::INFINITY), speed.unwrap_or(f64::INFINITY))
 }
 
 fn peak_note(c: &Candidate, loss: f64) -> String {
@@ -270,11 +290,11 @@ fn peak_note(c: &Candidate, loss: f64) -> String {
 }
 
 fn floors(evidence: &Evidence) -> String {
-    let of = |metric: &str| evidence.noise.get(metric).map_or("unknown".into(), |n| format!("{:.1} %", 100.0 * n));
+    let (memory, speed) = noises(evidence);
     format!(
-        "the noise floor ({} for memory, {} for throughput: the baseline against itself) and the relevance threshold of {:.0} %",
-        of(MEMORY),
-        of(THROUGHPUT),
+        "the noise floor ({:.1} % for memory, {:.1} % for throughput: the baseline against itself) and the relevance threshold of {:.0} %",
+        100.0 * memory,
+        100.0 * speed,
         100.0 * RELEVANT
     )
 }

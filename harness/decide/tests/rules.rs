@@ -27,7 +27,7 @@ fn candidate(allocator: &str, arena_max: Option<u32>, memory: f64, throughput: f
 }
 
 fn evidence(candidates: Vec<Candidate>) -> Evidence {
-    let noise = ["heap_rss_mean_bytes", "ops_per_s", "heap_rss_peak_bytes"].map(|m| (m.to_owned(), NOISE)).into();
+    let noise = ["heap_rss_peak_bytes", "ops_per_s", "heap_rss_idle_bytes"].map(|m| (m.to_owned(), NOISE)).into();
     Evidence { workloads: 2, noise, candidates }
 }
 
@@ -41,7 +41,7 @@ fn a_clear_gain_without_a_loss_is_a_switch() {
     let v = judge(&evidence(vec![candidate("jemalloc", None, 0.6, 1.0)]));
     assert_eq!((v.kind, v.allocator.as_deref()), (VerdictKind::Switch, Some("jemalloc")));
     assert_eq!(v.memory_ratio.unwrap().median, 0.6);
-    assert!(v.reasons[0].contains("40 % less heap memory (39 % to 41 %)"), "{:?}", v.reasons);
+    assert!(v.reasons[0].contains("40 % less resident memory (39 % to 41 %)"), "{:?}", v.reasons);
     assert!(v.reasons[0].contains("throughput not told apart from noise"), "{:?}", v.reasons);
 }
 
@@ -50,8 +50,10 @@ fn a_gain_below_the_threshold_or_inside_the_noise_is_left_alone() {
     let small = evidence(vec![candidate("jemalloc", None, 0.955, 1.0)]);
     assert_eq!(kind_and_label(&small), (VerdictKind::Leave, "glibc".into()));
     let mut noisy = evidence(vec![candidate("jemalloc", None, 0.8, 1.0)]);
-    noisy.noise.insert("heap_rss_mean_bytes".into(), 0.25);
-    assert_eq!(judge(&noisy).kind, VerdictKind::Leave);
+    noisy.noise.insert("heap_rss_idle_bytes".into(), 0.25);
+    let v = judge(&noisy);
+    assert_eq!(v.kind, VerdictKind::NotEnoughData, "so much noise may hide a gain");
+    assert!(v.reasons[0].contains("by up to 25 %"), "{:?}", v.reasons);
     let mut wide = candidate("jemalloc", None, 0.8, 1.0);
     wide.memory = Some(Interval { median: 0.8, lo: 0.5, hi: 1.1, n: 5 });
     assert_eq!(judge(&evidence(vec![wide])).kind, VerdictKind::Leave);
@@ -171,7 +173,7 @@ fn record(plan: &Plan, run: u32, memory: f64) -> RunRecord {
         attempt: 1,
         environment: BTreeMap::new(),
         proof: None,
-        metrics: [("heap_rss_mean_bytes", memory), ("heap_rss_peak_bytes", memory), ("ops_per_s", 1e6)]
+        metrics: [("heap_rss_idle_bytes", memory), ("heap_rss_peak_bytes", memory), ("ops_per_s", 1e6)]
             .map(|(k, v)| (k.to_owned(), v))
             .into(),
         phases: Vec::new(),
@@ -196,11 +198,11 @@ fn records_become_cells_noise_and_a_verdict() {
         .collect();
     let s = summarize(&plan, &records, false);
     assert_eq!(s.cells.len(), 2, "the A/A copy is no cell of its own");
-    assert_eq!(s.cells[1].metrics["heap_rss_mean_bytes"].median, 600.0);
-    assert!((s.noise_floor["heap_rss_mean_bytes"] - 0.01).abs() < 0.003, "{:?}", s.noise_floor);
+    assert_eq!(s.cells[1].metrics["heap_rss_idle_bytes"].median, 600.0);
+    assert!((s.noise_floor["heap_rss_idle_bytes"] - 0.01).abs() < 0.003, "{:?}", s.noise_floor);
     assert_eq!(s.verdict.kind, VerdictKind::Switch);
     let said = finding(&s);
-    assert!(said.starts_with("Switch to jemalloc. ") && said.contains("40 % less heap memory"), "{said}");
+    assert!(said.starts_with("Switch to jemalloc. ") && said.contains("40 % less resident memory"), "{said}");
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn failed_runs_are_counted_not_averaged_and_a_repeated_run_counts_once() {
     let mut records: Vec<RunRecord> = (0..6).map(|run| record(&plan, run, 1000.0)).collect();
     // Run 2 (jemalloc) fails for good with a figure that must not be used; run 5 is repeated and then clean.
     records[2].status = RunStatus::Failed(Failure { kind: FailureKind::Crashed, reason: "killed by signal 9".into() });
-    records[2].metrics.insert("heap_rss_mean_bytes".into(), 1.0);
+    records[2].metrics.insert("heap_rss_idle_bytes".into(), 1.0);
     records[5].cautions.push(Caution { kind: "steal".into(), text: "12 % of CPU time was stolen".into() });
     let mut again = record(&plan, 5, 900.0);
     again.attempt = 2;
@@ -217,7 +219,7 @@ fn failed_runs_are_counted_not_averaged_and_a_repeated_run_counts_once() {
     let s = summarize(&plan, &records, true);
     let jemalloc = &s.cells[1];
     assert_eq!((jemalloc.runs, jemalloc.failed), (1, 1));
-    assert_eq!(jemalloc.metrics["heap_rss_mean_bytes"].median, 900.0);
+    assert_eq!(jemalloc.metrics["heap_rss_idle_bytes"].median, 900.0);
     assert!(jemalloc.cautions.is_empty(), "the disturbed attempt was replaced");
     assert!(s.partial && finding(&s).contains("1 of 4 runs failed") && finding(&s).contains("partial"));
 }

@@ -2,7 +2,7 @@
 //! script, font or address to fetch. maud escapes every text that came from outside.
 
 use anyhow::Result;
-use fragbench_decide::{MEMORY, THROUGHPUT, cell_runs, finding};
+use fragbench_decide::{THROUGHPUT, cell_runs, finding, memory_noise};
 use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -191,9 +191,9 @@ fn how(data: &ResultData) -> Markup {
         0 => "no call was timed".to_owned(),
         n => format!("one call in {n} was timed; the timer's own cost is in the figures"),
     };
-    let noise = |name: &str| {
-        data.summary.noise_floor.get(name).map_or("unknown".into(), |n| format!("{} %", digits(100.0 * n)))
-    };
+    let percent = |noise: Option<f64>| noise.map_or("unknown".into(), |n| format!("{} %", digits(100.0 * n)));
+    let noise =
+        (percent(memory_noise(&data.summary.noise_floor)), percent(data.summary.noise_floor.get(THROUGHPUT).copied()));
     let sampler = data
         .records
         .iter()
@@ -214,7 +214,7 @@ fn how(data: &ResultData) -> Markup {
                 @if common.thp { "allowed" } @else { "off for the worker" } "; " (latency) "." }
             li { "After the work: " (duration_ns(common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
                 @if !common.epilogue { " (left out in this result)" } "." }
-            li { "Noise floor, the baseline against its own copy: memory " (noise(MEMORY)) ", throughput " (noise(THROUGHPUT)) ". Nothing within it is called a difference." }
+            li { "Noise floor, the baseline against its own copy: memory " (noise.0) ", throughput " (noise.1) ". Nothing within it is called a difference." }
             li { "Memory guard " (bytes(m.mem_limit_bytes as f64)) ", time limit " (m.timeout_s) " s a run." }
         }
         h3 { "The figures" }

@@ -3,19 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_decide::{CellRuns, MEMORY, median};
+use fragbench_decide::{CellRuns, PEAK, median};
 use fragbench_model::{RunRecord, Sample};
 
 /// Samples by the file name that [`RunRecord::samples`] gives.
 pub type SampleFiles = BTreeMap<String, Vec<Sample>>;
 
+/// Calls in a phase above which it is work, not rest.
+const MANY_CALLS: u64 = 1000;
+
 /// A point of a curve: seconds, heap RSS, live bytes.
 pub(crate) type Point = (f64, f64, f64);
 
-/// The run that stands for a cell in a chart: of those with samples the one whose mean memory is nearest the median.
+/// The run that stands for a cell in a chart: of those with samples the one whose peak is nearest the median.
 pub(crate) fn representative<'a>(runs: &CellRuns<'a>, files: &'a SampleFiles) -> Option<(&'a RunRecord, &'a [Sample])> {
-    let centre = median(&runs.values(MEMORY));
-    let distance = |r: &RunRecord| match (r.metrics.get(MEMORY), centre) {
+    let centre = median(&runs.values(PEAK));
+    let distance = |r: &RunRecord| match (r.metrics.get(PEAK), centre) {
         (Some(v), Some(c)) => (v - c).abs(),
         _ => f64::INFINITY,
     };
@@ -26,8 +29,9 @@ pub(crate) fn representative<'a>(runs: &CellRuns<'a>, files: &'a SampleFiles) ->
         .min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)))
 }
 
-/// A clock on which the phases of all runs coincide: every phase lasts the median of its durations, and within a
-/// phase each run's time is stretched to that. A slow allocator's curve so lies above a fast one's of the same work.
+/// A clock on which the phases of all runs coincide: every phase is as wide as the median of its durations, and within
+/// a phase a run advances with the share of the phase's calls it has completed, so that the same work lies above
+/// itself whatever held a run up. In a phase without calls (idle) it advances with time.
 #[derive(Debug, Default)]
 pub(crate) struct PhaseClock {
     /// Name, start and end in seconds.
@@ -57,23 +61,28 @@ impl PhaseClock {
     /// The curve of a run on this clock. Samples between two phases, while the worker waits at a barrier, are left
     /// out; a run with other phases keeps its own time.
     pub(crate) fn curve(&self, run: &RunRecord, samples: &[Sample]) -> Vec<Point> {
+        let point = |at: f64, s: &Sample| (at, s.heap_rss_bytes as f64, s.live_bytes.max(0) as f64);
         let fits =
             run.phases.len() == self.bands.len() && run.phases.iter().zip(&self.bands).all(|(p, b)| p.name == b.0);
-        samples
-            .iter()
-            .filter_map(|s| {
-                let at =
-                    if fits && !self.bands.is_empty() { self.stretch(run, s.at_ns)? } else { s.at_ns as f64 / 1e9 };
-                Some((at, s.heap_rss_bytes as f64, s.live_bytes.max(0) as f64))
-            })
-            .collect()
-    }
-
-    fn stretch(&self, run: &RunRecord, at_ns: u64) -> Option<f64> {
-        let (phase, (_, from, to)) =
-            run.phases.iter().zip(&self.bands).find(|(p, _)| (p.start_ns..=p.end_ns).contains(&at_ns))?;
-        let share = (at_ns - phase.start_ns) as f64 / (phase.end_ns - phase.start_ns).max(1) as f64;
-        Some(from + share * (to - from))
+        if !fits || self.bands.is_empty() {
+            return samples.iter().map(|s| point(s.at_ns as f64 / 1e9, s)).collect();
+        }
+        let mut points = Vec::with_capacity(samples.len());
+        for (phase, (_, from, to)) in run.phases.iter().zip(&self.bands) {
+            let inside = || samples.iter().filter(|s| (phase.start_ns..=phase.end_ns).contains(&s.at_ns));
+            let Some(first) = inside().next().map(|s| s.ops) else { continue };
+            let done = phase.snapshot.ops.saturating_sub(first);
+            let lasts = phase.end_ns.saturating_sub(phase.start_ns);
+            points.extend(inside().map(|s| {
+                let share = if done >= MANY_CALLS {
+                    s.ops.saturating_sub(first) as f64 / done as f64
+                } else {
+                    (s.at_ns - phase.start_ns) as f64 / lasts.max(1) as f64
+                };
+                point(from + share.min(1.0) * (to - from), s)
+            }));
+        }
+        points
     }
 }
 

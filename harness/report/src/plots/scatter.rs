@@ -1,6 +1,6 @@
 //! Heap RSS against throughput: the choice itself. The sweep of the arena limit is joined as a curve.
 
-use fragbench_decide::{BASELINE, MEMORY, THROUGHPUT, pareto_front};
+use fragbench_decide::{BASELINE, PEAK, THROUGHPUT, pareto_front};
 use fragbench_model::{Interval, Unit};
 
 use super::axis::Axis;
@@ -9,7 +9,7 @@ use super::scene::{Align, INK, Paint, Scene};
 use super::style::{Key, Layout, draw_marker, legend};
 use super::{Measured, Subject};
 
-pub(super) const CAPTION: &str = "Mean heap RSS against throughput, medians with their 95 % intervals; left and up is better. \
+pub(super) const CAPTION: &str = "Peak heap RSS against throughput, medians with their 95 % intervals; left and up is better. \
 Rings mark the Pareto front: cells that no other beats in both. The curve joins the settings of the arena limit (the number beside a point; \
 \u{221e} is the default). Going left along it saves memory; how far it drops meanwhile is the price. The null allocator, which never reuses memory, \
 shows how fast the work could go without an allocator (dotted line); its memory is off the chart.";
@@ -21,7 +21,7 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         .cells
         .iter()
         .filter(|m| !m.is_null())
-        .filter_map(|m| Some((m, m.median(MEMORY)?, m.median(THROUGHPUT)?)))
+        .filter_map(|m| Some((m, m.median(PEAK)?, m.median(THROUGHPUT)?)))
         .collect();
     if points.is_empty() {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         &mut scene,
         layout,
         (top, height),
-        (x, "mean heap RSS (less is better)"),
+        (x, "peak heap RSS (less is better)"),
         (y, "calls a second (more is better)"),
     );
 

@@ -12,7 +12,8 @@ use crate::units::bytes;
 
 pub(super) const CAPTION: &str = "Heap RSS over time, one run a cell (the one nearest the cell's median), with the live bytes of the same work. \
 The gap between a curve and the live bytes is what the allocator holds beyond need. Look where the live bytes fall and a curve does not follow: \
-that is memory kept after a peak. Every phase is stretched to its median duration so that the same work lies above itself; speed is in the table.";
+that is memory kept after a peak. From left to right runs the progress of the work (calls completed), each phase as wide as its median duration, so that the same work \
+lies above itself; speed is in the table.";
 
 struct Curve {
     style: Style,
@@ -50,7 +51,8 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     let mut scene = Scene::new(layout.width, &format!("Heap RSS and live bytes over time, {}", subject.workload));
     let top = title(&mut scene, layout, "Heap RSS and live bytes over time", subject.workload);
     let height = if layout.is_narrow() { 230.0 } else { 340.0 };
-    let name = if clock.bands.is_empty() { "time" } else { "time, each phase stretched to its median duration" };
+    let name =
+        if clock.bands.is_empty() { "time" } else { "progress of the work, each phase as wide as its median duration" };
     let (x, y, mut lower) = frame(&mut scene, layout, (top, height), (x, name), (y, "heap RSS"));
     let phase_key = draw_phases(&mut scene, layout, &clock, &x, &y);
 
