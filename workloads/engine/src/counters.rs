@@ -1,4 +1,5 @@
-//! Lines of the counter page: one a thread, handed on when the thread ends, so that thousands of threads may come and go.
+//! Lines of the counter page: one a thread, handed on when the thread ends, so that thousands of threads may come and
+//! go.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! The course of a run as the worker drives it: introduction, the work, then what is measured after it. The epilogue is the same
-//! for all workloads: quiet, a purge, work again, a purge beside work.
+//! The course of a run as the worker drives it: introduction, the work, then what is measured after it. The epilogue is
+//! the same for all workloads: quiet, a purge, work again, a purge beside work.
 
 use fragbench_model::{Done, Hello, Message, RunSpec, SCHEMA};
 

@@ -1,7 +1,7 @@
 //! A thread's measured calls into the heap under test, and the books it keeps about them.
 //!
-//! Every call counts itself on the thread's line of the shared page (plain loads and stores: one writer), adds the block
-//! to the checksum, writes and checks tags, and is timed when its turn has come. There is no way to go on from a
+//! Every call counts itself on the thread's line of the shared page (plain loads and stores: one writer), adds the
+//! block to the checksum, writes and checks tags, and is timed when its turn has come. There is no way to go on from a
 //! damaged block or from memory that has run out: the run ends ([`crate::fail`]).
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -199,8 +199,8 @@ impl Ledger {
         self.counters.live_bytes.load(Relaxed)
     }
 
-    /// From now on keeps a log of the calls that are timed (with [`Share::latency_every`] 1, of all), for the calibration
-    /// of a workload against a recording.
+    /// From now on keeps a log of the calls that are timed (with [`Share::latency_every`] 1, of all), for the
+    /// calibration of a workload against a recording.
     pub fn log_calls(&mut self) {
         self.log = Some(Vec::new());
     }
@@ -267,8 +267,8 @@ impl Ledger {
         result
     }
 
-    /// Plans the next call to be timed. The gap is drawn anew each time, `every` calls on average: a fixed one would fall
-    /// in step with a workload that repeats itself.
+    /// Plans the next call to be timed. The gap is drawn anew each time, `every` calls on average: a fixed one would
+    /// fall in step with a workload that repeats itself.
     fn plan_sample(&mut self) {
         if self.every > 0 {
             self.sample_at = self.counters.ops.load(Relaxed) + self.random.below(u64::from(self.every) * 2 - 1);

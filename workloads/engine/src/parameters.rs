@@ -33,7 +33,8 @@ impl Parameters {
         self.0.get(name).unwrap_or_else(|| unreachable!("{name} stands in the table of parameters"))
     }
 
-    /// The value of `name` as a number of bytes or of things, from `least` to `most`; `16K`, `4M` and `1G` are powers of 1024.
+    /// The value of `name` as a number of bytes or of things, from `least` to `most`; `16K`, `4M` and `1G` are powers
+    /// of 1024.
     ///
     /// # Errors
     /// `bad_spec` when it is none, or out of range.

@@ -1,6 +1,6 @@
-//! A model of a MySQL or MariaDB server's memory: what the server asks libc for, in which sizes, for how long and on which
-//! threads, after its own pools have had their say. `memory` holds the pools, `sysvars` what sizes them, and each further file
-//! is a workload.
+//! A model of a MySQL or MariaDB server's memory: what the server asks libc for, in which sizes, for how long and on
+//! which threads, after its own pools have had their say. `memory` holds the pools, `sysvars` what sizes them, and each
+//! further file is a workload.
 //!
 //! It refuses to be more than that: no SQL is run, no buffer pool is modelled (the server maps it itself, and it is the
 //! same under any allocator).

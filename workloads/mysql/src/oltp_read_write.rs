@@ -1,13 +1,15 @@
 //! `mysql/oltp-read-write`: sysbench's transactions against a MariaDB server, as its memory sees them.
 //!
-//! Sessions connect, prepare their statements and run transactions of twenty statements (sysbench oltp_common.lua: ten point
-//! selects, four ranges, two updates, a delete, an insert, BEGIN and COMMIT). Then all hold a report's sort and temporary table at
-//! the same moment, which is the peak; then all clients leave, and the threads wait in the thread cache.
+//! Sessions connect, prepare their statements and run transactions of twenty statements (sysbench oltp_common.lua: ten
+//! point selects, four ranges, two updates, a delete, an insert, BEGIN and COMMIT). Then all hold a report's sort and
+//! temporary table at the same moment, which is the peak; then all clients leave, and the threads wait in the thread
+//! cache.
 //!
-//! Three populations: what lives for a statement (freed in reverse order), for a transaction (lock heap, undo records, events), and for
-//! longer (sessions, prepared statements, table instances, shares). Calibrated on a preloaded counter under MariaDB 10.11.19 with 64
-//! connections: see the bounds in this file's test. The sizes of objects that are no pool's are estimates from the source; that
-//! the classes by count agree with the measurement is checked, not that each object does.
+//! Three populations: what lives for a statement (freed in reverse order), for a transaction (lock heap, undo records,
+//! events), and for longer (sessions, prepared statements, table instances, shares). Calibrated on a preloaded counter
+//! under MariaDB 10.11.19 with 64 connections: see the bounds in this file's test. The sizes of objects that are no
+//! pool's are estimates from the source; that the classes by count agree with the measurement is checked, not that each
+//! object does.
 
 use std::sync::Arc;
 
@@ -27,7 +29,8 @@ const SESSIONS: u32 = 64;
 /// CHAR(120) in a latin1 table: the result row of a DISTINCT, and with the sort key that of a sort.
 const RESULT_ROW: usize = 121;
 const SORT_RECORD: usize = 245;
-/// Rows of a sysbench table as InnoDB's upper bound has it: enough to ask for the whole sort buffer.
+/// Rows that the sort of a range is expected to have: enough to ask for the whole of `sort_buffer_size`, since the
+/// server measured asks for blocks of 0.5 to 2 MB, two a transaction, where only hundreds of rows are sorted.
 const TABLE_ROWS: usize = 1_000_000;
 /// Transactions of a session when work resumes after the purge.
 const RESUMED: u64 = 10;
@@ -379,8 +382,8 @@ impl Session {
         }
     }
 
-    /// A report: a sort that fills its buffer, a temporary table of up to three blocks, a GROUP_CONCAT. All is held until the
-    /// client leaves, so that the peak of all sessions falls on one moment whatever the scheduler does.
+    /// A report: a sort that fills its buffer, a temporary table of up to three blocks, a GROUP_CONCAT. All is held
+    /// until the client leaves, so that the peak of all sessions falls on one moment whatever the scheduler does.
     fn report(&mut self, ledger: &mut Ledger) {
         let rows = self.vars.sort_buffer_size / (SORT_RECORD + 8);
         let mut sort = SortBuffer::new(ledger, TABLE_ROWS, SORT_RECORD, self.vars.sort_buffer_size);

@@ -1,4 +1,5 @@
-//! The server's variables that decide what it allocates, with the defaults of MariaDB 10.11, and what the load is made of.
+//! The server's variables that decide what it allocates, with the defaults of MariaDB 10.11, and what the load is made
+//! of.
 //!
 //! Source: `mariadbd --no-defaults --verbose --help` of 10.11.19; the load's are sysbench's.
 

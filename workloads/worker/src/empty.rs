@@ -1,5 +1,5 @@
-//! The workload `empty`: threads start, allocate nothing and wait. What is resident then is the allocator's start-up cost
-//! and whatever of the harness leaks into the heap under test; both must be small against any other workload.
+//! The workload `empty`: threads start, allocate nothing and wait. What is resident then is the allocator's start-up
+//! cost and whatever of the harness leaks into the heap under test; both must be small against any other workload.
 
 use fragbench_engine::{Context, Crew, Entry, Parameters, Request, Workload};
 use fragbench_model::{WorkerError, WorkloadFact};

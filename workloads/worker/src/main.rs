@@ -1,6 +1,6 @@
 //! The measured process. It reads one run specification, one line of JSON, from standard input, runs it and speaks
-//! messages on standard output (see `fragbench_model::Message`); `--describe` prints what it can run. It refuses anything
-//! else on its command line.
+//! messages on standard output (see `fragbench_model::Message`); `--describe` prints what it can run. It refuses
+//! anything else on its command line.
 
 mod catalogue;
 mod empty;

@@ -1,5 +1,8 @@
 //! The real worker as a child under glibc, driven over its pipes as the parent does.
 
+// A test may end by panicking, its helpers as well.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};

@@ -87,7 +87,8 @@ impl Block {
         self.mark_from(touch, TAG, pages);
     }
 
-    /// Writes what a realloc from `old_size` has left to write: the tag for the new size, and what lies past the old end.
+    /// Writes what a realloc from `old_size` has left to write: the tag for the new size, and what lies past the old
+    /// end.
     #[inline(always)]
     pub(crate) fn mark_grown(&self, touch: Touch, old_size: usize, pages: u32) {
         self.mark_from(touch, old_size, pages);

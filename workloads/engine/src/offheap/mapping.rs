@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Address space mapped by the harness, bytes.
 static VM_BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// Address space the harness holds in this process: its heap, its threads' stacks, the counter page, and whatever else was
-/// reported by [`note_mapped`]. The program's own segments and the main thread's stack are not in it.
+/// Address space the harness holds in this process: its heap, its threads' stacks, the counter page, and whatever else
+/// was reported by [`note_mapped`]. The program's own segments and the main thread's stack are not in it.
 pub fn vm_bytes() -> u64 {
     VM_BYTES.load(Ordering::Relaxed)
 }

@@ -8,8 +8,8 @@ use super::mapping;
 
 const SIZE: usize = std::mem::size_of::<CounterPage>().next_multiple_of(4096);
 
-/// The page for the rest of the process's life. A descriptor that is not a counter page is left alone, and a page nobody
-/// reads is used; `None` when there is no memory for one.
+/// The page for the rest of the process's life. A descriptor that is not a counter page is left alone, and a page
+/// nobody reads is used; `None` when there is no memory for one.
 pub(crate) fn counter_page() -> Option<&'static CounterPage> {
     if let Some(page) = inherited() {
         return Some(page);

@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::mapping;
 
-/// Usable size. Thread-local storage of all loaded libraries is carved from it as well; workloads do not recurse deeply.
+/// Usable size. Thread-local storage of all loaded libraries is carved from it as well; workloads do not recurse
+/// deeply.
 const SIZE: usize = 256 << 10;
 const GUARD: usize = 4096;
 

@@ -1,7 +1,8 @@
 //! glibc's ptmalloc: `malloc_info(0)` for what it holds, `malloc_trim(0)` to give it back.
 //!
-//! Source: malloc/malloc.c, `__malloc_info` and `mtrim`, glibc 2.31 to 2.43. In every version the sizes of binned chunks are summed
-//! with their flag bits, so `rest` is one byte too large for each chunk but the top; `rest` counts the top since 2.31.
+//! Source: malloc/malloc.c, `__malloc_info` and `mtrim`, glibc 2.31 to 2.43. In every version the sizes of binned
+//! chunks are summed with their flag bits, so `rest` is one byte too large for each chunk but the top; `rest` counts
+//! the top since 2.31.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! jemalloc: everything goes through `mallctl`.
 //!
-//! Source: jemalloc(3) of 5.3, "MALLCTL NAMESPACE". Statistics are refreshed by writing `epoch`; a library built without statistics leaves
-//! them missing.
+//! Source: jemalloc(3) of 5.3, "MALLCTL NAMESPACE". Statistics are refreshed by writing `epoch`; a library built
+//! without statistics leaves them missing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

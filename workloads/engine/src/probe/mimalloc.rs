@@ -1,7 +1,7 @@
 //! mimalloc: `mi_version`, `mi_process_info`, `mi_stats_get_json` where there is one, `mi_collect(true)`.
 //!
-//! Source: mimalloc.h and mimalloc-stats.h of 2.0 to 3.3. `mi_collect` works on the calling thread's pages and on abandoned ones: what
-//! other living threads hold stays with them.
+//! Source: mimalloc.h and mimalloc-stats.h of 2.0 to 3.3. `mi_collect` works on the calling thread's pages and on
+//! abandoned ones: what other living threads hold stays with them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

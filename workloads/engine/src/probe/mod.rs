@@ -76,7 +76,8 @@ pub struct Probe {
 const STALL_SIZE: usize = 2000;
 
 impl Probe {
-    /// Finds out who answers `malloc`. To be called before the work: what glibc needs for being asked is allocated here.
+    /// Finds out who answers `malloc`. To be called before the work: what glibc needs for being asked is allocated
+    /// here.
     pub fn find() -> Probe {
         let object = sys::malloc_object();
         let known = object.as_ref().and_then(|o| FAMILIES.iter().find_map(|(_, recognise)| recognise(o)));

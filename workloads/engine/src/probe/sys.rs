@@ -52,7 +52,8 @@ fn function(object: &Object, name: &CStr) -> Option<*mut c_void> {
 
 macro_rules! typed {
     ($object:expr, $name:literal, $type:ty) => {
-        // SAFETY: a function of this name in an allocator's library has this type; the headers are named where it is used.
+        // SAFETY: a function of this name in an allocator's library has this type; the headers are named where it is
+        // used.
         function($object, $name).map(|symbol| unsafe { std::mem::transmute::<*mut c_void, $type>(symbol) })
     };
 }
@@ -78,8 +79,8 @@ unsafe extern "C" {
     fn fopencookie(cookie: *mut c_void, mode: *const c_char, functions: CookieFunctions) -> *mut libc::FILE;
 }
 
-/// A stream that `malloc_info` writes to, made once, so that asking does not change the heap that is asked about: the stream
-/// object is allocated from it at the start of the run; buffer and text are not.
+/// A stream that `malloc_info` writes to, made once, so that asking does not change the heap that is asked about: the
+/// stream object is allocated from it at the start of the run; buffer and text are not.
 #[derive(Debug)]
 pub(crate) struct InfoStream {
     stream: *mut libc::FILE,

@@ -31,8 +31,8 @@ impl Posix {
         let stack = Stack::take().ok_or(libc::ENOMEM)?;
         let (base, size) = stack.range();
         let arg = Box::into_raw(Box::new(body));
-        // SAFETY: the attribute is initialised before it is used and destroyed after; the stack is ours until the thread
-        // is joined; `enter` takes over `arg` if and only if the thread was created.
+        // SAFETY: the attribute is initialised before it is used and destroyed after; the stack is ours until the
+        // thread is joined; `enter` takes over `arg` if and only if the thread was created.
         let (status, id) = unsafe {
             let mut attr: libc::pthread_attr_t = std::mem::zeroed();
             let mut id: libc::pthread_t = 0;

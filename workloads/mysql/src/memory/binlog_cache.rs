@@ -1,4 +1,5 @@
-//! A connection's binary log caches: two `IO_CACHE`s, made with the first statement that writes, kept for the connection.
+//! A connection's binary log caches: two `IO_CACHE`s, made with the first statement that writes, kept for the
+//! connection.
 //!
 //! Source: MariaDB sql/log.cc, `binlog_cache_mngr`, `THD::binlog_setup_trx_data`; sizes `binlog_cache_size` and
 //! `binlog_stmt_cache_size`. What outgrows them goes to a file, not to the heap.

@@ -1,8 +1,8 @@
 //! The sort buffer: one block of `min(rows expected, sort_buffer_size / (record + 8))` records with a pointer each.
 //!
-//! Source: MariaDB sql/filesort_utils.cc, `alloc_sort_buffer`, `sort_buffer` (commit 008ff21). Records are filled from the
-//! start, pointers from the end; what lies between is never touched. InnoDB's upper bound for the rows of a range is that of the whole table, so
-//! a sort of a hundred rows takes the whole of `sort_buffer_size`.
+//! Source: MariaDB sql/filesort_utils.cc, `alloc_sort_buffer`, `sort_buffer` (commit 008ff21). Records are filled from
+//! the start, pointers from the end; what lies between is never touched. How many rows are expected is the optimizer's
+//! guess, and the caller's to give.
 
 use fragbench_engine::{Block, Ledger};
 

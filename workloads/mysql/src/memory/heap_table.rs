@@ -1,8 +1,10 @@
-//! An internal temporary table in the HEAP engine: a share, a handler, and blocks of rows a sixteenth of the largest table.
+//! An internal temporary table in the HEAP engine: a share, a handler, and blocks of rows a sixteenth of the largest
+//! table.
 //!
-//! Source: MariaDB storage/heap/hp_create.c, `heap_create`, `hp_rows_in_memory`, `init_block` (commit 0292add): rows per block = most
-//! rows / 16, the block rounded up to a power of two with its 1024 bytes of `HP_PTRS`, at least 16 KiB and at most 4 MiB. Whether
-//! 10.11 has the cap is not known; it does not matter below 64 MiB. Not modelled: the blocks of hash indexes.
+//! Source: MariaDB storage/heap/hp_create.c, `heap_create`, `hp_rows_in_memory`, `init_block` (commit 0292add): rows
+//! per block = most rows / 16, the block rounded up to a power of two with its 1024 bytes of `HP_PTRS`, at least 16 KiB
+//! and at most 4 MiB. Whether 10.11 has the cap is not known; it does not matter below 64 MiB. Not modelled: the blocks
+//! of hash indexes.
 
 use fragbench_engine::{Block, Ledger};
 
@@ -53,7 +55,8 @@ impl Default for HeapTable {
 }
 
 impl HeapTable {
-    /// `create_tmp_table` for rows of `reclength` bytes; `limit` is the lesser of `tmp_memory_table_size` and `max_heap_table_size`.
+    /// `create_tmp_table` for rows of `reclength` bytes; `limit` is the lesser of `tmp_memory_table_size` and
+    /// `max_heap_table_size`.
     pub fn create(&mut self, ledger: &mut Ledger, reclength: usize, limit: usize) {
         for bytes in TABLE_FIELDS {
             self.root.alloc(ledger, bytes);

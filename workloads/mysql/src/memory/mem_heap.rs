@@ -1,7 +1,8 @@
 //! `mem_heap_t`: InnoDB's bump allocator, of blocks that double up to 8000 bytes.
 //!
 //! Source: MariaDB storage/innobase/mem/mem0mem.cc, `mem_heap_create_block_func`, `mem_heap_add_block`, and
-//! include/mem0mem.h, `MEM_BLOCK_STANDARD_SIZE` (commit 00fd9e1). Blocks come from `ut_malloc`, without the SQL layer's header.
+//! include/mem0mem.h, `MEM_BLOCK_STANDARD_SIZE` (commit 00fd9e1). Blocks come from `ut_malloc`, without the SQL layer's
+//! header.
 
 use fragbench_engine::{Block, Ledger};
 

@@ -1,8 +1,9 @@
 //! `MEM_ROOT`: the SQL layer's bump allocator, of blocks that grow linearly.
 //!
-//! Source: MariaDB mysys/my_alloc.c, `init_alloc_root`, `alloc_root`, `free_root` (commit 027dde7; later versions round block
-//! sizes to powers of two, which 10.11 is not known to do). A block is `block_size − 40` times `block_num >> 2`, where `block_num`
-//! starts at 4 and counts blocks; a larger request gets a block of its own size. Simplified: only the newest block is tried.
+//! Source: MariaDB mysys/my_alloc.c, `init_alloc_root`, `alloc_root`, `free_root` (commit 027dde7; later versions round
+//! block sizes to powers of two, which 10.11 is not known to do). A block is `block_size − 40` times `block_num >> 2`,
+//! where `block_num` starts at 4 and counts blocks; a larger request gets a block of its own size. Simplified: only the
+//! newest block is tried.
 
 use fragbench_engine::{Block, Ledger};
 

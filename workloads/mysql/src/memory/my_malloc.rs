@@ -1,7 +1,7 @@
 //! `my_malloc`: every request of the SQL layer gets a header of 24 bytes and is rounded to 8.
 //!
-//! Source: MariaDB mysys/my_malloc.c, `HEADER_SIZE` (commit 0727aa6). The 16392 bytes of a net buffer become the 16416 that
-//! MariaDB's "Connect Memory Usage" shows.
+//! Source: MariaDB mysys/my_malloc.c, `HEADER_SIZE` (commit 0727aa6). The 16392 bytes of a net buffer become the 16416
+//! that MariaDB's "Connect Memory Usage" shows.
 
 use fragbench_engine::{Block, Ledger};
 

@@ -1,7 +1,8 @@
-//! `NET`'s packet buffer: starts at `net_buffer_length`, grows by `my_realloc` to what a packet needs, in steps of 4096.
+//! `NET`'s packet buffer: starts at `net_buffer_length`, grows by `my_realloc` to what a packet needs, in steps of
+//! 4096.
 //!
-//! Source: MariaDB sql/net_serv.cc, `my_net_init`, `net_realloc` (commit 00fd9e1): the length rounded up to `IO_SIZE`, and
-//! `NET_HEADER_SIZE + COMP_HEADER_SIZE + 1` more.
+//! Source: MariaDB sql/net_serv.cc, `my_net_init`, `net_realloc` (commit 00fd9e1): the length rounded up to `IO_SIZE`,
+//! and `NET_HEADER_SIZE + COMP_HEADER_SIZE + 1` more.
 
 use fragbench_engine::{ALL_PAGES, Block, Ledger};
 

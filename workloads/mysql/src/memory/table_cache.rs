@@ -1,12 +1,13 @@
 //! The table cache: shares, open instances, and their eviction by whoever opens one too many.
 //!
-//! Source: MariaDB sql/table.cc, `alloc_table_share`, `open_table_from_share`; sql/table_cache.cc, `tc_add_table`, `intern_close_table`
-//! (commit 0583546): the thread whose open overflows the cache closes the least recently used instance, which another thread has opened.
-//! That is the server's main source of blocks freed by another thread than the one that allocated them.
+//! Source: MariaDB sql/table.cc, `alloc_table_share`, `open_table_from_share`; sql/table_cache.cc, `tc_add_table`,
+//! `intern_close_table` (commit 0583546): the thread whose open overflows the cache closes the least recently used
+//! instance, which another thread has opened. That is the server's main source of blocks freed by another thread than
+//! the one that allocated them.
 //!
-//! Here each session closes what the session before it has opened, after as many transactions as the cache holds instances a
-//! session: the same number of instances live and the same share of frees is foreign, but which block is freed by whom does not
-//! depend on how threads happen to be scheduled.
+//! Here each session closes what the session before it has opened, after as many transactions as the cache holds
+//! instances a session: the same number of instances live and the same share of frees is foreign, but which block is
+//! freed by whom does not depend on how threads happen to be scheduled.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -108,8 +109,8 @@ impl Handover {
         self.changed.notify_all();
     }
 
-    /// In its transaction number `turn` (from 1) the successor takes the instance opened `depth` transactions before that;
-    /// `None` while the cache is not yet full.
+    /// In its transaction number `turn` (from 1) the successor takes the instance opened `depth` transactions before
+    /// that; `None` while the cache is not yet full.
     pub fn evict(&self, ledger: &Ledger, turn: u64) -> Option<Table> {
         let due = turn.checked_sub(self.depth as u64).filter(|due| *due > 0)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
 //! What a connection holds for itself: the `THD`, its arenas, its net buffers, and small change.
 //!
-//! Source: MariaDB documentation, "Connect Memory Usage" (10.6.1): THD 26646 bytes, two buffers of 16416, the query and transaction
-//! arenas, 1048, 1024, 2 × 280, 2 × 256, 128, 120, and 8216 for a moment while the database's options are read. A thread that waits in
-//! the thread cache keeps its THD (sql/thread_cache.h, `Thread_cache::park`).
+//! Source: MariaDB documentation, "Connect Memory Usage" (10.6.1): THD 26646 bytes, two buffers of 16416, the query and
+//! transaction arenas, 1048, 1024, 2 × 280, 2 × 256, 128, 120, and 8216 for a moment while the database's options are
+//! read. A thread that waits in the thread cache keeps its THD (sql/thread_cache.h, `Thread_cache::park`).
 
 use fragbench_engine::{Block, Ledger};
 
