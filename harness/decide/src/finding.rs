@@ -39,7 +39,8 @@ pub fn finding(summary: &Summary) -> String {
     {
         text.push_str(&format!(" {second}"));
     }
-    if let Some((cell, ratio)) = worst_baseline(summary) {
+    // Below 1 a program leaves part of what it asked for untouched: true, but no finding.
+    if let Some((cell, ratio)) = worst_baseline(summary).filter(|(_, ratio)| *ratio >= 1.0) {
         text.push_str(&format!(
             " At its peak {BASELINE} with default settings held {ratio:.2} times the live bytes (worst workload: {cell})."
         ));

@@ -11,8 +11,8 @@ use super::{Measured, Subject};
 
 pub(super) const CAPTION: &str = "Peak heap RSS against throughput, medians with their 95 % intervals; left and up is better. \
 Rings mark the Pareto front: cells that no other beats in both. The curve joins the settings of the arena limit (the number beside a point; \
-\u{221e} is the default). Going left along it saves memory; how far it drops meanwhile is the price. The null allocator, which never reuses memory, \
-shows how fast the work could go without an allocator (dotted line); its memory is off the chart.";
+\u{221e} is the default). Going left along it saves memory; how far it drops meanwhile is the price. The dotted line is the null allocator, which never reuses memory: \
+the driver's own cost plus the page faults of ever new memory; its memory is off the chart.";
 
 const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
 
@@ -41,14 +41,14 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         &mut scene,
         layout,
         (top, height),
-        (x, "peak heap RSS (less is better)"),
-        (y, "calls a second (more is better)"),
+        (x, &named("peak heap RSS (less is better", &x)),
+        (y, &named("calls a second (more is better", &y)),
     );
 
     if let Some(limit) = limit {
         let at = y.at(limit);
         scene.dashed(&[(x.from, at), (x.to, at)], &[2.0, 4.0], Paint(INK, 0.7), 1.4);
-        let text = "null allocator: the driver's own speed";
+        let text = "null allocator";
         scene.text_styled(
             x.to - 4.0,
             at - layout.font * 0.8,
@@ -90,6 +90,11 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     let keys: Vec<Key> = points.iter().map(|(m, ..)| Key::Point(m.style.clone())).collect();
     scene.height = legend(&mut scene, layout, 8.0, lower + 4.0, &keys) + 8.0;
     Some(scene)
+}
+
+/// Name of an axis; one that leaves zero out says so.
+fn named(name: &str, axis: &Axis) -> String {
+    format!("{name}{})", if axis.lo > 0.0 { "; not from zero" } else { "" })
 }
 
 /// The arena limit of a cell of the sweep; the default is above any.

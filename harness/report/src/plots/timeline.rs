@@ -11,7 +11,7 @@ use crate::samples::{PhaseClock, Point, representative, thinned};
 use crate::units::bytes;
 
 pub(super) const CAPTION: &str = "Heap RSS over time, one run a cell (the one nearest the cell's median), with the live bytes of the same work. \
-The gap between a curve and the live bytes is what the allocator holds beyond need. Look where the live bytes fall and a curve does not follow: \
+The gap between a curve and the live bytes is what the allocator holds beyond need. (RSS lies below the live bytes where a program leaves untouched what it asked for.) Look where the live bytes fall and a curve does not follow: \
 that is memory kept after a peak. From left to right runs the progress of the work (calls completed), each phase as wide as its median duration, so that the same work \
 lies above itself; speed is in the table.";
 
