@@ -53,7 +53,7 @@ sysvars! {
     log_bin "0" 0 "1 writes a binary log"
     table_open_cache "2000" 1 "open instances of tables, of all sessions together"
     thread_cache_size "151" 0 "threads kept, with their THD, when their clients have gone"
-    tables "8" 1 "sysbench --tables: nine prepared statements each, a connection, and two more"
+    tables "4" 1 "sysbench --tables: nine prepared statements each, a connection, and two more"
     transactions "100" 1 "transactions of a session in the steady phase, at scale 1"
     range_size "100" 1 "rows of a range query (sysbench --range-size)"
 }

@@ -318,7 +318,7 @@ fn memory_that_runs_out_is_told_with_the_size_that_was_refused() {
         match worker.hear() {
             Message::Error(error) => {
                 assert_eq!(error.kind, "out_of_memory");
-                assert!(error.text.contains("refused 8388656 bytes"), "{}", error.text);
+                assert!(error.text.contains("refused 8388600 bytes"), "{}", error.text);
                 break;
             }
             Message::Barrier { .. } => worker.say(Command::Continue),

@@ -1,9 +1,9 @@
 //! `MEM_ROOT`: the SQL layer's bump allocator, of blocks that grow linearly.
 //!
-//! Source: MariaDB mysys/my_alloc.c, `init_alloc_root`, `alloc_root`, `free_root` (commit 027dde7; later versions round
-//! block sizes to powers of two, which 10.11 is not known to do). A block is `block_size − 40` times `block_num >> 2`,
-//! where `block_num` starts at 4 and counts blocks; a larger request gets a block of its own size. Simplified: only the
-//! newest block is tried.
+//! Source: MariaDB mysys/my_alloc.c, `calculate_block_sizes`, `alloc_root`, `free_root`. Sizes are rounded up to a
+//! power of two less `MALLOC_OVERHEAD`, and a recorded 10.11.19 asks for 4088 and 32760 accordingly. A block is
+//! `block_size` times `block_num >> 2`, where `block_num` starts at 4 and counts blocks; a larger request gets a block
+//! of its own size. Simplified: only the newest block is tried.
 
 use fragbench_engine::{Block, Ledger};
 
@@ -11,8 +11,13 @@ use super::{align8, my_malloc};
 
 /// `sizeof(USED_MEM)`: next, left, size.
 const USED_MEM: usize = 24;
-/// `ALLOC_ROOT_MIN_BLOCK_SIZE`: `MALLOC_OVERHEAD` 8, `USED_MEM`, 8.
-const MIN_BLOCK_SIZE: usize = 8 + USED_MEM + 8;
+/// `MALLOC_OVERHEAD`: malloc's own 8 and the header of `my_malloc`.
+const MALLOC_OVERHEAD: usize = 8 + 24;
+
+/// `calculate_block_sizes`.
+fn block_size(size: usize) -> usize {
+    size.saturating_sub(MALLOC_OVERHEAD).next_power_of_two().saturating_sub(MALLOC_OVERHEAD)
+}
 
 /// A root; empty until something is allocated from it, or pre-allocated.
 #[derive(Debug)]
@@ -27,16 +32,22 @@ pub struct MemRoot {
 impl MemRoot {
     /// `init_alloc_root(block_size, 0)`.
     pub fn new(block_size: usize) -> MemRoot {
-        let block_size = block_size.saturating_sub(MIN_BLOCK_SIZE) & !1;
-        MemRoot { block_size, block_num: 4, prealloc: None, blocks: Vec::with_capacity(8), left: 0 }
+        MemRoot {
+            block_size: self::block_size(block_size),
+            block_num: 4,
+            prealloc: None,
+            blocks: Vec::with_capacity(8),
+            left: 0,
+        }
     }
 
     /// `init_alloc_root(block_size, prealloc)`: the first block is there from the start.
     pub fn preallocated(ledger: &mut Ledger, block_size: usize, prealloc: usize) -> MemRoot {
         let mut root = MemRoot::new(block_size);
         if prealloc > 0 {
-            root.prealloc = Some(my_malloc(ledger, prealloc + USED_MEM));
-            root.left = prealloc;
+            let size = self::block_size(prealloc);
+            root.prealloc = Some(my_malloc(ledger, size));
+            root.left = size - USED_MEM;
         }
         root
     }
@@ -95,7 +106,7 @@ mod tests {
             root.left = 0;
             root.alloc(&mut ledger, 100);
         }
-        assert_eq!(root.sizes(), [1008, 1008, 1008, 1008, 1992, 1992, 1992, 1992, 2976]);
+        assert_eq!(root.sizes(), [1016, 1016, 1016, 1016, 2008, 2008, 2008, 2008, 3000]);
         root.free(&mut ledger);
         root.alloc(&mut ledger, 5000);
         assert_eq!(root.sizes(), [5000 + 24 + 24]);
@@ -106,12 +117,12 @@ mod tests {
     fn the_preallocated_block_is_used_first_and_kept() {
         let mut ledger = test_ledger();
         let mut root = MemRoot::preallocated(&mut ledger, 32768, 32768);
-        root.alloc(&mut ledger, 32768);
-        assert_eq!(root.sizes(), [32768 + 24 + 24]);
+        root.alloc(&mut ledger, 32768 - 32 - 24);
+        assert_eq!(root.sizes(), [32760]);
         root.alloc(&mut ledger, 8);
-        assert_eq!(root.sizes(), [32816, 32728 + 24]);
+        assert_eq!(root.sizes(), [32760, 32760]);
         root.clear(&mut ledger);
-        assert_eq!((root.sizes(), root.left), (vec![32816], 32768));
+        assert_eq!((root.sizes(), root.left), (vec![32760], 32768 - 32 - 24));
         root.free(&mut ledger);
         assert!(root.sizes().is_empty());
     }

@@ -16,7 +16,7 @@ mod table_cache;
 mod thd;
 
 pub use binlog_cache::BinlogCache;
-pub use filesort::SortBuffer;
+pub use filesort::{EXTRA_RECORDS, SortBuffer};
 pub use heap_table::HeapTable;
 pub use mem_heap::MemHeap;
 pub use mem_root::MemRoot;

@@ -113,8 +113,8 @@ mod tests {
         thd.connect(&mut ledger, &vars);
         let c = thd.connection.as_ref().unwrap();
         assert_eq!((c.net.size(), c.packet.size()), (16416, 16416));
-        assert_eq!(c.transaction_root.sizes(), [4096 + 48]);
-        assert_eq!(thd.query_root.sizes(), [32768 + 48]);
+        assert_eq!(c.transaction_root.sizes(), [4088]);
+        assert_eq!(thd.query_root.sizes(), [32760]);
         thd.send(&mut ledger, 50_000);
         assert_eq!(thd.connection.as_ref().unwrap().net.size(), 53_248 + 32);
         thd.end_transaction(&mut ledger);
