@@ -102,6 +102,16 @@ totals! {
     live_end_bytes: u64,
     /// Live blocks at the end.
     live_end_blocks: u64,
+    /// Most bytes that threads shifted between them within 200 µs, near the peak: the changes of their balances
+    /// (allocated less freed), all taken as positive, less the change of all together. So far may the peak of a replay
+    /// stray whose threads are up to that far apart.
+    swing_200us_bytes: u64,
+    /// The same within 1 ms.
+    swing_1ms_bytes: u64,
+    /// The same within 5 ms.
+    swing_5ms_bytes: u64,
+    /// The same within 25 ms.
+    swing_25ms_bytes: u64,
     /// Frees and reallocs of blocks whose allocation was not seen.
     unseen_frees: u64,
     /// Allocations at an address whose free was never found: the free is assumed just before.

@@ -19,9 +19,9 @@ use crate::slots::Lanes;
 use crate::starter::Starter;
 use crate::turns::Turns;
 
-/// Recorded microseconds that threads may stray from each other by, unless told otherwise. Chosen by measurement: a
-/// shorter window costs threads their time in waking each other, a longer one shows in the live peak.
-const DEFAULT_SKEW_US: u64 = 5_000;
+/// The default skew is the longest window within which the recorded threads shift no more than this share of the live
+/// peak between them: so far may the live curve of the replay stray. Longer windows cost less waking.
+const SWING_SHARE: f64 = 0.02;
 /// Most copies side by side.
 const COPIES_MAX: u32 = 256;
 
@@ -68,7 +68,7 @@ pub fn build(trace: &Path, pace: Pace, skew_us: u64, copies: u32) -> Result<Box<
     let skew_us = match (&paced, skew_us) {
         // The wall's clock keeps the threads together.
         (Some(_), _) => u64::MAX,
-        (None, 0) => DEFAULT_SKEW_US,
+        (None, 0) => default_skew_us(&totals),
         (None, us) => us,
     };
     let peak = Peak::new(
@@ -88,6 +88,17 @@ pub fn build(trace: &Path, pace: Pace, skew_us: u64, copies: u32) -> Result<Box<
         gate: Gate::default(),
     };
     Ok(Box::new(Replay { run: Arc::new(run), totals, skew_us, firsts: Vec::new(), starter: None }))
+}
+
+fn default_skew_us(totals: &Totals) -> u64 {
+    let windows = [
+        (25_000, totals.swing_25ms_bytes),
+        (5_000, totals.swing_5ms_bytes),
+        (1_000, totals.swing_1ms_bytes),
+        (200, totals.swing_200us_bytes),
+    ];
+    let most = totals.peak_live_bytes as f64 * SWING_SHARE;
+    windows.into_iter().find(|(_, swing)| *swing as f64 <= most).map_or(200, |(us, _)| us)
 }
 
 /// When each thread but the first starts, in order of turns.

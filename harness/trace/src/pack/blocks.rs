@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::swing::Swing;
 use crate::encode::{Ask, BlockName, Encoder, Lane};
 use crate::error::TraceError;
 use crate::format::{DECODED_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
@@ -88,6 +89,7 @@ pub(super) struct Blocks {
     running: u32,
     live_bytes: u64,
     live_blocks: u64,
+    swing: Swing,
     totals: Totals,
 }
 
@@ -107,6 +109,7 @@ impl Blocks {
             running: 0,
             live_bytes: 0,
             live_blocks: 0,
+            swing: Swing::default(),
             totals: Totals::default(),
         })
     }
@@ -114,6 +117,7 @@ impl Blocks {
     /// What follows happens at `us`, which never decreases.
     pub(super) fn now(&mut self, us: u64) {
         self.now_us = us;
+        self.swing.now(us, self.live_bytes, self.totals.peak_live_bytes);
     }
 
     pub(super) fn count_reordered(&mut self) {
@@ -174,8 +178,7 @@ impl Blocks {
             thread.encoder.free_other(self.now_us, held.name);
             self.lanes[held.name.lane as usize].rest(held.name.slot, self.now_us);
         }
-        self.live_bytes -= held.size;
-        self.live_blocks -= 1;
+        self.drop_bytes(cursor, held.size);
         Ok(())
     }
 
@@ -217,9 +220,14 @@ impl Blocks {
             self.lanes[old.name.lane as usize].rest(old.name.slot, self.now_us);
             made
         };
-        self.live_bytes -= old.size;
-        self.live_blocks -= 1;
+        self.drop_bytes(cursor, old.size);
         self.hold(cursor, new, size, made)
+    }
+
+    fn drop_bytes(&mut self, cursor: usize, size: u64) {
+        self.live_bytes -= size;
+        self.live_blocks -= 1;
+        self.swing.add(cursor, -(size as i64));
     }
 
     fn hold(
@@ -237,6 +245,7 @@ impl Blocks {
         }
         self.live_bytes += size;
         self.live_blocks += 1;
+        self.swing.add(cursor, size as i64);
         self.totals.peak_live_blocks = self.totals.peak_live_blocks.max(self.live_blocks);
         if self.live_bytes > self.totals.peak_live_bytes {
             self.totals.peak_live_bytes = self.live_bytes;
@@ -364,6 +373,8 @@ impl Blocks {
         }
         self.flush_system()?;
         let t = self.totals;
+        let [swing_200us_bytes, swing_1ms_bytes, swing_5ms_bytes, swing_25ms_bytes] =
+            self.swing.finish(self.live_bytes, t.peak_live_bytes);
         let totals = Totals {
             events: t.events,
             threads: t.threads,
@@ -374,6 +385,10 @@ impl Blocks {
             peak_live_blocks: t.peak_live_blocks,
             live_end_bytes: self.live_bytes,
             live_end_blocks: self.live_blocks,
+            swing_200us_bytes,
+            swing_1ms_bytes,
+            swing_5ms_bytes,
+            swing_25ms_bytes,
             unseen_frees: t.unseen_frees,
             unresolved: t.unresolved,
             reordered: t.reordered,

@@ -10,6 +10,7 @@
 
 mod blocks;
 mod merge;
+mod swing;
 
 use std::fs::File;
 use std::path::Path;
