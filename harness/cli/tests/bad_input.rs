@@ -13,7 +13,7 @@ fn unknown_names_get_the_nearest() {
     refuse(2, &["run", "mysql", "--set", "sort_bufer_size=1M"], &["sort_bufer_size", "sort_buffer_size"]);
     refuse(2, &["run", "mysql", "--setting", "MALLOC_ARENA_MXA=1"], &["MALLOC_ARENA_MXA"]);
     refuse(2, &["run", "mysql", "--setting", "NONSENSE=1"], &["NONSENSE"]);
-    refuse(2, &["rnu"], &["rnu", "run"]);
+    refuse(2, &["replya"], &["replya", "replay"]);
 }
 
 #[test]
@@ -102,19 +102,21 @@ fn damaged_traces_are_errors_with_the_offset() {
         std::fs::write(&path, bytes).unwrap();
         path
     };
-    for verb in [&["trace", "info"][..], &["trace", "stat"], &["replay"]] {
-        let with = |path| verb.iter().copied().chain([path]).collect::<Vec<_>>();
-        let status = if verb == ["replay"] { 2 } else { 1 };
-        refuse(status, &with(arg(&write("empty.fbt", b""))), &["empty.fbt", "empty"]);
-        refuse(
-            status,
-            &with(arg(&write("foreign.fbt", b"GIF89a and then some more bytes, enough for a header......"))),
-            &["foreign.fbt", "not a"],
-        );
-        refuse(2, &with("/nowhere.fbt"), &["/nowhere.fbt"]);
-        let mut newer = bytes.clone();
-        newer[8] = 0xee;
-        refuse(status, &with(arg(&write("newer.fbt", &newer))), &["newer.fbt"]);
+    let mut newer = bytes.clone();
+    newer[8] = 0xee;
+    let empty = write("empty.fbt", b"");
+    let foreign = write("foreign.fbt", b"GIF89a and then some more bytes, enough to be read as a header.....");
+    let newer = write("newer.fbt", &newer);
+    for (verb, status) in [(&["trace", "info"][..], 1), (&["trace", "stat"], 1), (&["replay"], 2)] {
+        let with = |path: &str| verb.iter().map(|word| (*word).to_owned()).chain([path.to_owned()]).collect::<Vec<_>>();
+        let refused = |status, path: &str, words: &[&str]| {
+            let arguments = with(path);
+            refuse(status, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), words);
+        };
+        refused(status, arg(&empty), &["empty.fbt", "empty"]);
+        refused(status, arg(&foreign), &["foreign.fbt", "not a"]);
+        refused(status, arg(&newer), &["newer.fbt"]);
+        refused(2, "/nowhere.fbt", &["/nowhere.fbt"]);
     }
     // A trace that lost its end is read as far as it is sound, and says that it is not whole.
     let cut = write("cut.fbt", &bytes[..bytes.len() * 2 / 3]);

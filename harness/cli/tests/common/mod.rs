@@ -6,32 +6,32 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The command under test.
-pub fn fragbench() -> Command {
+pub(crate) fn fragbench() -> Command {
     Command::new(env!("CARGO_BIN_EXE_fragbench"))
 }
 
 /// Runs it to its end.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     fragbench().args(arguments).output().expect("fragbench starts")
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Runs it and expects success; gives its standard output.
-pub fn succeed(arguments: &[&str]) -> String {
+pub(crate) fn succeed(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{arguments:?}: {}\n{}\n{}", output.status, stdout(&output), stderr(&output));
     stdout(&output)
 }
 
 /// Runs it and expects this exit status and one clear error that holds every one of `words`.
-pub fn refuse(status: i32, arguments: &[&str], words: &[&str]) {
+pub(crate) fn refuse(status: i32, arguments: &[&str], words: &[&str]) {
     let output = run(arguments);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(status), "{arguments:?}: {text}\n{}", stdout(&output));
@@ -43,7 +43,7 @@ pub fn refuse(status: i32, arguments: &[&str], words: &[&str]) {
 
 /// Path of a program, or `None` with a word about what is skipped. Where nothing may be skipped (the gate sets
 /// `FRAGBENCH_NO_SKIP`), a missing program is a failure.
-pub fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let places = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&places)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
@@ -57,16 +57,16 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Parses JSON.
-pub fn json(text: &str) -> serde_json::Value {
+pub(crate) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// The runs of a result directory.
-pub fn runs(dir: &Path) -> Vec<serde_json::Value> {
+pub(crate) fn runs(dir: &Path) -> Vec<serde_json::Value> {
     std::fs::read_to_string(dir.join("runs.jsonl")).unwrap().lines().map(json).collect()
 }
 
 /// A path as an argument.
-pub fn arg(path: &Path) -> &str {
+pub(crate) fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
