@@ -82,6 +82,15 @@ unsafe fn pages_of(p: *mut c_void) -> Option<u32> {
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn free_unusual(p: *mut c_void) {
+    // SAFETY: by the caller.
+    unsafe { note_free(p) }
+}
+
+/// Notes that a block is about to be freed.
+///
+/// # Safety
+/// `p` is null or a live block.
+pub(crate) unsafe fn note_free(p: *mut c_void) {
     if p.is_null() || is_off() {
         return;
     }

@@ -36,6 +36,7 @@ pub mod ends;
 mod file;
 mod lock;
 pub mod maps;
+pub mod operators;
 mod process;
 mod raw;
 mod real;

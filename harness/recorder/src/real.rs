@@ -250,6 +250,19 @@ const BOOT: Real = Real {
 /// Puts the thread's buffer aside while `call` runs, and everything it calls in turn.
 #[inline(always)]
 pub(crate) fn inside<T>(call: impl FnOnce() -> T) -> T {
+    /// Also when an exception leaves the call.
+    struct Return(*mut tls::Tls);
+    impl Drop for Return {
+        fn drop(&mut self) {
+            // SAFETY: the thread's own words.
+            unsafe {
+                (*self.0).inside -= 1;
+                if (*self.0).inside == 0 {
+                    (*self.0).buffer = (*self.0).aside;
+                }
+            }
+        }
+    }
     let tls = tls::get();
     // SAFETY: the thread's own words.
     unsafe {
@@ -258,13 +271,19 @@ pub(crate) fn inside<T>(call: impl FnOnce() -> T) -> T {
             (*tls).buffer = ptr::null_mut();
         }
         (*tls).inside += 1;
-        let result = call();
-        (*tls).inside -= 1;
-        if (*tls).inside == 0 {
-            (*tls).buffer = (*tls).aside;
-        }
-        result
     }
+    let _return = Return(tls);
+    call()
+}
+
+/// Whether a function belongs to an allocator preloaded behind us.
+pub(crate) fn is_chained_allocators(f: *mut c_void) -> bool {
+    // SAFETY: see `Table`.
+    let malloc = unsafe { (*CHAINED.0.get()).malloc };
+    resolve()
+        && !LIBC_BLOCKS.load(Ordering::Relaxed)
+        && !f.is_null()
+        && object_of(f) == object_of(malloc as *mut c_void)
 }
 
 macro_rules! through {

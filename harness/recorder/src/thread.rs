@@ -43,13 +43,21 @@ fn set_key(value: *mut c_void) {
 /// The thread has no buffer in this process.
 pub(crate) unsafe fn forget() {
     // SAFETY: the thread's own words.
-    unsafe { tls::get().write(tls::EMPTY) };
+    unsafe {
+        let tls = tls::get();
+        // Calls that have not returned still will.
+        tls.write(Tls { inside: (*tls).inside, ..tls::EMPTY });
+    }
 }
 
 /// Records an event that the fast path would not.
 #[cold]
 #[inline(never)]
 pub(crate) fn record(q: u64, kind: &SpoolKind) {
+    // SAFETY: the thread's own words.
+    if unsafe { (*tls::get()).inside } != 0 {
+        return PROCESS.count_nested();
+    }
     match PROCESS.phase() {
         Phase::Recording => {
             if q >= PROCESS.until.load(Ordering::Relaxed) {
@@ -72,9 +80,6 @@ pub(crate) fn record(q: u64, kind: &SpoolKind) {
     // SAFETY: the thread's own words; the buffer in them is its own.
     unsafe {
         let tls = tls::get();
-        if (*tls).inside != 0 {
-            return PROCESS.count_nested();
-        }
         match (*tls).being {
             Being::Busy => PROCESS.count_nested(),
             Being::Refused => PROCESS.count_lost(),

@@ -151,7 +151,7 @@ fn allocation_in_a_signal_handler_that_interrupts_the_recorder() {
 #[test]
 fn libraries_that_come_and_go() {
     let Some(target) = Target::new("dlopen.c") else { return };
-    target.run(&[target.library("library.c")]);
+    target.run(&[target.library(&["library.c"])]);
     let spool = target.spool();
     assert!(spool.is_complete());
     let s = story(&spool);
@@ -352,7 +352,7 @@ fn resident_pages_of_large_blocks() {
 #[test]
 fn an_allocator_preloaded_behind_the_recorder() {
     let Some(target) = Target::new("chain.c") else { return };
-    let preload = format!("{}:{}", support::recorder().display(), target.library("chained.c").display());
+    let preload = format!("{}:{}", support::recorder().display(), target.library(&["chained.c"]).display());
     assert!(target.command().env("LD_PRELOAD", preload).status().unwrap().success());
     let spool = target.spool();
     assert!(spool.is_complete());
@@ -367,10 +367,39 @@ fn an_allocator_preloaded_behind_the_recorder() {
     assert_eq!((s.overlaps, s.unseen_frees), (0, 0));
 }
 
+/// What `operators.cc` does, whichever operators it gets.
+fn check_operators(spool: &Spool, unseen_frees: usize) {
+    assert!(spool.is_complete());
+    let s = story(spool);
+    for size in [28111, 28112, 28113, 28114, 28160] {
+        assert_eq!(s.count(size), (1, 1), "{size}");
+    }
+    let wide = s.of(28160..=28160)[0];
+    assert!(matches!(wide.made.kind, SpoolKind::Aligned { align: 256, .. }), "{:?}", wide.made);
+    assert_eq!((s.overlaps, s.unseen_frees), (0, unseen_frees));
+}
+
+#[test]
+fn the_operators_of_the_cxx_runtime() {
+    let Some(target) = Target::new("operators.cc") else { return };
+    target.run(&NONE);
+    check_operators(&target.spool(), 0);
+}
+
+#[test]
+fn the_operators_of_a_preloaded_allocator() {
+    let Some(target) = Target::new("operators.cc") else { return };
+    let allocator = target.library(&["chained_operators.cc", "chained.c"]);
+    let preload = format!("{}:{}", support::recorder().display(), allocator.display());
+    assert!(target.command().env("LD_PRELOAD", preload).status().unwrap().success());
+    // The exception was allocated within the operator that threw it.
+    check_operators(&target.spool(), 1);
+}
+
 #[test]
 fn a_dlsym_that_allocates() {
     let Some(target) = Target::new("chain.c") else { return };
-    let preload = format!("{}:{}", support::recorder().display(), target.library("dlsym.c").display());
+    let preload = format!("{}:{}", support::recorder().display(), target.library(&["dlsym.c"]).display());
     assert!(target.command().env("LD_PRELOAD", preload).status().unwrap().success());
     let spool = target.spool();
     assert!(spool.is_complete());

@@ -31,15 +31,26 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("targets").join(name)
 }
 
-/// Compiles a source file of the targets' directory. None, with a word to the user, without a compiler.
-fn compile(file: &str, out: &Path, shared: bool) -> Option<()> {
-    let compiler = if file.ends_with(".cc") { "c++" } else { "cc" };
-    let mut command = Command::new(compiler);
+/// Compiles source files of the targets' directory. None, with a word to the user, without a compiler.
+fn compile(files: &[&str], out: &Path, shared: bool) -> Option<()> {
     // Without -fno-builtin compilers remove pairs of malloc and free.
-    command.args(["-O1", "-w", "-fno-builtin", "-pthread", "-o"]).arg(out).arg(source(file)).arg("-ldl");
-    if shared {
-        command.args(["-shared", "-fPIC"]);
+    let flags = ["-O1", "-w", "-fno-builtin", "-pthread", "-fPIC"];
+    let mut objects = Vec::new();
+    let mut compiler = "cc";
+    for file in files {
+        let object = out.with_file_name(file).with_extension("o");
+        let this = if file.ends_with(".cc") { "c++" } else { "cc" };
+        if this == "c++" {
+            compiler = this;
+        }
+        built(this, Command::new(this).args(flags).arg("-c").arg(source(file)).arg("-o").arg(&object))?;
+        objects.push(object);
     }
+    let kind = if shared { "-shared" } else { "-pthread" };
+    built(compiler, Command::new(compiler).args([kind, "-o"]).arg(out).args(objects).args(["-pthread", "-ldl"]))
+}
+
+fn built(compiler: &str, command: &mut Command) -> Option<()> {
     let output = match command.output() {
         Err(_) => {
             eprintln!("skipped: {compiler} not found");
@@ -47,7 +58,7 @@ fn compile(file: &str, out: &Path, shared: bool) -> Option<()> {
         }
         Ok(o) => o,
     };
-    assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Some(())
 }
 
@@ -55,14 +66,14 @@ impl Target {
     pub(crate) fn new(file: &str) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let exe = dir.path().join("target");
-        compile(file, &exe, false)?;
+        compile(&[file], &exe, false)?;
         Some(Self { dir, exe })
     }
 
-    /// A library beside it.
-    pub(crate) fn library(&self, file: &str) -> PathBuf {
-        let out = self.dir.path().join(file).with_extension("so");
-        compile(file, &out, true).expect("a compiler was found for the target itself");
+    /// A library beside it, of one source file or several.
+    pub(crate) fn library(&self, files: &[&str]) -> PathBuf {
+        let out = self.dir.path().join(files[0]).with_extension("so");
+        compile(files, &out, true).expect("a compiler was found for the target itself");
         out
     }
 
