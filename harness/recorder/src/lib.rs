@@ -17,9 +17,12 @@
 //! A child by `fork` writes a spool of its own from its first allocation on; one by `vfork` records as the thread that
 //! called it, until it execs. Blocks a child inherits are freed there without having been allocated.
 //!
-//! What an event costs: two loads for the thread's buffer, the time-stamp counter, some shifts and one store. No lock, no
-//! shared variable is written, no function called but the real one. A buffer is 64 KiB of shared memory, so that it does
+//! What an event costs: the time-stamp counter, two loads for the thread's buffer, some shifts and one store. No lock is
+//! taken, no shared variable written, no function called but the real one. A buffer is 64 KiB of shared memory, so that it does
 //! not count as the program's anonymous memory; a full one is written by the thread that filled it.
+//!
+//! An allocator preloaded behind the recorder (`LD_PRELOAD=librecorder.so:liballocator.so`) is what the program gets; what it
+//! calls from within is not recorded, what it maps in its constructor or in threads of its own is, as the program's.
 //!
 //! What it does not see: programs linked statically or with an allocator of their own inside; calls that libc makes
 //! without going through its exported functions (the stacks of threads); memory mapped by raw system calls.
@@ -37,6 +40,7 @@ mod file;
 mod lock;
 pub mod maps;
 pub mod operators;
+mod pool;
 mod process;
 mod raw;
 mod real;

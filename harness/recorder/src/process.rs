@@ -13,10 +13,10 @@ use fragbench_trace::spool::format::{
     ARCHITECTURE, BLOCK_HEADER_LEN, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, QUANTUM_SHIFT, Status,
 };
 
-use crate::buffer::{BUFFER_LEN, BlockClock, Buffer};
+use crate::buffer::{BlockClock, Buffer};
 use crate::config::{self, PATH_MAX};
 use crate::file::SpoolFile;
-use crate::lock::Lock;
+use crate::pool::Pool;
 use crate::raw::{self, Quiet};
 use crate::{clock, thread};
 
@@ -60,22 +60,12 @@ pub(crate) struct Process {
     file: SpoolFile,
     start_quantum: AtomicU64,
     start_mono_ns: AtomicU64,
-    /// The lists of buffers, and changes of phase.
-    lock: Lock,
-    all: UnsafeCell<*mut Buffer>,
-    free: UnsafeCell<*mut Buffer>,
-    free_count: UnsafeCell<usize>,
-    own_bytes: AtomicU64,
-    own_bytes_peak: AtomicU64,
-    live_buffers: AtomicU32,
+    pub(crate) pool: Pool,
     lost_events: AtomicU64,
     early_calls: AtomicU64,
     nested_calls: AtomicU64,
     errno: AtomicI32,
 }
-
-// SAFETY: the cells are used under `lock`; everything else is atomic.
-unsafe impl Sync for Process {}
 
 pub(crate) static PROCESS: Process = Process {
     until: AtomicU64::new(0),
@@ -85,13 +75,7 @@ pub(crate) static PROCESS: Process = Process {
     file: SpoolFile::new(),
     start_quantum: AtomicU64::new(0),
     start_mono_ns: AtomicU64::new(0),
-    lock: Lock::new(),
-    all: UnsafeCell::new(ptr::null_mut()),
-    free: UnsafeCell::new(ptr::null_mut()),
-    free_count: UnsafeCell::new(0),
-    own_bytes: AtomicU64::new(0),
-    own_bytes_peak: AtomicU64::new(0),
-    live_buffers: AtomicU32::new(0),
+    pool: Pool::new(),
     lost_events: AtomicU64::new(0),
     early_calls: AtomicU64::new(0),
     nested_calls: AtomicU64::new(0),
@@ -127,8 +111,6 @@ static INHERITED: Inherited = Inherited {
 
 /// Memory of the recorder that is not in buffers: its writable data.
 const STATIC_BYTES: u64 = (size_of::<Process>() + size_of::<Inherited>()) as u64;
-/// Free buffers kept for the next threads; more are given back.
-const FREE_KEPT: usize = 32;
 
 unsafe extern "C" {
     fn __cxa_atexit(f: extern "C" fn(*mut ()), arg: *mut (), dso: *mut ()) -> i32;
@@ -240,8 +222,6 @@ impl Process {
         let start_tsc = clock::ticks();
         self.start_quantum.store(start_tsc >> QUANTUM_SHIFT, Ordering::Relaxed);
         self.start_mono_ns.store(start_mono_ns, Ordering::Relaxed);
-        self.own_bytes.store(STATIC_BYTES, Ordering::Relaxed);
-        self.own_bytes_peak.store(STATIC_BYTES, Ordering::Relaxed);
         // SAFETY: written before `read` was set, and not since.
         let prefix = unsafe { &(&*INHERITED.prefix.get())[..prefix_len] };
         // SAFETY: sysconf reads the auxiliary vector.
@@ -277,7 +257,7 @@ impl Process {
             mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
             lost_events: self.lost_events.load(Ordering::Relaxed),
             early_calls: self.early_calls.load(Ordering::Relaxed),
-            own_bytes_peak: self.own_bytes_peak.load(Ordering::Relaxed),
+            own_bytes_peak: STATIC_BYTES + self.pool.mapped_peak(),
             bytes: self.file.written(),
             nested_calls: self.nested_calls.load(Ordering::Relaxed),
         }
@@ -323,7 +303,7 @@ impl Process {
         BlockClock {
             tsc: clock::ticks(),
             mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
-            own_bytes: self.own_bytes.load(Ordering::Relaxed),
+            own_bytes: STATIC_BYTES + self.pool.mapped(),
         }
     }
 
@@ -352,8 +332,8 @@ impl Process {
                 self.stop(Status::WriteFailed);
             }
             Ok(()) => {
-                let buffered = u64::from(self.live_buffers.load(Ordering::Relaxed)) * BUFFER_LEN as u64;
-                if self.phase() == Phase::Recording && self.file.room() < buffered {
+                // What is waiting in all buffers is to be written too.
+                if self.phase() == Phase::Recording && self.file.room() < self.pool.waiting_most() {
                     self.stop(Status::SizeLimit);
                 }
             }
@@ -363,20 +343,11 @@ impl Process {
     /// Writes what every thread has, as far as its owner got. Nobody is waited for: an owner goes on meanwhile, and
     /// its block, when full, is written again. With signals blocked.
     fn write_all(&self) {
-        let _held = self.lock.hold();
-        // SAFETY: under the lock the list is whole and its buffers stay mapped.
-        unsafe {
-            let mut p = *self.all.get();
-            while let Some(b) = p.as_ref() {
-                let _owner = b.lock.hold();
-                if let Some(block) = b.block(self.clock())
-                    && self.file.append(block).is_err()
-                {
-                    break;
-                }
-                p = *b.next.get();
-            }
-        }
+        self.pool.each(|buffer| {
+            let _owner = buffer.lock.hold();
+            // SAFETY: under the buffer's lock.
+            unsafe { buffer.block(self.clock()) }.is_none_or(|block| self.file.append(block).is_ok())
+        });
     }
 
     fn write_closing(&self, status: Status) {
@@ -472,64 +443,6 @@ impl Process {
     /// The number of a new thread.
     pub(crate) fn number_thread(&self) -> u32 {
         self.next_thread.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A buffer for a thread, used or new. With signals blocked.
-    pub(crate) fn take_buffer(&self) -> Option<&'static Buffer> {
-        let _held = self.lock.hold();
-        // SAFETY: the lists are the lock's.
-        unsafe {
-            let reused = *self.free.get();
-            let p = if reused.is_null() {
-                let p = raw::map_shared(BUFFER_LEN)?.cast::<Buffer>();
-                // A child must not write where its parent does; see the start of this file.
-                raw::madvise(p.cast(), BUFFER_LEN, libc::MADV_DONTFORK);
-                let head = *self.all.get();
-                *(*p).next.get() = head;
-                if let Some(head) = head.as_ref() {
-                    *head.prev.get() = p;
-                }
-                *self.all.get() = p;
-                let own = self.own_bytes.fetch_add(BUFFER_LEN as u64, Ordering::Relaxed) + BUFFER_LEN as u64;
-                self.own_bytes_peak.fetch_max(own, Ordering::Relaxed);
-                p
-            } else {
-                *self.free.get() = *(*reused).next_free.get();
-                *self.free_count.get() -= 1;
-                reused
-            };
-            self.live_buffers.fetch_add(1, Ordering::Relaxed);
-            Some(&*p)
-        }
-    }
-
-    /// Takes back a flushed buffer. With signals blocked.
-    ///
-    /// # Safety
-    /// By its owner, who forgets it.
-    pub(crate) unsafe fn give_back(&self, buffer: &'static Buffer) {
-        let _held = self.lock.hold();
-        self.live_buffers.fetch_sub(1, Ordering::Relaxed);
-        let p = (&raw const *buffer).cast_mut();
-        // SAFETY: the lists are the lock's, and so is a buffer without owner.
-        unsafe {
-            if *self.free_count.get() < FREE_KEPT {
-                *buffer.next_free.get() = *self.free.get();
-                *self.free.get() = p;
-                *self.free_count.get() += 1;
-                return;
-            }
-            let (prev, next) = (*buffer.prev.get(), *buffer.next.get());
-            match prev.as_ref() {
-                Some(b) => *b.next.get() = next,
-                None => *self.all.get() = next,
-            }
-            if let Some(b) = next.as_ref() {
-                *b.prev.get() = prev;
-            }
-            raw::unmap(p.cast(), BUFFER_LEN);
-        }
-        self.own_bytes.fetch_sub(BUFFER_LEN as u64, Ordering::Relaxed);
     }
 }
 

@@ -108,7 +108,7 @@ unsafe fn attach(tls: *mut Tls, q: u64) -> Option<&'static Buffer> {
             return Some(&*(*tls).buffer);
         }
         (*tls).being = Being::Busy;
-        let Some(buffer) = PROCESS.take_buffer() else {
+        let Some(buffer) = PROCESS.pool.take() else {
             (*tls).being = Being::Refused;
             PROCESS.count_lost();
             return None;
@@ -178,7 +178,7 @@ unsafe fn make_room(buffer: &Buffer, q: u64, kind: &SpoolKind) {
 #[cold]
 unsafe fn record_late(tls: &mut Tls, q: u64, kind: &SpoolKind) {
     let _quiet = Quiet::new();
-    let Some(buffer) = PROCESS.take_buffer() else {
+    let Some(buffer) = PROCESS.pool.take() else {
         return PROCESS.count_lost();
     };
     tls.being = Being::Busy;
@@ -190,7 +190,7 @@ unsafe fn record_late(tls: &mut Tls, q: u64, kind: &SpoolKind) {
         }
         PROCESS.flush(buffer);
         tls.seq = buffer.seq();
-        PROCESS.give_back(buffer);
+        PROCESS.pool.give_back(buffer);
     }
     tls.being = Being::Gone;
 }
@@ -220,6 +220,6 @@ unsafe extern "C" fn at_thread_exit(value: *mut c_void) {
         }
         PROCESS.flush(buffer);
         (*tls).seq = buffer.seq();
-        PROCESS.give_back(buffer);
+        PROCESS.pool.give_back(buffer);
     }
 }
