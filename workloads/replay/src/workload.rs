@@ -1,9 +1,10 @@
 //! The replay as a workload: what it is built from, its one phase, and what it reports.
+//! Also without the worker around it ([`Replay::play`]), for benchmarks of the driver.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use fragbench_engine::{Context, Thread, Workload, refuse};
+use fragbench_engine::{Context, Ledger, Spawner, Thread, Workload, refuse};
 use fragbench_model::{Pace, WorkerError};
 use fragbench_trace::decode::{Block, Op};
 use fragbench_trace::{Scratch, Totals, Trace};
@@ -36,58 +37,125 @@ pub struct Replay {
     starter: Option<Starter>,
 }
 
-/// Opens and checks a trace, for `copies` of it side by side. A skew of 0 asks for the default.
+/// [`Replay::open`] as the worker's catalogue wants it.
 ///
 /// # Errors
-/// `bad_trace` for a trace that cannot be read or is damaged, `bad_spec` for numbers that make no sense.
+/// As there.
 pub fn build(trace: &Path, pace: Pace, skew_us: u64, copies: u32) -> Result<Box<dyn Workload>, WorkerError> {
-    if !(1..=COPIES_MAX).contains(&copies) {
-        let text = format!("--threads-scale {copies} must be between 1 and {COPIES_MAX}");
-        return Err(refuse("bad_spec", text));
-    }
-    let paced = match pace {
-        Pace::Fast => None,
-        Pace::Recorded { speed } if speed.is_finite() && speed > 0.0 => Some(Paced::new(speed)),
-        Pace::Recorded { speed } => {
-            return Err(refuse("bad_spec", format!("--pace recorded×{speed}: the factor must lie above 0")));
+    Ok(Box::new(Replay::open(trace, pace, skew_us, copies)?))
+}
+
+impl Replay {
+    /// Opens and checks a trace, for `copies` of it side by side. A skew of 0 asks for the default.
+    ///
+    /// # Errors
+    /// `bad_trace` for a trace that cannot be read or is damaged, `bad_spec` for numbers that make no sense.
+    pub fn open(trace: &Path, pace: Pace, skew_us: u64, copies: u32) -> Result<Replay, WorkerError> {
+        if !(1..=COPIES_MAX).contains(&copies) {
+            let text = format!("--threads-scale {copies} must be between 1 and {COPIES_MAX}");
+            return Err(refuse("bad_spec", text));
         }
-    };
-    let bad = |what: String| refuse("bad_trace", format!("{}: {what}", trace.display()));
-    let opened = Trace::open(trace).map_err(|e| bad(e.to_string()))?;
-    let damage = opened.verify().map_err(|e| bad(e.to_string()))?;
-    if let Some(first) = damage.first() {
-        let n = damage.len();
-        return Err(bad(format!("damaged in {n} places, first: {first}; replay another copy, or record again")));
+        let paced = match pace {
+            Pace::Fast => None,
+            Pace::Recorded { speed } if speed.is_finite() && speed > 0.0 => Some(Paced::new(speed)),
+            Pace::Recorded { speed } => {
+                return Err(refuse("bad_spec", format!("--pace recorded×{speed}: the factor must lie above 0")));
+            }
+        };
+        let bad = |what: String| refuse("bad_trace", format!("{}: {what}", trace.display()));
+        let opened = Trace::open(trace).map_err(|e| bad(e.to_string()))?;
+        let damage = opened.verify().map_err(|e| bad(e.to_string()))?;
+        if let Some(first) = damage.first() {
+            let n = damage.len();
+            return Err(bad(format!("damaged in {n} places, first: {first}; replay another copy, or record again")));
+        }
+        let Some(totals) = opened.totals().copied() else {
+            return Err(bad("the index holds no totals; record again".to_owned()));
+        };
+        let slots = opened.lane_slots().map_err(|e| bad(e.to_string()))?;
+        let threads: Vec<u32> = opened.threads().collect();
+        let starts = starts(&opened, &threads).map_err(bad)?;
+        let skew_us = match (&paced, skew_us) {
+            // The wall's clock keeps the threads together.
+            (Some(_), _) => u64::MAX,
+            (None, 0) => default_skew_us(&totals),
+            (None, us) => us,
+        };
+        let peak = Peak::new(
+            totals.peak_live_bytes.saturating_mul(copies.into()),
+            u64::from(totals.threads_peak) * u64::from(copies),
+        );
+        let run = Run {
+            loader: Loader::new(opened),
+            horizon: Horizon::new((threads.len() + 1) * copies as usize, skew_us),
+            threads,
+            starts,
+            copies: (0..copies).map(|_| Lanes::new(&slots)).collect(),
+            turns: Turns::default(),
+            peak,
+            paced,
+            counts: Counts::default(),
+            gate: Gate::default(),
+        };
+        Ok(Replay { run: Arc::new(run), totals, skew_us, firsts: Vec::new(), starter: None })
     }
-    let Some(totals) = opened.totals().copied() else {
-        return Err(bad("the index holds no totals; record again".to_owned()));
-    };
-    let slots = opened.lane_slots().map_err(|e| bad(e.to_string()))?;
-    let threads: Vec<u32> = opened.threads().collect();
-    let starts = starts(&opened, &threads).map_err(bad)?;
-    let skew_us = match (&paced, skew_us) {
-        // The wall's clock keeps the threads together.
-        (Some(_), _) => u64::MAX,
-        (None, 0) => default_skew_us(&totals),
-        (None, us) => us,
-    };
-    let peak = Peak::new(
-        totals.peak_live_bytes.saturating_mul(copies.into()),
-        u64::from(totals.threads_peak) * u64::from(copies),
-    );
-    let run = Run {
-        loader: Loader::new(opened),
-        horizon: Horizon::new((threads.len() + 1) * copies as usize, skew_us),
-        threads,
-        starts,
-        copies: (0..copies).map(|_| Lanes::new(&slots)).collect(),
-        turns: Turns::default(),
-        peak,
-        paced,
-        counts: Counts::default(),
-        gate: Gate::default(),
-    };
-    Ok(Box::new(Replay { run: Arc::new(run), totals, skew_us, firsts: Vec::new(), starter: None }))
+
+    fn place_of_first(&self) -> Option<usize> {
+        self.run.threads.iter().position(|t| *t == 0)
+    }
+
+    /// Replays the whole trace, its first thread on the calling one, whose ledger is given. Returns when every thread
+    /// has come to its recorded end; those that lived at the recording's end go on living, quiet, until this is dropped.
+    pub fn play(&mut self, spawner: &Spawner, ledger: &mut Ledger) {
+        let (run, place) = (self.run.clone(), self.place_of_first());
+        let copies = run.copies.len();
+        if let Some(paced) = &run.paced {
+            paced.begin();
+        }
+        // All first threads are there before any of them moves the horizon.
+        (0..copies).for_each(|_| run.horizon.enter());
+        for copy in 1..copies {
+            let (run, own) = (run.clone(), spawner.clone());
+            self.firsts.push(spawner.spawn(move |ledger| {
+                let mut starter = Starter::new(&run, &own, copy);
+                player::play(&run, copy, place, ledger, Some(&mut starter));
+                run.gate.pass();
+            }));
+        }
+        let starter = self.starter.insert(Starter::new(&run, spawner, 0));
+        player::play(&run, 0, place, ledger, Some(starter));
+        run.horizon.wait_quiet();
+        if let Some(paced) = &run.paced {
+            paced.wait(self.totals.duration_us);
+        }
+        starter.reap();
+    }
+
+    /// What there is to say of the replay once it has been played, by name.
+    pub fn facts(&self) -> Vec<(&'static str, f64)> {
+        let (run, load) = (&self.run, std::sync::atomic::Ordering::Relaxed);
+        let copies = run.copies.len() as f64;
+        let recorded = self.totals.peak_live_bytes as f64 * copies;
+        let counts = &run.counts;
+        let mut facts = vec![
+            ("events", self.totals.events as f64 * copies),
+            ("skipped_unseen_frees", counts.unseen_frees.load(load) as f64),
+            ("waits", counts.waits.load(load) as f64),
+            ("slot_waits", counts.slot_waits.load(load) as f64),
+            ("turn_waits", counts.turn_waits.load(load) as f64),
+        ];
+        if recorded > 0.0 {
+            facts.push(("live_peak_error_ratio", (run.peak.bytes() as f64 - recorded).abs() / recorded));
+        }
+        match &run.paced {
+            Some(paced) => facts.push(("late_max_us", paced.late_ns() as f64 / 1e3)),
+            None => {
+                facts.push(("skew_us", self.skew_us as f64));
+                facts.push(("horizon_moves", run.horizon.moves() as f64));
+            }
+        }
+        facts
+    }
 }
 
 fn default_skew_us(totals: &Totals) -> u64 {
@@ -120,68 +188,19 @@ fn starts(trace: &Trace, threads: &[u32]) -> Result<Vec<Start>, String> {
     Ok(starts)
 }
 
-impl Replay {
-    fn place_of_first(&self) -> Option<usize> {
-        self.run.threads.iter().position(|t| *t == 0)
-    }
-
-    fn replay(&mut self, ctx: &mut Context) {
-        let (run, place) = (self.run.clone(), self.place_of_first());
-        let copies = run.copies.len();
-        if let Some(paced) = &run.paced {
-            paced.begin();
-        }
-        // All first threads are there before any of them moves the horizon.
-        (0..copies).for_each(|_| run.horizon.enter());
-        for copy in 1..copies {
-            let (run, spawner) = (run.clone(), ctx.spawner().clone());
-            self.firsts.push(ctx.spawner().spawn(move |ledger| {
-                let mut starter = Starter::new(&run, &spawner, copy);
-                player::play(&run, copy, place, ledger, Some(&mut starter));
-                run.gate.pass();
-            }));
-        }
-        let spawner = ctx.spawner().clone();
-        let starter = self.starter.insert(Starter::new(&run, &spawner, 0));
-        player::play(&run, 0, place, ctx.ledger(), Some(starter));
-        run.horizon.wait_quiet();
-        if let Some(paced) = &run.paced {
-            paced.wait(self.totals.duration_us);
-        }
-        starter.reap();
-    }
-
-    fn report(&self, ctx: &mut Context) {
-        let (run, load) = (&self.run, std::sync::atomic::Ordering::Relaxed);
-        let copies = run.copies.len() as f64;
-        let recorded = self.totals.peak_live_bytes as f64 * copies;
-        let counts = &run.counts;
-        ctx.fact("events", self.totals.events as f64 * copies);
-        ctx.fact("skipped_unseen_frees", counts.unseen_frees.load(load) as f64);
-        ctx.fact("waits", counts.waits.load(load) as f64);
-        ctx.fact("slot_waits", counts.slot_waits.load(load) as f64);
-        ctx.fact("turn_waits", counts.turn_waits.load(load) as f64);
-        if recorded > 0.0 {
-            ctx.fact("live_peak_error_ratio", (run.peak.bytes() as f64 - recorded).abs() / recorded);
-        }
-        match &run.paced {
-            Some(paced) => ctx.fact("late_max_us", paced.late_ns() as f64 / 1e3),
-            None => {
-                ctx.fact("skew_us", self.skew_us as f64);
-                ctx.fact("horizon_moves", run.horizon.moves() as f64);
-            }
-        }
-    }
-}
-
 impl Workload for Replay {
     fn threads(&self) -> u32 {
         self.totals.threads_peak.max(1).saturating_mul(self.run.copies.len() as u32)
     }
 
     fn run(&mut self, ctx: &mut Context) {
-        ctx.phase("replay", |ctx| self.replay(ctx));
-        self.report(ctx);
+        ctx.phase("replay", |ctx| {
+            let spawner = ctx.spawner().clone();
+            self.play(&spawner, ctx.ledger());
+        });
+        for (name, value) in self.facts() {
+            ctx.fact(name, value);
+        }
     }
 
     fn resume(&mut self, ctx: &mut Context) {
