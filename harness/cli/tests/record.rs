@@ -1,4 +1,5 @@
 //! `fragbench record` then `fragbench replay` on programs nobody prepared.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

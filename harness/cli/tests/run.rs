@@ -1,4 +1,5 @@
 //! `fragbench run` as its user sees it: cells, figures, files, interruption, workers that die.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
