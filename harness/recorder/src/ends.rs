@@ -2,7 +2,7 @@
 //! original process ends within libc. What the buffers hold is written before they are taken.
 //!
 //! Some of these functions take any number of arguments, so each is a few instructions that keep all argument
-//! registers, ask [`leaving`] for the real function, and jump there.
+//! registers, ask `leaving` for the real function, and jump there.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
