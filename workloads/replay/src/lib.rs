@@ -1,9 +1,9 @@
 //! Replays a recorded trace: the recorded operations, on the recorded threads, in an order that could have been.
 //!
 //! Each thread reads its own stream of operations, block by block. What must not happen is an operation on a block
-//! that another thread has yet to make; such an operation waits for that one slot, and for nothing else ([`slots`]).
+//! that another thread has yet to make; such an operation waits for that one slot, and for nothing else (`slots`).
 //! Threads stay within a window of recorded time of each other, since the live memory of a replay whose threads stray
-//! is no longer the recording's ([`horizon`]). Threads begin and end in recorded order, so that arenas are taken and
+//! is no longer the recording's (`horizon`). Threads begin and end in recorded order, so that arenas are taken and
 //! given back as they were (`turns`).
 //!
 //! # Why it cannot dead-lock
