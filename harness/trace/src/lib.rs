@@ -3,7 +3,7 @@
 //! A recording passes through two forms. The [`spool`] is what the recorder writes while the program runs: raw
 //! addresses, one block a `write`, readable up to the last block whatever happens. [`pack()`] turns it into a trace
 //! (`*.fbt`), which is what is kept, shipped and replayed: no addresses, each thread's operations in its own order,
-//! at most 2.5 bytes an event. [`format`] describes that file byte by byte; [`Trace`] reads it, damaged or not;
+//! at most 2.5 bytes an event. [`mod@format`] describes that file byte by byte; [`Trace`] reads it, damaged or not;
 //! [`stat()`] summarises it.
 //!
 //! Without the feature `std` only the spool's writing half is built, which never allocates.

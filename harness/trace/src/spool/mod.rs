@@ -1,7 +1,7 @@
 //! The spool: what the recorder writes while the recorded program runs.
 //!
 //! A spool holds raw addresses and belongs on the machine it was made on; it is turned into a trace, which holds
-//! none, when the program has ended. [`format`] describes the file byte by byte, [`writer`] is the recorder's half
+//! none, when the program has ended. [`mod@format`] describes the file byte by byte, [`writer`] is the recorder's half
 //! (no allocation, no I/O, `no_std`), [`reader`] (feature `std`) reads a spool back, damaged or not.
 
 #[cfg(feature = "std")]
