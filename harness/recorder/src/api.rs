@@ -14,7 +14,7 @@ use fragbench_trace::spool::format::RESIDENCY_MIN;
 use crate::buffer::Buffer;
 use crate::process::{PROCESS, Phase};
 use crate::real::{is_small, real};
-use crate::{clock, raw, thread, tls};
+use crate::{clock, thread, tls, touch};
 
 /// The thread's buffer and the time, if recording is on and the thread has one.
 #[inline(always)]
@@ -50,6 +50,10 @@ pub(crate) fn note(kind: SpoolKind) {
 #[inline(never)]
 extern "C" fn malloc_unusual(p: *mut c_void, size: usize) {
     if !p.is_null() {
+        if size as u64 >= RESIDENCY_MIN && !is_off() {
+            // SAFETY: the block is fresh.
+            unsafe { touch::mark(p as usize, (real().usable_size)(p)) };
+        }
         note(SpoolKind::Malloc { addr: p as u64, size: size as u64 });
     }
 }
@@ -57,6 +61,7 @@ extern "C" fn malloc_unusual(p: *mut c_void, size: usize) {
 #[inline(always)]
 fn allocated(p: *mut c_void, size: usize) {
     if !p.is_null()
+        && (size as u64) < RESIDENCY_MIN
         && let Some((buffer, q)) = usual()
         // SAFETY: the thread's own buffer.
         && unsafe { buffer.append_malloc(q, p as u64, size as u64) }
@@ -66,7 +71,7 @@ fn allocated(p: *mut c_void, size: usize) {
     malloc_unusual(p, size);
 }
 
-/// Resident pages of a block, if it is large enough for them to matter.
+/// Pages of a block that the program touched, if it is large enough for them to matter.
 ///
 /// # Safety
 /// `p` is a live block.
@@ -74,7 +79,8 @@ fn allocated(p: *mut c_void, size: usize) {
 unsafe fn pages_of(p: *mut c_void) -> Option<u32> {
     // SAFETY: by the caller.
     let size = unsafe { (real().usable_size)(p) };
-    (size as u64 >= RESIDENCY_MIN).then(|| raw::resident_pages(p as usize, size))
+    // SAFETY: the block's own length.
+    (size as u64 >= RESIDENCY_MIN).then(|| unsafe { touch::pages(p as usize, size) })
 }
 
 /// # Safety

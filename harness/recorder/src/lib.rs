@@ -2,7 +2,7 @@
 //!
 //! It stands in front of libc's malloc API and writes what goes by to a spool (`fragbench_trace::spool`): each block
 //! with its exact size, thread and time; thread start and exit; the program's own calls on anonymous memory; and for
-//! blocks of 64 KiB and more how many of their pages were resident when they were freed.
+//! blocks of 16 KiB and more how many of their pages were written to by the time they were freed (`touch.rs`).
 //!
 //! `fragbench record` sets it up through the environment:
 //!
@@ -47,6 +47,7 @@ mod real;
 mod thread;
 mod tls;
 mod toggle;
+mod touch;
 
 /// Run by the dynamic loader before the program: what is to be done early and alone.
 extern "C" fn prepare() {

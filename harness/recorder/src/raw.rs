@@ -131,24 +131,10 @@ pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
-/// How many of the 4 KiB pages that hold a part of `addr..addr + len` are resident.
-pub(crate) fn resident_pages(addr: usize, len: usize) -> u32 {
-    // SAFETY: sysconf reads the auxiliary vector.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-    let mut vec = [0u8; 1024];
-    let mut from = addr & !(page - 1);
-    let end = addr + len;
-    let mut resident = 0;
-    while from < end {
-        let pages = (end - from).div_ceil(page).min(vec.len());
-        // SAFETY: mincore writes one byte a page asked about.
-        let r = unsafe { syscall(libc::SYS_mincore, [from, pages * page, vec.as_mut_ptr() as usize, 0, 0, 0]) };
-        if r == 0 {
-            resident += vec[..pages].iter().filter(|b| **b & 1 != 0).count();
-        }
-        from += pages * page;
-    }
-    (resident * (page / 4096)) as u32
+/// Asks which pages from `page` on are resident: one byte each, the lowest bit. False when the kernel refuses.
+pub(crate) fn mincore(page: usize, vec: &mut [u8]) -> bool {
+    // SAFETY: mincore writes one byte a page asked about.
+    unsafe { syscall(libc::SYS_mincore, [page, vec.len() * 4096, vec.as_mut_ptr() as usize, 0, 0, 0]) == 0 }
 }
 
 /// All signals blocked and `errno` kept, until dropped. Whoever holds a lock or rewrites a buffer holds this, so that

@@ -81,8 +81,8 @@ pub const STATUS_AT: usize = 80;
 pub const BLOCK_HEADER_LEN: usize = 64;
 /// Longest payload of a block in bytes.
 pub const BLOCK_MAX: usize = 1 << 20;
-/// Blocks of this many bytes and more are freed with a count of their resident pages.
-pub const RESIDENCY_MIN: u64 = 64 * 1024;
+/// Blocks of this many bytes and more are freed with a count of the pages the program touched.
+pub const RESIDENCY_MIN: u64 = 16 * 1024;
 
 /// The quantum of time is `1 << QUANTUM_SHIFT` counter ticks: 64 ticks (about 25 ns) of the x86-64 time-stamp
 /// counter, one tick of aarch64's generic timer, which runs at 25 MHz to 1 GHz.
