@@ -72,7 +72,7 @@
 //! order in which threads take and return arenas.
 //!
 //! **Resident section.** One entry for each allocation or realloc of [`RESIDENT_MIN`] bytes and more in the block, in
-//! order: how many 4 KiB pages of it were resident when it was freed, [`RESIDENT_UNKNOWN`] when not known. Known only
+//! order: how many 4 KiB pages of it the program had touched when it was freed, [`RESIDENT_UNKNOWN`] when not known. Known only
 //! after the block is written, it is patched in place, so it has a checksum of its own.
 //!
 //! **Order.** Times never decrease in the order in which the events happened, over all threads. So an operation on a
@@ -114,8 +114,9 @@ pub const DECODED_MAX: usize = 32 * 1024;
 pub const LARGE_MAX: usize = 1 << 28;
 /// Most free slots a reader of a block keeps.
 pub const STACK_MAX: usize = 4096;
-/// Allocations of this many bytes and more have an entry in the resident section.
-pub const RESIDENT_MIN: u64 = 64 * 1024;
+/// Allocations of this many bytes and more have an entry in the resident section. Smaller ones have a one-word form
+/// (sizes below 2^14), which has no room for one.
+pub const RESIDENT_MIN: u64 = 16 * 1024;
 /// Stands for a number of resident pages that is not known.
 pub const RESIDENT_UNKNOWN: u32 = u32::MAX;
 /// Slots a lane can have.

@@ -28,7 +28,7 @@ pub struct Event {
     pub size: u64,
     /// The block before: of a free or realloc.
     pub before: Option<Before>,
-    /// 4 KiB pages of the new block resident when it was freed; known only for blocks of 64 KiB and more.
+    /// 4 KiB pages of the new block touched by the time it was freed; known only for blocks of 16 KiB and more.
     pub resident_pages: Option<u32>,
 }
 
