@@ -133,7 +133,7 @@ pub trait Visitor {
     /// Ends the visit.
     fn other(&mut self, op: Op) -> Result<(), Self::Stop>;
 
-    /// The slots named by frees of the own lane a few operations ahead; a chance to fetch them.
+    /// Slots named by frees of the own lane a few operations ahead (or slot 0); a chance to fetch them.
     #[inline(always)]
     fn ahead(&mut self, _slot: u32) {}
 }
@@ -158,7 +158,8 @@ pub struct Block {
     step: u64,
     last_other: (u32, u32, u32),
     top: usize,
-    stack: Box<[u32; STACK_MAX]>,
+    /// Of `STACK_MAX` slots, allocated when first needed.
+    stack: Vec<u32>,
 }
 
 impl Default for Block {
@@ -179,7 +180,7 @@ impl Default for Block {
             step: 0,
             last_other: (0, 0, 0),
             top: 0,
-            stack: Box::new([0; STACK_MAX]),
+            stack: Vec::new(),
         }
     }
 }
@@ -228,6 +229,7 @@ impl Block {
         self.last_refill = 0;
         self.last_other = (0, 0, 0);
         self.top = 0;
+        self.stack.resize(STACK_MAX, 0);
         self.now_us = header.first_us;
         self.last_us = header.last_us;
         self.next_run()
@@ -284,41 +286,59 @@ impl Block {
 
     /// Tells all that is left of the block to `visitor`: the fast way through.
     ///
+    /// Position and stack pointer are kept in variables of the loop: a field would be stored and loaded again around
+    /// every call the visitor makes.
+    ///
     /// # Errors
     /// What the visitor answers, or a [`Fault`]; the rest of the block is then lost.
     #[inline]
     pub fn visit<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), V::Stop> {
-        /// How many operations [`Visitor::ahead`] is ahead: enough for a miss of the second-level cache.
+        /// How many units [`Visitor::ahead`] is ahead: enough for a miss of the second-level cache.
         const AHEAD: usize = 6;
-        while !self.is_done() {
+        let mut units = std::mem::take(&mut self.units);
+        let mut stack = std::mem::take(&mut self.stack);
+        let (mut at, mut top) = (self.at, self.top);
+        while at < units.len() {
             while self.run == 0 {
                 self.advance()?;
             }
             visitor.at(self.now_us)?;
-            let n = self.run.min((self.units.len() - self.at) as u64);
+            // A run counts operations, of which there are no more than units.
+            let n = self.run.min((units.len() - at) as u64);
             self.run -= n;
             for _ in 0..n {
-                // A run counts operations, and an operation may be several units.
-                let Some(&unit) = self.units.get(self.at) else { break };
-                self.at += 1;
-                if let Some(&later) = self.units.get(self.at + AHEAD)
-                    && later & 1 == 1
-                {
-                    visitor.ahead(u32::from(later >> 1));
+                let Some(&unit) = units.get(at) else { break };
+                at += 1;
+                if let Some(&later) = units.get(at + AHEAD) {
+                    // Slot 0 stands for anything that is no free: a branch here would be as hard to foretell as the next.
+                    visitor.ahead(u32::from(later >> 1) * u32::from(later & 1));
                 }
                 if unit & 1 == 1 {
                     let slot = u32::from(unit >> 1);
-                    self.push(slot);
+                    if let Some(free) = stack.get_mut(top) {
+                        *free = slot;
+                        top += 1;
+                    }
                     visitor.free(slot)?;
                 } else if unit & 3 == 2 {
-                    let slot = self.pop()?;
+                    let slot = match stack.get(top.wrapping_sub(1)) {
+                        Some(&slot) => {
+                            top -= 1;
+                            slot
+                        }
+                        None => self.refill()?,
+                    };
                     visitor.malloc(slot, u32::from(unit >> 2))?;
                 } else {
-                    let op = self.general(unit)?;
-                    visitor.other(op)?;
+                    (self.units, self.stack, self.at, self.top) = (units, stack, at, top);
+                    let op = self.general(unit);
+                    (units, stack, at, top) =
+                        (std::mem::take(&mut self.units), std::mem::take(&mut self.stack), self.at, self.top);
+                    visitor.other(op?)?;
                 }
             }
         }
+        (self.units, self.stack, self.at, self.top) = (units, stack, at, top);
         Ok(())
     }
 
@@ -349,19 +369,21 @@ impl Block {
 
     #[inline(always)]
     fn push(&mut self, slot: u32) {
-        if self.top < STACK_MAX {
-            self.stack[self.top] = slot;
+        if let Some(free) = self.stack.get_mut(self.top) {
+            *free = slot;
             self.top += 1;
         }
     }
 
     #[inline(always)]
     fn pop(&mut self) -> Result<u32, Fault> {
-        if self.top == 0 || self.top > STACK_MAX {
-            return self.refill();
+        match self.top.checked_sub(1).and_then(|top| self.stack.get(top)) {
+            Some(&slot) => {
+                self.top -= 1;
+                Ok(slot)
+            }
+            None => self.refill(),
         }
-        self.top -= 1;
-        Ok(self.stack[self.top])
     }
 
     fn refill(&mut self) -> Result<u32, Fault> {

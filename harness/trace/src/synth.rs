@@ -197,6 +197,36 @@ pub fn program(shape: &Shape) -> Program {
     program
 }
 
+/// One thread that replaces blocks of `size_from` to `size_from + size_span - 1` bytes, chosen at random among `live`:
+/// free, malloc, free, malloc.
+pub fn pairs(pairs: usize, live: usize, size_from: u64, size_span: u64, ticks: u64) -> Program {
+    let mut addresses = Addresses::default();
+    let mut random = SplitMix64(11);
+    let mut events = vec![SpoolEvent { tsc: 0, kind: SpoolKind::ThreadStart }];
+    let mut now = 0;
+    let mut event = |kind| {
+        now += ticks;
+        events.push(SpoolEvent { tsc: now, kind });
+    };
+    let mut held: Vec<(u64, u64)> = Vec::new();
+    for made in 0..live + pairs {
+        let size = size_from + random.below(size_span.max(1));
+        if made < live {
+            let addr = addresses.take(size);
+            held.push((addr, size));
+            event(SpoolKind::Malloc { addr, size });
+            continue;
+        }
+        let at = random.below(live as u64) as usize;
+        addresses.give(held[at].0, held[at].1);
+        event(SpoolKind::Free { addr: held[at].0 });
+        let addr = addresses.take(size);
+        held[at] = (addr, size);
+        event(SpoolKind::Malloc { addr, size });
+    }
+    Program { threads: vec![events] }
+}
+
 /// One thread allocates, the other frees, in order, at most `held` blocks in between: every free is on another thread.
 pub fn producer_consumer(pairs: usize, held: usize, ticks: u64) -> Program {
     let mut addresses = Addresses::default();

@@ -217,6 +217,7 @@ impl Player<'_> {
         s.take_other(id(self.copy, lane, slot)).ok_or(EMPTY)
     }
 
+    #[cold]
     #[inline(never)]
     fn general(&mut self, op: Op) -> Result<(), Stop> {
         match op {
