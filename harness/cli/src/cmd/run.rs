@@ -17,7 +17,7 @@ use crate::{Outcome, companions, interrupt, usage};
 /// Example: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Workloads by name or by the part before the slash (see `fragbench list workloads`) [default: all]
+    /// Workloads by name or by the part before the slash (see `fragbench list workloads`) [default: all families]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
     /// Threads of a workload [default: the workload's own]
@@ -53,7 +53,12 @@ impl Run {
                 "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
             );
         }
-        let wanted = if self.workloads.is_empty() { all.clone() } else { pick(&self.workloads, &all)? };
+        // Workloads outside a family (`empty`) calibrate the tool; they are run when they are named.
+        let wanted = if self.workloads.is_empty() {
+            all.into_iter().filter(|name| name.contains('/')).collect()
+        } else {
+            pick(&self.workloads, &all)?
+        };
         check_parameters(&parameters, &wanted, &named)?;
         Ok(wanted
             .into_iter()
