@@ -21,6 +21,11 @@ pub(crate) fn libraries() -> PathBuf {
 pub(crate) fn debian(file: &str) -> Option<PathBuf> {
     let path = Path::new("/usr/lib/x86_64-linux-gnu").join(file);
     if !path.exists() {
+        assert!(
+            std::env::var_os("FRAGBENCH_NO_SKIP").is_none(),
+            "{} not found and nothing may be skipped",
+            path.display()
+        );
         println!("skipped: {} not found", path.display());
         return None;
     }

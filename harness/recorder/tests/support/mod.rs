@@ -53,6 +53,7 @@ fn compile(files: &[&str], out: &Path, shared: bool) -> Option<()> {
 fn built(compiler: &str, command: &mut Command) -> Option<()> {
     let output = match command.output() {
         Err(_) => {
+            assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{compiler} not found and nothing may be skipped");
             eprintln!("skipped: {compiler} not found");
             return None;
         }
