@@ -133,13 +133,17 @@ pub trait Visitor {
     /// Ends the visit.
     fn other(&mut self, op: Op) -> Result<(), Self::Stop>;
 
-    /// Slots named by frees of the own lane a few operations ahead (or slot 0); a chance to fetch them.
+    /// Whether [`Self::ahead`] wants to be called.
+    const LOOKS_AHEAD: bool = false;
+
+    /// Called before each free: slots of the own lane that are freed soon, and sooner (slot 0 where there is no
+    /// such free). A chance to fetch what the visitor itself keeps of them.
     #[inline(always)]
-    fn ahead(&mut self, _slot: u32) {}
+    fn ahead(&mut self, _soon: u32, _sooner: u32) {}
 }
 
 /// One decoded block of operations and the state of reading it. Made to be reused from block to block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Block {
     units: Vec<u16>,
     at: usize,
@@ -160,29 +164,6 @@ pub struct Block {
     top: usize,
     /// Of `STACK_MAX` slots, allocated when first needed.
     stack: Vec<u32>,
-}
-
-impl Default for Block {
-    fn default() -> Self {
-        Self {
-            units: Vec::new(),
-            at: 0,
-            bytes: Vec::new(),
-            refill_at: 0,
-            refill_end: 0,
-            time_at: 0,
-            last_refill: 0,
-            residents: Vec::new(),
-            resident_at: 0,
-            now_us: 0,
-            last_us: 0,
-            run: 0,
-            step: 0,
-            last_other: (0, 0, 0),
-            top: 0,
-            stack: Vec::new(),
-        }
-    }
 }
 
 const SLOT: Fault = Fault("a slot out of range");
@@ -293,8 +274,11 @@ impl Block {
     /// What the visitor answers, or a [`Fault`]; the rest of the block is then lost.
     #[inline]
     pub fn visit<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), V::Stop> {
-        /// How many units [`Visitor::ahead`] is ahead: enough for a miss of the second-level cache.
-        const AHEAD: usize = 6;
+        /// How many units ahead "soon" and "sooner" are: a miss of the second-level cache each, and one of memory.
+        const SOON: usize = 16;
+        const SOONER: usize = 6;
+        // Not branched on: whether a unit is a free is as hard to foretell here as when its turn comes.
+        let freed = |unit: u16| u32::from(unit >> 1) * u32::from(unit & 1);
         let mut units = std::mem::take(&mut self.units);
         let mut stack = std::mem::take(&mut self.stack);
         let (mut at, mut top) = (self.at, self.top);
@@ -309,11 +293,12 @@ impl Block {
             for _ in 0..n {
                 let Some(&unit) = units.get(at) else { break };
                 at += 1;
-                if let Some(&later) = units.get(at + AHEAD) {
-                    // Slot 0 stands for anything that is no free: a branch here would be as hard to foretell as the next.
-                    visitor.ahead(u32::from(later >> 1) * u32::from(later & 1));
-                }
                 if unit & 1 == 1 {
+                    if V::LOOKS_AHEAD
+                        && let (Some(&soon), Some(&sooner)) = (units.get(at + SOON - 1), units.get(at + SOONER - 1))
+                    {
+                        visitor.ahead(freed(soon), freed(sooner));
+                    }
                     let slot = u32::from(unit >> 1);
                     if let Some(free) = stack.get_mut(top) {
                         *free = slot;

@@ -9,8 +9,10 @@ use fragbench_model::{CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCount
 use crate::latency::Latency;
 use crate::offheap;
 
-/// A line of the shared page and what belongs to it but is not for the sampler.
+/// A line of the shared page and what belongs to it but is not for the sampler. On cache lines of its own (two: the
+/// processor fetches them in pairs), since its thread writes to it with every call.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Line {
     pub(crate) shared: &'static ThreadCounters,
     /// Sum over all blocks ever made of the mix of identity and size: order-independent. One writer.

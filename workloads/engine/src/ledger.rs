@@ -192,6 +192,11 @@ impl Ledger {
         block
     }
 
+    /// What is written into blocks.
+    pub fn touch(&self) -> Touch {
+        self.touch
+    }
+
     /// Live bytes on this thread's line: what it and earlier threads of the line have allocated less what they have
     /// freed. Only differences have a meaning.
     #[inline(always)]

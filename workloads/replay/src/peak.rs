@@ -1,7 +1,7 @@
 //! The highest live bytes of the replay, to be held against the recording's.
 //!
-//! Each thread tells a change once it has grown to a thousandth of the recorded peak divided by the number of threads,
-//! and all of it when it parks. The sum is therefore never off by more than a thousandth, and costs the threads one
+//! Each thread tells a change once it has grown to a 250th of the recorded peak divided by the number of threads,
+//! and all of it when it parks. The sum is therefore never off by more than a 250th, and costs the threads one
 //! comparison for each step of recorded time.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,14 +17,13 @@ pub(crate) struct Peak {
 impl Peak {
     /// For a recorded peak of `bytes` made by at most `threads` threads at a time.
     pub(crate) fn new(bytes: u64, threads: u64) -> Self {
-        let step = bytes / (1000 * threads.max(1));
+        let step = bytes / (250 * threads.max(1));
         Self { live: AtomicI64::new(0), peak: AtomicI64::new(0), step }
     }
 
-    /// Whether a change is large enough to be told.
-    #[inline(always)]
-    pub(crate) fn counts(&self, change: i64) -> bool {
-        change.unsigned_abs() > self.step
+    /// Changes above this are large enough to be told.
+    pub(crate) fn step(&self) -> u64 {
+        self.step
     }
 
     /// Adds a change.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use fragbench_engine::clock::{monotonic_ns, sleep_ns};
 use fragbench_engine::{ALL_PAGES, Block, Ledger, fail, refuse};
+use fragbench_model::Touch;
 use fragbench_trace::decode::{Alloc, Block as TraceBlock, Fault, Op, Visitor};
 
 use crate::run::{Run, Tally};
 use crate::slots::Slot;
 use crate::starter::Starter;
-use crate::sys::{prefetch, yield_now};
+use crate::sys::yield_now;
 
 /// A wait looks this often before it gives up the processor, this often by yielding, and then sleeps.
 const SPINS: u32 = 100;
@@ -31,6 +32,7 @@ pub(crate) fn play(
     let thread = place.map_or(&[][..], |p| run.loader.trace.blocks(run.threads[p]));
     let lane = thread.first().map_or(0, |b| b.lane);
     let told = ledger.live_bytes();
+    let ledger_tagged = ledger.touch() != Touch::None;
     let mut player = Player {
         run,
         copy,
@@ -41,10 +43,12 @@ pub(crate) fn play(
         starter,
         tally: Tally::default(),
         told,
+        tell_at: run.peak.step(),
         horizon_us: 0,
         pace_us: 0,
         check_us: 0,
         exited: false,
+        tagged: ledger_tagged,
     };
     let mut block = TraceBlock::default();
     for entry in thread {
@@ -100,11 +104,15 @@ struct Player<'r> {
     tally: Tally,
     /// Live bytes of the ledger that [`Run::peak`] knows of.
     told: i64,
+    /// A change of that sum that is to be told.
+    tell_at: u64,
     horizon_us: u64,
     pace_us: u64,
     /// Time from which something has to be looked after: the least of the horizon, the pace and the next start.
     check_us: u64,
     exited: bool,
+    /// Blocks bear tags.
+    tagged: bool,
 }
 
 impl Player<'_> {
@@ -272,7 +280,7 @@ impl Visitor for Player<'_> {
         if us >= self.check_us {
             self.look(us);
         }
-        if self.run.peak.counts(self.ledger.live_bytes() - self.told) {
+        if (self.ledger.live_bytes() - self.told).unsigned_abs() > self.tell_at {
             self.tell();
         }
         Ok(())
@@ -301,11 +309,20 @@ impl Visitor for Player<'_> {
     fn other(&mut self, op: Op) -> Result<(), Stop> {
         self.general(op)
     }
+    const LOOKS_AHEAD: bool = true;
 
+    /// Fetches what is the replay's own: the slot, and the tag that is checked before the block is freed. The allocator
+    /// finds the block's first line fetched either way, since the check comes before the call. Without tags the block is
+    /// left alone: the allocator's own misses are part of what is measured.
     #[inline(always)]
-    fn ahead(&mut self, slot: u32) {
-        if let Some(s) = self.own.get(slot as usize) {
-            prefetch(s);
+    fn ahead(&mut self, soon: u32, sooner: u32) {
+        if let Some(slot) = self.own.get(soon as usize) {
+            slot.fetch();
+        }
+        if self.tagged
+            && let Some(slot) = self.own.get(sooner as usize)
+        {
+            slot.fetch_block();
         }
     }
 }

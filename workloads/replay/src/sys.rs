@@ -1,4 +1,4 @@
-//! The kernel's side of waiting: futexes, thread ids, absolute sleeps, and a hint to the processor.
+//! The kernel's side of waiting: futexes, thread ids and absolute sleeps.
 
 use std::sync::atomic::AtomicU32;
 
@@ -53,16 +53,4 @@ pub(crate) fn sleep_until(ns: u64) {
     while unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &time, std::ptr::null_mut()) }
         == libc::EINTR
     {}
-}
-
-/// Asks for the cache line of `at`, to be written soon.
-#[inline(always)]
-pub(crate) fn prefetch<T>(at: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint without effect on memory; the reference is valid anyway.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(at).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

@@ -29,6 +29,20 @@ impl Slot {
         unsafe { Box::<[Slot]>::new_zeroed_slice(slots).assume_init() }
     }
 
+    /// Asks the processor for the slot's cache line.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        prefetch(std::ptr::from_ref(self).cast());
+    }
+
+    /// Asks the processor for the first cache line of the block in the slot, if there is one.
+    #[inline(always)]
+    pub(crate) fn fetch_block(&self) {
+        let ptr = self.ptr.load(Ordering::Relaxed).cast_const();
+        // An empty slot stands for itself: to ask for page 0 would cost a walk of the page tables.
+        prefetch(if ptr.is_null() { std::ptr::from_ref(self).cast() } else { ptr });
+    }
+
     /// Whether a block may be put in.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -82,6 +96,17 @@ impl Slot {
         // by the one thread to which the trace gives this generation.
         unsafe { Block::from_parts(ptr, (meta & SIZE_MAX) as usize, id) }
     }
+}
+
+#[inline(always)]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint: it has no effect on memory and never faults, whatever the address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 #[cfg(test)]
