@@ -2,7 +2,7 @@
 //! whole for its statistics. Sizes and lifetimes are random, which nothing compresses.
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fragbench_trace::decode::Block;
@@ -15,7 +15,7 @@ fn recording() -> Program {
     program(&Shape { threads: 4, events: EVENTS, live: 5_000, cross: 20, realloc: 10, ..Shape::default() })
 }
 
-fn pack(program: &Program, path: &PathBuf) {
+fn pack(program: &Program, path: &Path) {
     let report = pack_source(program, path, &PackOptions::default(), Totals::default());
     black_box(report.unwrap_or_else(|e| panic!("{}: {e}", path.display())));
 }

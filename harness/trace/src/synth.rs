@@ -1,9 +1,9 @@
 //! Deterministic programs that never ran, as spool events: for tests and benchmarks of everything behind the recorder.
 //!
 //! Several threads take turns at random; blocks live in one table for all, so that some are freed on another thread
-//! than they came from, and addresses are used again at once, last freed first, as allocators do.
+//! than they came from, and addresses are used again soon, last freed first, as allocators do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::pack::Source;
 use crate::spool::{ClockPair, SpoolEvent, SpoolKind};
@@ -104,11 +104,13 @@ impl Source for Program {
     }
 }
 
-/// Addresses of a heap that never was: freed ones are handed out again, last first, by class of size.
+/// Addresses of a heap that never was: freed ones are handed out again, last first, by class of size, but not at once:
+/// within the quantum of the stamps no address changes hands twice, as none does in reality.
 #[derive(Debug, Default)]
 struct Addresses {
     next: u64,
     free: HashMap<u64, Vec<u64>>,
+    resting: VecDeque<(u64, u64)>,
 }
 
 impl Addresses {
@@ -121,15 +123,29 @@ impl Addresses {
     }
 
     fn give(&mut self, addr: u64, size: u64) {
-        self.free.entry(size.max(1).next_power_of_two()).or_default().push(addr);
+        self.resting.push_back((addr, size.max(1).next_power_of_two()));
+        if self.resting.len() > 8
+            && let Some((addr, class)) = self.resting.pop_front()
+        {
+            self.free.entry(class).or_default().push(addr);
+        }
     }
 }
 
-/// A running thread: its place in the program, its events so far, address and size of the blocks it holds.
+/// A running thread: its place in the program, its events so far, the blocks it holds.
 struct Running {
     index: usize,
     events: usize,
-    held: Vec<(u64, u64)>,
+    held: Vec<Made>,
+}
+
+/// A live block of a program.
+#[derive(Clone, Copy)]
+struct Made {
+    addr: u64,
+    size: u64,
+    /// The program's event that made it.
+    event: usize,
 }
 
 /// The events of a program of this shape.
@@ -146,35 +162,29 @@ pub fn program(shape: &Shape) -> Program {
     for _ in 0..shape.threads.max(1) {
         running.push(Running { index: start(&mut program, 0), events: 0, held: Vec::new() });
     }
-    for _ in 0..shape.events {
+    for event in 0..shape.events {
         now += shape.ticks.div_ceil(2) + random.below(shape.ticks / 2 + 1);
         let tsc = now >> shape.quantum_shift << shape.quantum_shift;
         let t = random.below(running.len() as u64) as usize;
         let owner = if random.chance(shape.cross) { random.below(running.len() as u64) as usize } else { t };
-        let held = running[t].held.len() as u64;
-        let grow = random.below(2 * shape.live.max(1) as u64) >= held;
-        let kind = if (grow && owner == t) || running[owner].held.is_empty() {
-            let size = if random.chance(shape.large) {
-                (1 << 16) + random.below((1 << 20) - (1 << 16))
-            } else {
-                1 + random.below(shape.max_size.max(1))
-            };
-            let addr = addresses.take(size);
-            running[t].held.push((addr, size));
-            match (random.chance(shape.special), random.below(2)) {
-                (false, _) => SpoolKind::Malloc { addr, size },
-                (true, 0) => SpoolKind::Calloc { addr, size },
-                (true, _) => SpoolKind::Aligned { addr, size, align: 16 << random.below(9) },
-            }
-        } else {
-            let at = random.below(running[owner].held.len() as u64) as usize;
-            let (addr, size) = running[owner].held.swap_remove(at);
+        let grow = owner == t && random.below(2 * shape.live.max(1) as u64) >= running[t].held.len() as u64;
+        let victim = match running[owner].held.len() as u64 {
+            0 => None,
+            _ if grow => None,
+            n => Some(random.below(n) as usize),
+        };
+        // Another thread cannot have a block in hand as soon as it is made.
+        let victim = victim.filter(|v| owner == t || running[owner].held[*v].event + 2 < event);
+        let kind = if let Some(victim) = victim {
+            let Made { addr, size, .. } = running[owner].held.swap_remove(victim);
             let pages = (size >= crate::format::RESIDENT_MIN).then(|| 1 + random.below(size / 4096) as u32);
             if random.chance(shape.realloc) {
                 let to = 1 + random.below(2 * size);
-                addresses.give(addr, size);
-                let new = addresses.take(to);
-                running[t].held.push((new, to));
+                let new = if random.chance(500) { addr } else { addresses.take(to) };
+                if new != addr {
+                    addresses.give(addr, size);
+                }
+                running[t].held.push(Made { addr: new, size: to, event });
                 SpoolKind::Realloc { old: addr, new, size: to, began: tsc, resident_pages: pages }
             } else {
                 addresses.give(addr, size);
@@ -183,6 +193,19 @@ pub fn program(shape: &Shape) -> Program {
                     None => SpoolKind::Free { addr },
                 }
             }
+        } else {
+            let size = if random.chance(shape.large) {
+                (1 << 16) + random.below((1 << 20) - (1 << 16))
+            } else {
+                1 + random.below(shape.max_size.max(1))
+            };
+            let addr = addresses.take(size);
+            running[t].held.push(Made { addr, size, event });
+            match (random.chance(shape.special), random.below(2)) {
+                (false, _) => SpoolKind::Malloc { addr, size },
+                (true, 0) => SpoolKind::Calloc { addr, size },
+                (true, _) => SpoolKind::Aligned { addr, size, align: 16 << random.below(9) },
+            }
         };
         program.threads[running[t].index].push(SpoolEvent { tsc, kind });
         running[t].events += 1;
@@ -190,7 +213,7 @@ pub fn program(shape: &Shape) -> Program {
             // Its blocks outlive it: the first thread frees them some day.
             program.threads[running[t].index].push(SpoolEvent { tsc, kind: SpoolKind::ThreadExit });
             let left = std::mem::take(&mut running[t].held);
-            running[0].held.extend(left);
+            running[0].held.extend(left.into_iter().map(|m| Made { event, ..m }));
             running[t] = Running { index: start(&mut program, tsc), events: 0, held: Vec::new() };
         }
     }
@@ -230,7 +253,7 @@ pub fn pairs(pairs: usize, live: usize, size_from: u64, size_span: u64, ticks: u
 /// One thread allocates, the other frees, in order, at most `held` blocks in between: every free is on another thread.
 pub fn producer_consumer(pairs: usize, held: usize, ticks: u64) -> Program {
     let mut addresses = Addresses::default();
-    let mut queue = std::collections::VecDeque::new();
+    let mut queue = VecDeque::new();
     let mut random = SplitMix64(7);
     let start = SpoolEvent { tsc: 0, kind: SpoolKind::ThreadStart };
     let mut threads = vec![vec![start], vec![start]];

@@ -43,14 +43,16 @@ impl Clock {
 enum Head {
     /// The event as it stands.
     Event(SpoolEvent),
-    /// A realloc whose old block was given up: the new one is to come.
-    ReallocEnd { tsc: u64, old: Option<Held>, moved: bool, new: u64, size: u64 },
+    /// A realloc that moves: the old block was given up, the new one is to come.
+    ReallocEnd { tsc: u64, old: Option<Held>, new: u64, size: u64 },
 }
 
 impl Head {
     fn key(&self) -> u64 {
         match self {
-            Self::Event(SpoolEvent { kind: SpoolKind::Realloc { began, .. }, tsc }) => (*began).min(*tsc),
+            Self::Event(SpoolEvent { kind: SpoolKind::Realloc { began, old, new, .. }, tsc }) if old != new => {
+                (*began).min(*tsc)
+            }
             Self::Event(e) => e.tsc,
             Self::ReallocEnd { tsc, .. } => *tsc,
         }
@@ -136,15 +138,11 @@ impl<'s, S: Source> Merge<'s, S> {
             }
             let Some(Reverse((_, cursor))) = next else { break };
             // One thread's events in a row need no heap.
-            loop {
-                let limit = self.heap.peek().map_or(u64::MAX, |Reverse((key, _))| *key);
-                match self.step(cursor, false)? {
-                    Some(key) if key <= limit && self.waiting.is_empty() => {}
-                    Some(key) => {
-                        self.heap.push(Reverse((key, cursor)));
-                        break;
-                    }
-                    None => break,
+            while let Some(key) = self.step(cursor, false)? {
+                let alone = self.heap.peek().is_none_or(|Reverse((first, _))| key <= *first);
+                if !alone || !self.waiting.is_empty() {
+                    self.heap.push(Reverse((key, cursor)));
+                    break;
                 }
             }
         }
@@ -235,7 +233,7 @@ impl<'s, S: Source> Merge<'s, S> {
     fn apply(&mut self, cursor: usize, head: Head, force: bool, cut: bool) -> Result<Outcome, TraceError> {
         let blocks = &mut self.blocks;
         let Head::Event(event) = head else {
-            let Head::ReallocEnd { old, moved, new, size, .. } = head else { unreachable!("two kinds of heads") };
+            let Head::ReallocEnd { old, new, size, .. } = head else { unreachable!("two kinds of heads") };
             if cut {
                 return Ok(Outcome::Done { changed: 0 });
             }
@@ -245,7 +243,7 @@ impl<'s, S: Source> Merge<'s, S> {
                 }
                 blocks.free_unresolved(cursor, new)?;
             }
-            blocks.realloc(cursor, old, new, size, moved)?;
+            blocks.realloc(cursor, old, new, size, true)?;
             return Ok(Outcome::Done { changed: new });
         };
         let (addr, size, ask) = match event.kind {
@@ -264,8 +262,15 @@ impl<'s, S: Source> Merge<'s, S> {
                     return Ok(Outcome::Wait { addr: old, ticks: self.free_wait });
                 }
                 let held = blocks.take(old, resident_pages)?;
+                if old == new {
+                    // In place the address never changes hands: nobody who waits for it may get it in between.
+                    if !cut {
+                        blocks.realloc(cursor, held, new, size, false)?;
+                    }
+                    return Ok(Outcome::Done { changed: if held.is_some() { 0 } else { new } });
+                }
                 self.wake(old);
-                return Ok(Outcome::Then(Head::ReallocEnd { tsc: event.tsc, old: held, moved: old != new, new, size }));
+                return Ok(Outcome::Then(Head::ReallocEnd { tsc: event.tsc, old: held, new, size }));
             }
             SpoolKind::ThreadStart => return Ok(Outcome::Done { changed: 0 }),
             SpoolKind::ThreadExit => {

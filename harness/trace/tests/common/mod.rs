@@ -123,6 +123,19 @@ pub fn history(trace: &Trace) -> Vec<Vec<Step>> {
     steps
 }
 
+/// Where two histories part: thread, place, both steps.
+pub fn first_difference(a: &[Vec<Step>], b: &[Vec<Step>]) -> Option<(usize, usize, Option<Step>, Option<Step>)> {
+    for t in 0..a.len().max(b.len()) {
+        let (x, y) = (a.get(t).map_or(&[][..], |v| v), b.get(t).map_or(&[][..], |v| v));
+        for i in 0..x.len().max(y.len()) {
+            if x.get(i) != y.get(i) {
+                return Some((t, i, x.get(i).copied(), y.get(i).copied()));
+            }
+        }
+    }
+    None
+}
+
 /// The same program with its stamps cut to multiples of `1 << shift`: ties and, over threads, inversions.
 pub fn quantised(program: &Program, shift: u8) -> Program {
     let cut = |v: u64| v >> shift << shift;
