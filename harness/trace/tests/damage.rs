@@ -4,6 +4,8 @@
 mod common;
 
 use common::{options, packed};
+use fragbench_trace::decode::Block;
+use fragbench_trace::format::{BlockHeader, BlockKind};
 use fragbench_trace::synth::{Shape, program};
 use fragbench_trace::{Trace, TraceError, stat};
 use proptest::prelude::*;
@@ -63,6 +65,44 @@ proptest! {
             Err(TraceError::Empty) => prop_assert_eq!(at, 0),
             Err(TraceError::TooShort { bytes }) => prop_assert_eq!(bytes, at as u64),
             Err(e) => prop_assert!(at < 24, "{}", e),
+        }
+    }
+
+    #[test]
+    fn a_block_of_noise_decodes_or_is_at_fault(
+        payload in prop::collection::vec(any::<u8>(), 0..4000),
+        cuts in any::<(u8, u8)>(),
+        lz4 in any::<bool>(),
+    ) {
+        let len = payload.len() as u32;
+        let refill_len = len * u32::from(cuts.0) / 256;
+        let time_len = (len - refill_len) * u32::from(cuts.1) / 256;
+        let header = BlockHeader {
+            kind: BlockKind::Ops,
+            lz4,
+            thread: 0,
+            seq: 0,
+            lane: 0,
+            first_us: 0,
+            last_us: u64::MAX,
+            events: 0,
+            slots: 0,
+            refill_len,
+            time_len,
+            units_len: (len - refill_len - time_len) & !1,
+            stored_len: len,
+            residents: 0,
+            payload_crc: 0,
+        };
+        // A payload has the length its sections add up to; the odd byte is cut off.
+        let payload = &payload[..if lz4 { payload.len() } else { header.decoded_len() }];
+        let mut block = Block::default();
+        if block.load(&header, payload, &[], &mut Vec::new()).is_ok() {
+            let mut last = 0;
+            while let Ok(Some((us, _))) = block.next_op() {
+                prop_assert!(us >= last);
+                last = us;
+            }
         }
     }
 
