@@ -136,10 +136,10 @@ pub trait Visitor {
     /// Whether [`Self::ahead`] wants to be called.
     const LOOKS_AHEAD: bool = false;
 
-    /// Called before each free: slots of the own lane that are freed soon, and sooner (slot 0 where there is no
-    /// such free). A chance to fetch what the visitor itself keeps of them.
+    /// Called before each free, with a slot of the own lane that is freed soon (slot 0 where there is no such free): a
+    /// chance to fetch what the visitor itself keeps of it.
     #[inline(always)]
-    fn ahead(&mut self, _soon: u32, _sooner: u32) {}
+    fn ahead(&mut self, _soon: u32) {}
 }
 
 /// One decoded block of operations and the state of reading it. Made to be reused from block to block.
@@ -274,9 +274,8 @@ impl Block {
     /// What the visitor answers, or a [`Fault`]; the rest of the block is then lost.
     #[inline]
     pub fn visit<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), V::Stop> {
-        /// How many units ahead "soon" and "sooner" are: a miss of the second-level cache each, and one of memory.
-        const SOON: usize = 16;
-        const SOONER: usize = 6;
+        /// How many units ahead "soon" is: time for a miss of the caches.
+        const SOON: usize = 8;
         // Not branched on: whether a unit is a free is as hard to foretell here as when its turn comes.
         let freed = |unit: u16| u32::from(unit >> 1) * u32::from(unit & 1);
         let mut units = std::mem::take(&mut self.units);
@@ -295,9 +294,9 @@ impl Block {
                 at += 1;
                 if unit & 1 == 1 {
                     if V::LOOKS_AHEAD
-                        && let (Some(&soon), Some(&sooner)) = (units.get(at + SOON - 1), units.get(at + SOONER - 1))
+                        && let Some(&soon) = units.get(at + SOON - 1)
                     {
-                        visitor.ahead(freed(soon), freed(sooner));
+                        visitor.ahead(freed(soon));
                     }
                     let slot = u32::from(unit >> 1);
                     if let Some(free) = stack.get_mut(top) {

@@ -30,6 +30,8 @@ mod reader;
 #[cfg(feature = "std")]
 mod stat;
 #[cfg(feature = "std")]
+mod store;
+#[cfg(feature = "std")]
 pub mod synth;
 #[cfg(feature = "std")]
 mod text;

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::decode::Block;
@@ -18,6 +17,7 @@ use crate::format::{
 };
 use crate::info::{RecordedOn, Totals, TraceInfo};
 use crate::order::Events;
+use crate::store::Store;
 
 /// Where a block is and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,45 +90,6 @@ impl BlockEntry {
 
 /// Resident section and payload of a block, as stored.
 type Sections<'b> = (&'b [u8], &'b [u8]);
-
-#[derive(Debug)]
-enum Store {
-    File(File),
-    Memory(Vec<u8>),
-}
-
-impl Store {
-    fn len(&self) -> io::Result<u64> {
-        match self {
-            Self::File(f) => Ok(f.metadata()?.len()),
-            Self::Memory(b) => Ok(b.len() as u64),
-        }
-    }
-
-    /// Reads what there is at `at`, up to the length of `out`.
-    fn read(&self, at: u64, out: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Memory(b) => {
-                let from = b.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or(&[]);
-                let n = from.len().min(out.len());
-                out[..n].copy_from_slice(&from[..n]);
-                Ok(n)
-            }
-            Self::File(f) => {
-                let mut done = 0;
-                while done < out.len() {
-                    match f.read_at(&mut out[done..], at + done as u64) {
-                        Ok(0) => break,
-                        Ok(n) => done += n,
-                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(e),
-                    }
-                }
-                Ok(done)
-            }
-        }
-    }
-}
 
 /// Buffers that reading a block needs for a moment; kept to be used again.
 #[derive(Debug, Default)]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::decode::Decoder;
@@ -11,6 +10,7 @@ use super::event::SpoolEvent;
 use super::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
 };
+use crate::store::Store;
 
 /// Why a file cannot be read as a spool at all.
 #[derive(Debug, thiserror::Error)]
@@ -89,45 +89,6 @@ pub struct ClockPair {
     pub mono_ns: u64,
 }
 
-#[derive(Debug)]
-enum Source {
-    File(File),
-    Memory(Vec<u8>),
-}
-
-impl Source {
-    fn len(&self) -> std::io::Result<u64> {
-        match self {
-            Self::File(f) => Ok(f.metadata()?.len()),
-            Self::Memory(b) => Ok(b.len() as u64),
-        }
-    }
-
-    /// Reads what there is at `at`, up to the length of `out`.
-    fn read(&self, at: u64, out: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Memory(b) => {
-                let from = b.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or(&[]);
-                let n = from.len().min(out.len());
-                out[..n].copy_from_slice(&from[..n]);
-                Ok(n)
-            }
-            Self::File(f) => {
-                let mut done = 0;
-                while done < out.len() {
-                    match f.read_at(&mut out[done..], at + done as u64) {
-                        Ok(0) => break,
-                        Ok(n) => done += n,
-                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(e),
-                    }
-                }
-                Ok(done)
-            }
-        }
-    }
-}
-
 /// A sound block and where it lies.
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -138,7 +99,7 @@ struct Block {
 /// An opened spool: its header, its sound blocks, its damage.
 #[derive(Debug)]
 pub struct Spool {
-    source: Source,
+    source: Store,
     len: u64,
     header: Header,
     closing: Option<Closing>,
@@ -156,7 +117,7 @@ impl Spool {
     /// A [`SpoolError`] if this is no spool, or cannot be read. Damage behind the header is no error:
     /// see [`Spool::damage`].
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
-        Self::scan(Source::File(File::open(path)?))
+        Self::scan(Store::File(File::open(path)?))
     }
 
     /// The same from memory.
@@ -164,10 +125,10 @@ impl Spool {
     /// # Errors
     /// As [`Spool::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, SpoolError> {
-        Self::scan(Source::Memory(bytes))
+        Self::scan(Store::Memory(bytes))
     }
 
-    fn scan(source: Source) -> Result<Self, SpoolError> {
+    fn scan(source: Store) -> Result<Self, SpoolError> {
         let len = source.len()?;
         let mut head = [0; HEADER_LEN];
         let got = source.read(0, &mut head)?;
@@ -374,7 +335,7 @@ impl Spool {
 /// Iterator over one thread's events.
 #[derive(Debug)]
 pub struct ThreadEvents<'a> {
-    source: &'a Source,
+    source: &'a Store,
     shift: u8,
     blocks: std::slice::Iter<'a, Block>,
     payload: Vec<u8>,
