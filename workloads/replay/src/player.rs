@@ -315,12 +315,9 @@ impl Visitor for Player<'_> {
     /// finds the block's first line fetched either way, since the check comes before the call. Without tags the block is
     /// left alone: the allocator's own misses are part of what is measured.
     #[inline(always)]
-    fn ahead(&mut self, soon: u32, sooner: u32) {
-        if let Some(slot) = self.own.get(soon as usize) {
-            slot.fetch();
-        }
+    fn ahead(&mut self, soon: u32) {
         if self.tagged
-            && let Some(slot) = self.own.get(sooner as usize)
+            && let Some(slot) = self.own.get(soon as usize)
         {
             slot.fetch_block();
         }

@@ -29,12 +29,6 @@ impl Slot {
         unsafe { Box::<[Slot]>::new_zeroed_slice(slots).assume_init() }
     }
 
-    /// Asks the processor for the slot's cache line.
-    #[inline(always)]
-    pub(crate) fn fetch(&self) {
-        prefetch(std::ptr::from_ref(self).cast());
-    }
-
     /// Asks the processor for the first cache line of the block in the slot, if there is one.
     #[inline(always)]
     pub(crate) fn fetch_block(&self) {
