@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use fragbench_model::{Caution, Failure, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus};
+use fragbench_model::{AllocatorKind, Caution, Failure, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus};
 
 use crate::course::{RunLimits, run_once};
 use crate::results::ResultDir;
@@ -74,6 +74,8 @@ pub fn execute(
             workload: cell.workload.clone(),
             // One seed a repetition, the same for all allocators: their work can be compared call by call.
             seed: execution.plan.seed.wrapping_add(u64::from(planned.repetition)),
+            // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
+            epilogue: execution.common.epilogue && cell.allocator.kind != AllocatorKind::Null,
             ..execution.common.clone()
         };
         let mut attempt = 1;
