@@ -4,7 +4,7 @@
     cargo build --release --workspace --examples --bins --lib && benches/targets.py [ROUNDS] [NAME …]
 
 Names: recorder, trace, replay, cross, memory, sampler, mariadb (default: all). Needs cc; `mariadb` needs Debian's
-mariadb-server and sysbench and takes two minutes. Nothing is judged: medians over ROUNDS interleaved rounds, lowest and
+mariadb-server and sysbench and takes a minute and a half. Nothing is judged: medians over ROUNDS interleaved rounds, lowest and
 highest beside them. Run it on a quiet machine. FRAGBENCH_TARGET names the directory of the built programs."""
 
 import json
@@ -136,7 +136,7 @@ def mariadb():
     bench = ["sysbench", "oltp_read_write", "--db-driver=mysql", f"--mysql-socket={socket}", "--mysql-user=root",
              "--mysql-db=b", "--tables=4", "--table-size=10000", "--threads=64"]
     run([*bench, "prepare"])
-    load = subprocess.Popen([*bench, "--time=90", "--report-interval=0", "run"], stdout=subprocess.DEVNULL)
+    load = subprocess.Popen([*bench, "--time=0", "--events=0", "--report-interval=0", "run"], stdout=subprocess.DEVNULL)
     target = int(pid.read_text())
     questions = [*client[:-1], "--batch", "--skip-column-names", "-e", "SHOW GLOBAL STATUS LIKE 'Com_commit'"]
 
@@ -145,17 +145,20 @@ def mariadb():
         time.sleep(2)
         return (int(run(questions).split()[1]) - before) / (time.monotonic() - begun)
 
-    time.sleep(5)
     lost = []
-    for _ in range(18):
-        recorded = rate()
-        os.kill(target, signal.SIGUSR2)
-        plain = rate()
-        os.kill(target, signal.SIGUSR2)
-        lost.append(100 * (1 - recorded / plain))
-    load.wait()
-    server.send_signal(signal.SIGTERM)
-    server.wait()
+    try:
+        time.sleep(5)
+        for _ in range(15):
+            recorded = rate()
+            os.kill(target, signal.SIGUSR2)
+            plain = rate()
+            os.kill(target, signal.SIGUSR2)
+            lost.append(100 * (1 - recorded / plain))
+    finally:
+        load.terminate()
+        load.wait()
+        server.send_signal(signal.SIGTERM)
+        server.wait()
     quartiles = statistics.quantiles(lost, n=4)
     print(f"| MariaDB OLTP throughput lost while recorded | {statistics.median(lost):.1f} % "
           f"(quartiles {quartiles[0]:.1f} to {quartiles[2]:.1f}), n = {len(lost)} |")

@@ -1,7 +1,7 @@
 //! Which pages of a larger block the program wrote to between `malloc` and `free`.
 //!
 //! Whether a page is resident does not tell: most memory a heap hands out was resident before. The contents of a
-//! fresh block are indeterminate, so pages that are resident already are marked: a word in each cache line that only
+//! fresh block are indeterminate, so pages that are resident already are marked: a word every 512 bytes that only
 //! this address can hold. At `free` a page counts if it is resident and a mark is gone. Pages that are not resident are
 //! not made so. A block that was not marked (from `calloc`, `realloc` or before recording began) has all its resident
 //! pages counted.
@@ -12,9 +12,9 @@
 
 use crate::raw;
 
-/// Distance of the marks, a cache line: objects of several pages, such as a server's sessions, are written here and
-/// there. The first is at the start of the page.
-const STEP: usize = 64;
+/// Distance of the marks. Objects of several pages, such as a server's sessions, are written here and there, which asks
+/// for many; each costs a cache line, which asks for few. The first is at the start of the page.
+const STEP: usize = 512;
 const PAGE: usize = 4096;
 
 /// What a mark at this address reads.
