@@ -39,16 +39,17 @@ pub(crate) struct PhaseClock {
 }
 
 impl PhaseClock {
-    /// The clock of these runs; the first with phases gives their names. Without any phase it has no bands, and
-    /// every run keeps its own time.
+    /// The clock of these runs; the first of those with most phases gives their names. Without any phase it has no
+    /// bands, and every run keeps its own time. A run may lack phases at the end, as those of the null allocator do.
     pub(crate) fn new(runs: &[&RunRecord]) -> Self {
-        let Some(first) = runs.iter().find(|r| !r.phases.is_empty()) else { return PhaseClock::default() };
+        let most = runs.iter().map(|r| r.phases.len()).max().unwrap_or(0);
+        let Some(first) = runs.iter().find(|r| r.phases.len() == most) else { return PhaseClock::default() };
         let mut at = 0.0;
         let mut bands = Vec::new();
         for (i, phase) in first.phases.iter().enumerate() {
             let durations: Vec<f64> = runs
                 .iter()
-                .filter(|r| same_phases(r, first))
+                .filter(|r| i < r.phases.len() && begins_like(r, first))
                 .map(|r| r.phases[i].end_ns.saturating_sub(r.phases[i].start_ns) as f64 / 1e9)
                 .collect();
             let lasts = median(&durations).unwrap_or(0.0);
@@ -63,8 +64,8 @@ impl PhaseClock {
     pub(crate) fn curve(&self, run: &RunRecord, samples: &[Sample]) -> Vec<Point> {
         let point = |at: f64, s: &Sample| (at, s.heap_rss_bytes as f64, s.live_bytes.max(0) as f64);
         let fits =
-            run.phases.len() == self.bands.len() && run.phases.iter().zip(&self.bands).all(|(p, b)| p.name == b.0);
-        if !fits || self.bands.is_empty() {
+            run.phases.len() <= self.bands.len() && run.phases.iter().zip(&self.bands).all(|(p, b)| p.name == b.0);
+        if !fits || run.phases.is_empty() {
             return samples.iter().map(|s| point(s.at_ns as f64 / 1e9, s)).collect();
         }
         let mut points = Vec::with_capacity(samples.len());
@@ -86,8 +87,9 @@ impl PhaseClock {
     }
 }
 
-fn same_phases(a: &RunRecord, b: &RunRecord) -> bool {
-    a.phases.len() == b.phases.len() && a.phases.iter().zip(&b.phases).all(|(x, y)| x.name == y.name)
+/// Whether the phases of `a` are those of `b` as far as they go.
+fn begins_like(a: &RunRecord, b: &RunRecord) -> bool {
+    a.phases.len() <= b.phases.len() && a.phases.iter().zip(&b.phases).all(|(x, y)| x.name == y.name)
 }
 
 /// At most about `most` points that keep every rise and fall: of each stretch its least and its greatest memory.
