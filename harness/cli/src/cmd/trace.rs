@@ -29,6 +29,8 @@ enum Verb {
 }
 
 /// Header, counts, duration, completeness
+///
+/// Example: fragbench trace info server.fbt --format json
 #[derive(Debug, Args)]
 struct Info {
     /// Trace
@@ -39,6 +41,8 @@ struct Info {
 }
 
 /// Sizes, lifetimes, live bytes over time, cross-thread frees, reallocs, top sizes
+///
+/// Example: fragbench trace stat server.fbt --plots server-plots
 #[derive(Debug, Args)]
 struct Stat {
     /// Trace
@@ -52,6 +56,8 @@ struct Stat {
 }
 
 /// Turn a spool that a recording left behind into a trace
+///
+/// Example: fragbench trace pack p.4711.0.spool -o server.fbt
 #[derive(Debug, Args)]
 struct Pack {
     /// Spool, as the recorder wrote it
