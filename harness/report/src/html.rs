@@ -7,6 +7,7 @@ use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
+use crate::replay::replay_note;
 use crate::table::{
     LEGEND, MEMORY_COLUMNS, Mark, RATIO_LEGEND, SPEED_COLUMNS, Table, failure_text, failures, metric_table,
     purge_table, ratio_table,
@@ -105,6 +106,7 @@ fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
         h2 id=(slug(workload)) { (workload) }
         (table(&memory))
         p.legend { (LEGEND) " Small figures: 95 % interval of the median over the runs." }
+        @if let Some(note) = replay_note(records, workload) { p.legend { (note) } }
         @for note in &failures { p.warn { (note) } }
         h3 { "Time and arenas" }
         (table(&speed))

@@ -11,6 +11,7 @@ mod html;
 mod json;
 mod markdown;
 mod plots;
+mod replay;
 mod samples;
 mod table;
 mod terminal;

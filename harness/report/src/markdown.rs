@@ -3,6 +3,7 @@
 use fragbench_decide::finding;
 
 use crate::cautions::cautions;
+use crate::replay::replay_note;
 use crate::table::{LEGEND, RATIO_LEGEND, Table, purge_table, ratio_table, result_table};
 use crate::units::{bytes, utc};
 use crate::{Page, plot_stem};
@@ -23,6 +24,9 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
         out.push_str(&markdown_table(&results));
         out.push_str(&format!("\n{LEGEND}\n"));
+        if let Some(note) = replay_note(&data.records, workload) {
+            out.push_str(&format!("\n{note}\n"));
+        }
         let ratios = ratio_table(&data.summary, page.ratios, workload);
         if !ratios.rows.is_empty() {
             out.push_str(&format!("\n{}\n{RATIO_LEGEND}\n", markdown_table(&ratios)));
