@@ -157,3 +157,63 @@ impl ResultDir {
             .with_context(|| format!("{} is not understood", file.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        serde_json::from_value(serde_json::json!({
+            "schema": SCHEMA, "command": [], "version": "0", "revision": null, "started_unix_s": 0, "ended_unix_s": null,
+            "host": { "kernel": "k", "cpus": 1 }, "libraries": [], "sample_interval_ns": 1, "mem_limit_bytes": 1,
+            "timeout_s": 1, "profile": "quick", "plan": { "seed": 1, "cells": [], "runs": [] }, "aa": [],
+            "common": { "schema": SCHEMA, "workload": { "kind": "named", "name": "w", "parameters": {} },
+                "threads": null, "seed": 1, "scale": 1.0, "touch": "page", "thp": false, "latency_every": 0,
+                "idle_ms": 0, "epilogue": true }
+        }))
+        .unwrap()
+    }
+
+    fn record(run: u32) -> RunRecord {
+        serde_json::from_value(serde_json::json!({
+            "schema": SCHEMA, "run": run, "workload": "w", "allocator": "glibc", "settings": {}, "repetition": 0,
+            "aa": false, "status": "ok", "started_unix_s": 0, "attempt": 1, "environment": {}, "proof": null,
+            "metrics": {}, "phases": [], "done": null, "load": {}, "sampler_cpu_ratio": null, "samples": null,
+            "cautions": []
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn samples_come_back_and_a_line_cut_off_is_run_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        let sample =
+            Sample { at_ns: 1, vm_bytes: 2, rss_bytes: 3, heap_rss_bytes: 4, live_bytes: -5, live_blocks: 6, ops: 7 };
+        let mut results = ResultDir::create(&path, &manifest()).unwrap();
+        results.append(&mut record(0), &[sample]).unwrap();
+        results.append(&mut record(1), &[]).unwrap();
+        assert!(ResultDir::create(&path, &manifest()).is_err_and(|e| e.to_string().contains("--resume")));
+        // As a process that was killed while it wrote leaves it.
+        let text = std::fs::read_to_string(path.join(RUNS)).unwrap();
+        std::fs::write(path.join(RUNS), &text[..text.len() - 20]).unwrap();
+
+        let (mut results, _, records) = ResultDir::resume(&path).unwrap();
+        assert_eq!(records.iter().map(|r| r.run).collect::<Vec<_>>(), [0]);
+        assert_eq!(ResultDir::samples(&path, &records[0]).unwrap(), [sample]);
+        results.append(&mut record(1), &[]).unwrap();
+        assert_eq!(ResultDir::read(&path).unwrap().1.len(), 2);
+
+        // Damage in the middle is not silently passed over.
+        let text = std::fs::read_to_string(path.join(RUNS)).unwrap();
+        std::fs::write(path.join(RUNS), text.replacen("\"run\":0", "\"run\":x", 1)).unwrap();
+        assert!(ResultDir::read(&path).is_err_and(|e| e.to_string().contains("runs.jsonl:1")));
+    }
+
+    #[test]
+    fn a_result_of_a_newer_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(MANIFEST), r#"{"schema": 999}"#).unwrap();
+        assert!(ResultDir::read(dir.path()).is_err_and(|e| e.to_string().contains("schema")));
+    }
+}
