@@ -3,7 +3,7 @@
 
     cargo build --release --workspace --examples --bins --lib && benches/targets.py [ROUNDS] [NAME …]
 
-Names: recorder, trace, replay, cross, memory, sampler, mariadb (default: all). Needs cc; `mariadb` needs Debian's
+Names: recorder, trace, replay, cross, memory, sampler, timer, mariadb (default: all). Needs cc; `mariadb` needs Debian's
 mariadb-server and sysbench and takes a minute and a half. Nothing is judged: medians over ROUNDS interleaved rounds, lowest and
 highest beside them. Run it on a quiet machine. FRAGBENCH_TARGET names the directory of the built programs."""
 
@@ -22,7 +22,7 @@ built = pathlib.Path(os.environ.get("FRAGBENCH_TARGET", root / "target/release")
 fragbench = built / "fragbench"
 recorder = built / "libfragbench_recorder.so"
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-wanted = sys.argv[2:] or ["recorder", "trace", "replay", "cross", "memory", "sampler", "mariadb"]
+wanted = sys.argv[2:] or ["recorder", "trace", "replay", "cross", "memory", "sampler", "timer", "mariadb"]
 scratch = tempfile.TemporaryDirectory(prefix="fragbench-targets.")
 work = pathlib.Path(scratch.name)
 PAIRS = 20_000_000
@@ -120,6 +120,23 @@ if "sampler" in wanted:
              "--scale", 8, "--idle", "1ms", "-o", out])
         costs += [json.loads(line)["sampler_cpu_ratio"] * 100 for line in (out / "runs.jsonl").read_text().splitlines()]
     row("sampler at 5 ms, share of a core", costs, lambda v: f"{v:.2f} %")
+
+if "timer" in wanted:
+    # What waking two hundred times a second costs by itself, in a program that does nothing else.
+    (work / "timer.c").write_text("""
+#include <stdio.h>
+#include <time.h>
+static double now(clockid_t id) { struct timespec t; clock_gettime(id, &t); return t.tv_sec + t.tv_nsec / 1e9; }
+int main(void) {
+    struct timespec interval = {0, 5000000};
+    double wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_THREAD_CPUTIME_ID);
+    for (int i = 0; i < 400; i++) clock_nanosleep(CLOCK_MONOTONIC, 0, &interval, NULL);
+    printf("%f", 100 * (now(CLOCK_THREAD_CPUTIME_ID) - cpu) / (now(CLOCK_MONOTONIC) - wall));
+    return 0;
+}""")
+    run(["cc", "-O2", "-o", work / "timer", work / "timer.c"])
+    row("a loop that only sleeps 5 ms, share of a core", [float(run([work / "timer"])) for _ in range(rounds)],
+        lambda v: f"{v:.2f} %")
 
 
 def mariadb():

@@ -22,10 +22,6 @@ pub struct AnonymousMemory {
     pub data_bytes: u64,
     /// Everything else: chunks mapped one by one and the program's own mappings.
     pub other_bytes: u64,
-    /// The mappings behind `other_bytes`: (address space, resident), largest resident first.
-    pub other: Vec<(u64, u64)>,
-    /// Regions recognised as heaps of thread arenas.
-    pub arena_regions: u64,
 }
 
 impl AnonymousMemory {
@@ -43,12 +39,7 @@ impl AnonymousMemory {
             match &map.pathname {
                 MMapPath::Heap => sums.main_heap_bytes += anonymous,
                 MMapPath::Stack => sums.stack_bytes += anonymous,
-                MMapPath::Anonymous if is_arena(start, end, maps) => {
-                    sums.arena_bytes += anonymous;
-                    if start.is_multiple_of(HEAP_MAX_SIZE) {
-                        sums.arena_regions += 1;
-                    }
-                }
+                MMapPath::Anonymous if is_arena(start, end, maps) => sums.arena_bytes += anonymous,
                 MMapPath::Anonymous if stack_pointers.iter().any(|sp| (start..end).contains(sp)) => {
                     sums.stack_bytes += anonymous;
                 }
@@ -58,16 +49,11 @@ impl AnonymousMemory {
                 MMapPath::Anonymous if guard_below && !stack_pointers.is_empty() && looks_like_stack(end - start) => {
                     sums.stack_bytes += anonymous;
                 }
-                MMapPath::Anonymous if anonymous == 0 => {}
-                MMapPath::Anonymous => {
-                    sums.other_bytes += anonymous;
-                    sums.other.push((end - start, anonymous));
-                }
+                MMapPath::Anonymous => sums.other_bytes += anonymous,
                 _ => sums.data_bytes += anonymous,
             }
             previous = Some(map);
         }
-        sums.other.sort_by_key(|&(size, resident)| std::cmp::Reverse((resident, size)));
         sums
     }
 }
@@ -128,10 +114,9 @@ mod tests {
         let sums = AnonymousMemory::classify(&maps, &[0x7f000507f000]);
         assert_eq!(sums.main_heap_bytes, 9000 << 10);
         assert_eq!(sums.arena_bytes, 700 << 10);
-        assert_eq!(sums.arena_regions, 1);
         assert_eq!(sums.stack_bytes, 60 << 10);
         assert_eq!(sums.data_bytes, 12 << 10);
-        assert_eq!(sums.other, vec![(16 << 20, 1000 << 10)]);
+        assert_eq!(sums.other_bytes, 1000 << 10);
     }
 
     #[test]
