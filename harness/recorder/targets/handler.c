@@ -1,5 +1,6 @@
-// Allocates in a signal handler that comes at arbitrary moments: whenever it finds that it has interrupted the recorder
-// itself (never libc, where that would be the program's own fault). Prints how often it did.
+// Allocates in a signal handler that comes at arbitrary moments, whenever it finds that it has interrupted the recorder
+// itself (never libc, where that would be the program's own fault). Once a pair at most: where signals come faster than
+// the program gets on, all would meet the recorder at the same instruction. Prints how often it did.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
@@ -12,7 +13,7 @@
 #include <ucontext.h>
 
 static uintptr_t from, to;
-static volatile long made;
+static volatile long made, done, last = -1;
 
 static int find(struct dl_phdr_info *info, size_t size, void *name) {
     (void)size;
@@ -33,7 +34,8 @@ static void handler(int sig, siginfo_t *info, void *context) {
 #else
     uintptr_t at = c->uc_mcontext.pc;
 #endif
-    if (at < from || at >= to) return;
+    if (at < from || at >= to || last == done) return;
+    last = done;
     free(malloc(18111));
     made++;
 }
@@ -44,7 +46,6 @@ int main(void) {
     sigaction(SIGALRM, &action, NULL);
     struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &often, NULL);
-    long done = 0;
     // Enough for many hits; without the recorder there are none.
     while (done < 50000000 && (made < 200 || done < 100000) && (to || done < 100000)) {
         free(malloc(18000 + done % 64));
