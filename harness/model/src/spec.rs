@@ -103,8 +103,14 @@ pub struct RunSpec {
 pub struct Parameter {
     /// Named as the server names its variable.
     pub name: String,
+    /// Other names it answers to: of older versions, or of the other flavor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// Value when not given.
     pub default: String,
+    /// What it takes: `1024 to 4294967296`, `ON, OFF`; empty where the workload says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub range: String,
     /// One line.
     pub meaning: String,
 }

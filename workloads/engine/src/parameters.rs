@@ -114,7 +114,13 @@ mod tests {
 
     fn known() -> Vec<Parameter> {
         [("sort_buffer_size", "2M"), ("mode", "linear")]
-            .map(|(name, default)| Parameter { name: name.into(), default: default.into(), meaning: String::new() })
+            .map(|(name, default)| Parameter {
+                name: name.into(),
+                aliases: Vec::new(),
+                default: default.into(),
+                range: String::new(),
+                meaning: String::new(),
+            })
             .to_vec()
     }
 

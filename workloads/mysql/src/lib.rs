@@ -5,13 +5,15 @@
 //! It refuses to be more than that: no SQL is run, no buffer pool is modelled (the server maps it itself, and it is the
 //! same under any allocator).
 
+mod flavor;
 pub mod memory;
 mod oltp_read_write;
 mod sysvars;
 
 use fragbench_engine::Entry;
 
-pub use sysvars::Sysvars;
+pub use flavor::Flavor;
+pub use sysvars::{Load, Range, Sysvars, TmpEngine, VARIABLES, Variable, variable};
 
 /// One line a workload; the file's name is the workload's.
 pub const WORKLOADS: &[Entry] = &[oltp_read_write::ENTRY];
@@ -28,7 +30,7 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some())
             .map(|path| path.file_stem().unwrap().to_string_lossy().replace('_', "-"))
-            .filter(|name| name != "lib" && name != "sysvars")
+            .filter(|name| !["lib", "flavor", "sysvars"].contains(&name.as_str()))
             .map(|name| format!("mysql/{name}"))
             .collect();
         let table: BTreeSet<String> = WORKLOADS.iter().map(|entry| (entry.fact)().name).collect();

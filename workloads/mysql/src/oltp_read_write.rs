@@ -13,14 +13,14 @@
 
 use std::sync::Arc;
 
-use fragbench_engine::{Block, Context, Crew, Entry, Ledger, Parameters, Random, Request, Workload};
+use fragbench_engine::{Block, Context, Crew, Entry, Ledger, Random, Request, Workload};
 use fragbench_model::{WorkerError, WorkloadFact};
 
-use crate::Sysvars;
 use crate::memory::{
     BinlogCache, EXTRA_RECORDS, GrowingString, Handover, HeapTable, MemHeap, MemRoot, PreparedStatement, SortBuffer,
     Table, TableShare, Thd,
 };
+use crate::{Load, Sysvars};
 
 pub(crate) const ENTRY: Entry = Entry { fact, build };
 
@@ -32,6 +32,14 @@ const RESULT_SORT_RECORD: usize = 128;
 const TABLE_SORT_RECORD: usize = 232;
 /// Rows that the sort of a range is expected to have: enough to ask for the whole of `sort_buffer_size`.
 const TABLE_ROWS: usize = 1_000_000;
+/// sysbench's own options.
+const LOAD: &[Load] = &[
+    ("tables", "4", "sysbench --tables: nine prepared statements each, a connection, and two more"),
+    ("transactions", "100", "transactions of a session in the steady phase, at scale 1"),
+    ("range_size", "100", "rows of a range query (sysbench --range-size)"),
+];
+/// Largest of them.
+const MOST: u64 = 1 << 20;
 /// What a statement's InnoDB heaps are made with: with their header the 1152 bytes of four in ten recorded blocks.
 const ROW_HEAP: usize = 1040;
 /// Transactions of a session when work resumes after the purge.
@@ -42,19 +50,47 @@ fn fact() -> WorkloadFact {
         name: "mysql/oltp-read-write".to_owned(),
         summary: "sessions of sysbench's read-write transactions: connect, steady, peak, disconnect".to_owned(),
         fidelity: "calibrated on a recording".to_owned(),
-        parameters: Sysvars::parameters(),
+        parameters: Sysvars::parameters(LOAD),
     }
 }
 
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
-    let vars = Sysvars::read(&Parameters::new(&Sysvars::parameters(), &request.parameters)?)?;
+    let (vars, load) = Sysvars::read(request, LOAD)?;
+    let sysbench = Sysbench {
+        tables: load.size("tables", 1, MOST)? as usize,
+        transactions: load.size("transactions", 1, MOST)?,
+        range_size: load.size("range_size", 1, MOST)? as usize,
+    };
     let sessions = request.threads.unwrap_or(SESSIONS) as usize;
-    Ok(Box::new(OltpReadWrite { vars: Arc::new(vars), sessions, shares: Vec::new(), cached: None, rest: None }))
+    Ok(Box::new(OltpReadWrite {
+        vars: Arc::new(vars),
+        sysbench,
+        sessions,
+        shares: Vec::new(),
+        cached: None,
+        rest: None,
+    }))
+}
+
+/// Values of sysbench's options.
+#[derive(Debug, Clone, Copy)]
+struct Sysbench {
+    tables: usize,
+    transactions: u64,
+    range_size: usize,
+}
+
+impl Sysbench {
+    /// Statements a connection has prepared: sysbench oltp_common.lua.
+    fn prepared_statements(self) -> usize {
+        9 * self.tables + 2
+    }
 }
 
 /// The workload.
 struct OltpReadWrite {
     vars: Arc<Sysvars>,
+    sysbench: Sysbench,
     sessions: usize,
     shares: Vec<TableShare>,
     /// Threads that stay in the thread cache when their clients leave, and those that do not.
@@ -84,16 +120,17 @@ impl Workload for OltpReadWrite {
 
     fn run(&mut self, ctx: &mut Context) {
         let settings = ctx.settings();
-        let vars = self.vars.clone();
-        let transactions = ((vars.transactions as f64 * settings.scale).round() as u64).max(1);
+        let (vars, sysbench) = (self.vars.clone(), self.sysbench);
+        let transactions = ((sysbench.transactions as f64 * settings.scale).round() as u64).max(1);
         ctx.phase("connect", |ctx| {
-            self.shares = (0..vars.tables).map(|_| TableShare::open(ctx.ledger(), 4)).collect();
+            self.shares = (0..sysbench.tables).map(|_| TableShare::open(ctx.ledger(), vars.flavor, 4)).collect();
             let depth = (vars.table_open_cache / self.sessions).max(1);
             let caches: Vec<_> = (0..self.sessions).map(|_| Arc::new(Handover::new(depth))).collect();
             let mut sessions: Vec<Session> = (0..self.sessions)
                 .map(|i| {
                     let before = caches[(i + self.sessions - 1) % self.sessions].clone();
-                    Session::new(vars.clone(), Random::new(settings.seed, i as u64), caches[i].clone(), before)
+                    let random = Random::new(settings.seed, i as u64);
+                    Session::new(vars.clone(), sysbench, random, caches[i].clone(), before)
                 })
                 .collect();
             let rest = sessions.split_off(self.sessions.min(vars.thread_cache_size));
@@ -131,6 +168,7 @@ impl Workload for OltpReadWrite {
 #[derive(Debug)]
 struct Session {
     vars: Arc<Sysvars>,
+    sysbench: Sysbench,
     random: Random,
     /// Instances this session opens, and those its predecessor opened, which it closes.
     opens: Arc<Handover>,
@@ -171,25 +209,32 @@ enum Change {
 }
 
 impl Session {
-    fn new(vars: Arc<Sysvars>, random: Random, opens: Arc<Handover>, closes: Arc<Handover>) -> Session {
+    fn new(
+        vars: Arc<Sysvars>,
+        sysbench: Sysbench,
+        random: Random,
+        opens: Arc<Handover>,
+        closes: Arc<Handover>,
+    ) -> Session {
         Session {
-            statements: Vec::with_capacity(vars.prepared_statements()),
-            range_roots: [0; 2].map(|_| MemRoot::new(vars.range_alloc_block_size)),
+            statements: Vec::with_capacity(sysbench.prepared_statements()),
+            range_roots: [0; 2].map(|_| MemRoot::new(vars.flavor, vars.range_alloc_block_size)),
+            binlog: BinlogCache::new(&vars),
+            temporary: HeapTable::new(&vars),
+            held_string: GrowingString::new(vars.flavor),
             vars,
+            sysbench,
             random,
             opens,
             closes,
             alone: false,
             turn: 0,
             thd: None,
-            binlog: BinlogCache::default(),
             statement: Vec::with_capacity(64),
             row_heaps: [0; 5].map(|_| MemHeap::new()),
-            temporary: HeapTable::default(),
             transaction: Vec::with_capacity(64),
             lock_heap: MemHeap::new(),
             held_sort: None,
-            held_string: GrowingString::default(),
         }
     }
 
@@ -199,10 +244,9 @@ impl Session {
     }
 
     fn prepare(&mut self, ledger: &mut Ledger) {
-        for _ in 0..self.vars.prepared_statements() {
+        for _ in 0..self.sysbench.prepared_statements() {
             let tree = self.random.between(5000, 12_000) as usize;
-            let (block, prealloc) = (self.vars.query_alloc_block_size, self.vars.query_prealloc_size);
-            self.statements.push(PreparedStatement::prepare(ledger, block, prealloc, tree));
+            self.statements.push(PreparedStatement::prepare(ledger, &self.vars, tree));
         }
     }
 
@@ -238,7 +282,7 @@ impl Session {
             self.transaction.push(ledger.calloc(id, 232, 1));
         }
         if !self.alone {
-            let table = Table::open(ledger);
+            let table = Table::open(ledger, self.vars.flavor);
             self.opens.add(ledger, table);
             if let Some(table) = self.closes.evict(ledger, self.turn) {
                 table.close(ledger);
@@ -258,7 +302,7 @@ impl Session {
     }
 
     fn range_select(&mut self, ledger: &mut Ledger, range: Range) {
-        let rows = self.vars.range_size;
+        let rows = self.sysbench.range_size;
         self.range_access(ledger);
         self.use_briefly(ledger, 88);
         self.use_all(ledger, 272);
@@ -269,12 +313,10 @@ impl Session {
             Range::Simple | Range::Sum => {}
             Range::Order => self.sort(ledger, rows, TABLE_ROWS, TABLE_SORT_RECORD),
             Range::Distinct => {
-                let (mut table, limit) = (std::mem::take(&mut self.temporary), self.vars.tmp_table_limit());
-                table.create(ledger, RESULT_ROW, limit);
-                table.insert(ledger, rows);
+                self.temporary.create(ledger, RESULT_ROW);
+                self.temporary.insert(ledger, rows);
                 self.sort(ledger, rows, rows + EXTRA_RECORDS, RESULT_SORT_RECORD);
-                table.free(ledger);
-                self.temporary = table;
+                self.temporary.free(ledger);
             }
         }
         self.parse(ledger);
@@ -283,7 +325,7 @@ impl Session {
     }
 
     fn sort(&mut self, ledger: &mut Ledger, rows: usize, expected: usize, record: usize) {
-        let mut buffer = SortBuffer::new(ledger, expected, record, self.vars.sort_buffer_size);
+        let mut buffer = SortBuffer::new(ledger, &self.vars, expected, record);
         buffer.sort(ledger, rows);
         buffer.free(ledger);
     }
@@ -298,8 +340,8 @@ impl Session {
         self.create_row_heaps(ledger, 4);
         let event = self.random.between(40, 180) as usize;
         self.keep(ledger, event);
-        if self.vars.log_bin > 0 {
-            self.binlog.write(ledger, event, self.vars.binlog_cache_size, self.vars.binlog_stmt_cache_size);
+        if self.vars.log_bin {
+            self.binlog.write(ledger, event);
         }
         self.parse(ledger);
         self.send(ledger, 60);
@@ -397,10 +439,10 @@ impl Session {
     /// until the client leaves, so that the peak of all sessions falls on one moment whatever the scheduler does.
     fn report(&mut self, ledger: &mut Ledger) {
         let rows = self.vars.sort_buffer_size / (TABLE_SORT_RECORD + 8);
-        let mut sort = SortBuffer::new(ledger, TABLE_ROWS, TABLE_SORT_RECORD, self.vars.sort_buffer_size);
+        let mut sort = SortBuffer::new(ledger, &self.vars, TABLE_ROWS, TABLE_SORT_RECORD);
         sort.sort(ledger, self.random.between(rows as u64 / 4, rows as u64) as usize);
         self.held_sort = Some(sort);
-        self.temporary.create(ledger, RESULT_ROW, self.vars.tmp_table_limit());
+        self.temporary.create(ledger, RESULT_ROW);
         let rows = self.random.between(500, 20_000) as usize;
         self.temporary.insert(ledger, rows);
         for _ in 0..self.random.between(10, 400) {
@@ -443,7 +485,8 @@ mod tests {
         let mut ledger = Spawner::new(Share { latency_every: 1, ..Share::default() }).main_ledger();
         let vars = Arc::new(Sysvars::default());
         let cache = Arc::new(Handover::new(31));
-        let mut session = Session::new(vars, Random::new(1, 0), cache.clone(), cache);
+        let sysbench = Sysbench { tables: 4, transactions: TRANSACTIONS, range_size: 100 };
+        let mut session = Session::new(vars, sysbench, Random::new(1, 0), cache.clone(), cache);
         session.connect(&mut ledger);
         session.transactions(&mut ledger, 40);
         ledger.log_calls();

@@ -7,23 +7,32 @@
 use fragbench_engine::{Block, Ledger};
 
 use super::my_malloc;
+use crate::{Flavor, Sysvars};
 
 /// `sizeof(binlog_cache_mngr)`.
 const MANAGER: usize = 1200;
 
 /// Both caches of a connection; empty until it writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BinlogCache {
+    flavor: Flavor,
+    /// Bytes of the object and of both caches.
+    sizes: [usize; 3],
     blocks: Option<[Block; 3]>,
     used: usize,
 }
 
 impl BinlogCache {
+    /// Of a connection that has not written yet.
+    pub fn new(vars: &Sysvars) -> BinlogCache {
+        let sizes = [MANAGER, vars.binlog_stmt_cache_size, vars.binlog_cache_size];
+        BinlogCache { flavor: vars.flavor, sizes, blocks: None, used: 0 }
+    }
+
     /// Adds an event of `bytes`; the caches come into being with the first.
-    pub fn write(&mut self, ledger: &mut Ledger, bytes: usize, cache_size: usize, stmt_cache_size: usize) {
-        let blocks = self
-            .blocks
-            .get_or_insert_with(|| [MANAGER, stmt_cache_size, cache_size].map(|size| my_malloc(ledger, size)));
+    pub fn write(&mut self, ledger: &mut Ledger, bytes: usize) {
+        let (flavor, sizes) = (self.flavor, self.sizes);
+        let blocks = self.blocks.get_or_insert_with(|| sizes.map(|size| my_malloc(ledger, flavor, size)));
         let from = self.used.min(blocks[2].size());
         ledger.write(&blocks[2], from, from + bytes);
         self.used += bytes;
@@ -55,10 +64,10 @@ mod tests {
     #[test]
     fn it_is_made_at_the_first_event_and_kept() {
         let mut ledger = test_ledger();
-        let mut cache = BinlogCache::default();
+        let mut cache = BinlogCache::new(&Sysvars::default());
         assert!(cache.sizes().is_empty());
         for _ in 0..2 {
-            cache.write(&mut ledger, 500, 32768, 32768);
+            cache.write(&mut ledger, 500);
             cache.reset();
         }
         assert_eq!(cache.sizes(), [1224, 32792, 32792]);

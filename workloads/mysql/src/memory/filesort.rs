@@ -9,6 +9,7 @@
 use fragbench_engine::{Block, Ledger};
 
 use super::{align8, my_malloc};
+use crate::{Flavor, Sysvars};
 
 /// `sizeof(uchar*)`, one a record.
 const POINTER: usize = 8;
@@ -20,6 +21,7 @@ const BESIDE: [usize; 3] = [592 - 24, 376 - 24, 65_536];
 /// A sort's memory.
 #[derive(Debug)]
 pub struct SortBuffer {
+    flavor: Flavor,
     block: Block,
     beside: [Block; 3],
     record: usize,
@@ -27,17 +29,18 @@ pub struct SortBuffer {
 
 impl SortBuffer {
     /// For `rows` expected rows of `record` bytes, never more than `sort_buffer_size`.
-    pub fn new(ledger: &mut Ledger, rows: usize, record: usize, sort_buffer_size: usize) -> SortBuffer {
-        let beside = BESIDE.map(|size| my_malloc(ledger, size));
-        let rows = rows.min(sort_buffer_size / (record + POINTER)).max(1);
-        SortBuffer { block: my_malloc(ledger, align8(rows * (record + POINTER))), beside, record }
+    pub fn new(ledger: &mut Ledger, vars: &Sysvars, rows: usize, record: usize) -> SortBuffer {
+        let flavor = vars.flavor;
+        let beside = BESIDE.map(|size| my_malloc(ledger, flavor, size));
+        let rows = rows.min(vars.sort_buffer_size / (record + POINTER)).max(1);
+        SortBuffer { flavor, block: my_malloc(ledger, flavor, align8(rows * (record + POINTER))), beside, record }
     }
 
     /// Puts in `rows` rows and sorts them; a radix sort takes a second array of pointers while it runs.
     pub fn sort(&mut self, ledger: &mut Ledger, rows: usize) {
         ledger.write(&self.block, 0, rows * self.record);
         ledger.write(&self.block, self.block.size().saturating_sub(rows * POINTER), self.block.size());
-        let radix = my_malloc(ledger, rows * POINTER);
+        let radix = my_malloc(ledger, self.flavor, rows * POINTER);
         ledger.write(&radix, 0, rows * POINTER);
         ledger.free(radix);
     }
@@ -63,10 +66,10 @@ mod tests {
 
     #[test]
     fn few_rows_take_their_room_and_many_the_whole_buffer() {
-        let mut ledger = test_ledger();
-        let few = SortBuffer::new(&mut ledger, 100 + EXTRA_RECORDS, 128, 2 << 20);
+        let (mut ledger, vars) = (test_ledger(), Sysvars::default());
+        let few = SortBuffer::new(&mut ledger, &vars, 100 + EXTRA_RECORDS, 128);
         assert_eq!(few.size(), 14_984);
-        let mut many = SortBuffer::new(&mut ledger, 1_000_000, 232, 2 << 20);
+        let mut many = SortBuffer::new(&mut ledger, &vars, 1_000_000, 232);
         assert_eq!(many.size(), 2_097_144);
         many.sort(&mut ledger, 100);
         few.free(&mut ledger);

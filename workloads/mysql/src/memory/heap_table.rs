@@ -9,6 +9,7 @@
 use fragbench_engine::{Block, Ledger};
 
 use super::{align8, my_malloc};
+use crate::{Flavor, Sysvars};
 
 const ALLOCATION_PARTS: usize = 16;
 const LEAST_BLOCK: usize = 16 << 10;
@@ -38,6 +39,9 @@ fn block_bytes(rows: usize, entry: usize) -> usize {
 /// A temporary table.
 #[derive(Debug)]
 pub struct HeapTable {
+    flavor: Flavor,
+    /// Most bytes of rows and index.
+    limit: usize,
     fixed: Vec<Block>,
     blocks: Vec<Block>,
     row: usize,
@@ -46,21 +50,27 @@ pub struct HeapTable {
     rows_left: usize,
 }
 
-impl Default for HeapTable {
-    fn default() -> Self {
-        let (fixed, blocks) = (Vec::with_capacity(4), Vec::with_capacity(2 * ALLOCATION_PARTS));
-        HeapTable { fixed, blocks, row: 8, block_bytes: 0, index_bytes: 0, rows_left: 0 }
-    }
-}
-
 impl HeapTable {
-    /// `create_tmp_table` for rows of `reclength` bytes; `limit` is the lesser of `tmp_memory_table_size` and
-    /// `max_heap_table_size`.
-    pub fn create(&mut self, ledger: &mut Ledger, reclength: usize, limit: usize) {
-        for bytes in FIXED {
-            self.fixed.push(my_malloc(ledger, bytes));
+    /// A table that is yet to be created.
+    pub fn new(vars: &Sysvars) -> HeapTable {
+        HeapTable {
+            flavor: vars.flavor,
+            limit: vars.tmp_memory_table_size.min(vars.max_heap_table_size),
+            fixed: Vec::with_capacity(4),
+            blocks: Vec::with_capacity(2 * ALLOCATION_PARTS),
+            row: 8,
+            block_bytes: 0,
+            index_bytes: 0,
+            rows_left: 0,
         }
-        let rows = rows_in_block(reclength, limit);
+    }
+
+    /// `create_tmp_table` for rows of `reclength` bytes.
+    pub fn create(&mut self, ledger: &mut Ledger, reclength: usize) {
+        for bytes in FIXED {
+            self.fixed.push(my_malloc(ledger, self.flavor, bytes));
+        }
+        let rows = rows_in_block(reclength, self.limit);
         self.row = align8(reclength + 1);
         self.block_bytes = block_bytes(rows, self.row);
         self.index_bytes = block_bytes(rows, HASH_ENTRY);
@@ -72,8 +82,8 @@ impl HeapTable {
         let per_block = (self.block_bytes - POINTERS) / self.row;
         while rows > 0 {
             if self.rows_left == 0 {
-                self.blocks.push(my_malloc(ledger, self.block_bytes));
-                self.blocks.push(my_malloc(ledger, self.index_bytes));
+                self.blocks.push(my_malloc(ledger, self.flavor, self.block_bytes));
+                self.blocks.push(my_malloc(ledger, self.flavor, self.index_bytes));
                 self.rows_left = per_block;
             }
             let now = rows.min(self.rows_left);
@@ -116,8 +126,8 @@ mod tests {
     #[test]
     fn rows_fill_block_after_block() {
         let mut ledger = test_ledger();
-        let mut table = HeapTable::default();
-        table.create(&mut ledger, 121, 16 << 20);
+        let mut table = HeapTable::new(&Sysvars::default());
+        table.create(&mut ledger, 121);
         table.insert(&mut ledger, 100);
         assert_eq!(table.sizes(), [1_048_568, 262_136]);
         table.insert(&mut ledger, 10_000);

@@ -19,8 +19,8 @@ pub use binlog_cache::BinlogCache;
 pub use filesort::{EXTRA_RECORDS, SortBuffer};
 pub use heap_table::HeapTable;
 pub use mem_heap::MemHeap;
-pub use mem_root::MemRoot;
-pub use my_malloc::{my_malloc, request};
+pub use mem_root::{Growth, MemRoot};
+pub use my_malloc::{my_malloc, my_realloc, request};
 pub use net_buffer::NetBuffer;
 pub use prepared_statement::PreparedStatement;
 pub use string::GrowingString;
@@ -32,7 +32,17 @@ pub(crate) const fn align8(n: usize) -> usize {
     (n + 7) & !7
 }
 
+/// A ledger that logs its calls.
 #[cfg(test)]
 pub(crate) fn test_ledger() -> fragbench_engine::Ledger {
-    fragbench_engine::Spawner::new(fragbench_engine::Share::default()).main_ledger()
+    let share = fragbench_engine::Share { latency_every: 1, ..Default::default() };
+    let mut ledger = fragbench_engine::Spawner::new(share).main_ledger();
+    ledger.log_calls();
+    ledger
+}
+
+/// The calls logged since the last look: what was called, and with which size.
+#[cfg(test)]
+pub(crate) fn calls_of(ledger: &mut fragbench_engine::Ledger) -> Vec<(fragbench_engine::Call, usize)> {
+    ledger.logged().into_iter().map(|call| (call.call, call.size)).collect()
 }

@@ -6,7 +6,8 @@
 
 use fragbench_engine::{ALL_PAGES, Block, Ledger};
 
-use super::{my_malloc, request};
+use super::{my_malloc, my_realloc};
+use crate::Flavor;
 
 /// Packet header 4, compression header 3, one more.
 const EXTRA: usize = 8;
@@ -15,6 +16,7 @@ const IO_SIZE: usize = 4096;
 /// A connection's buffer.
 #[derive(Debug)]
 pub struct NetBuffer {
+    flavor: Flavor,
     block: Option<Block>,
     initial: usize,
     max_packet: usize,
@@ -22,9 +24,9 @@ pub struct NetBuffer {
 
 impl NetBuffer {
     /// With `net_buffer_length` bytes of room.
-    pub fn new(ledger: &mut Ledger, net_buffer_length: usize) -> NetBuffer {
-        let block = my_malloc(ledger, net_buffer_length + EXTRA);
-        NetBuffer { block: Some(block), initial: net_buffer_length, max_packet: net_buffer_length }
+    pub fn new(ledger: &mut Ledger, flavor: Flavor, net_buffer_length: usize) -> NetBuffer {
+        let block = my_malloc(ledger, flavor, net_buffer_length + EXTRA);
+        NetBuffer { flavor, block: Some(block), initial: net_buffer_length, max_packet: net_buffer_length }
     }
 
     /// Longest packet that fits as it is.
@@ -36,8 +38,7 @@ impl NetBuffer {
     pub fn packet(&mut self, ledger: &mut Ledger, length: usize) {
         if length > self.max_packet {
             self.max_packet = length.next_multiple_of(IO_SIZE);
-            let size = request(self.max_packet + EXTRA);
-            self.block = self.block.take().map(|block| ledger.realloc(block, size, 1));
+            self.resize(ledger, 1);
         }
         if let Some(block) = &self.block {
             ledger.write(block, 0, length);
@@ -48,9 +49,13 @@ impl NetBuffer {
     pub fn shrink(&mut self, ledger: &mut Ledger) {
         if self.max_packet > self.initial {
             self.max_packet = self.initial;
-            let size = request(self.initial + EXTRA);
-            self.block = self.block.take().map(|block| ledger.realloc(block, size, ALL_PAGES));
+            self.resize(ledger, ALL_PAGES);
         }
+    }
+
+    fn resize(&mut self, ledger: &mut Ledger, pages: u32) {
+        let size = self.max_packet + EXTRA;
+        self.block = self.block.take().map(|block| my_realloc(ledger, self.flavor, block, size, pages));
     }
 
     /// `net_end`.
@@ -74,7 +79,7 @@ mod tests {
     #[test]
     fn it_grows_in_whole_pages_and_shrinks_back() {
         let mut ledger = test_ledger();
-        let mut net = NetBuffer::new(&mut ledger, 16384);
+        let mut net = NetBuffer::new(&mut ledger, Flavor::Mariadb, 16384);
         assert_eq!(net.size(), 16416);
         net.packet(&mut ledger, 16000);
         assert_eq!(net.size(), 16416);

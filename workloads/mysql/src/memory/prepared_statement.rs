@@ -7,6 +7,7 @@
 use fragbench_engine::{Block, Ledger};
 
 use super::{MemRoot, my_malloc};
+use crate::Sysvars;
 
 /// `sizeof(Prepared_statement)`.
 const OBJECT: usize = 984 - 24;
@@ -20,9 +21,10 @@ pub struct PreparedStatement {
 
 impl PreparedStatement {
     /// COM_STMT_PREPARE of a statement whose parse tree takes `tree` bytes.
-    pub fn prepare(ledger: &mut Ledger, block_size: usize, prealloc: usize, tree: usize) -> PreparedStatement {
-        let object = my_malloc(ledger, OBJECT);
-        let mut root = MemRoot::preallocated(ledger, block_size, prealloc);
+    pub fn prepare(ledger: &mut Ledger, vars: &Sysvars, tree: usize) -> PreparedStatement {
+        let object = my_malloc(ledger, vars.flavor, OBJECT);
+        let (block, prealloc) = (vars.query_alloc_block_size, vars.query_prealloc_size);
+        let mut root = MemRoot::preallocated(ledger, vars.flavor, block, prealloc);
         root.alloc(ledger, tree);
         PreparedStatement { object, root }
     }
@@ -47,7 +49,7 @@ mod tests {
     #[test]
     fn each_holds_an_arena_of_32_kib() {
         let mut ledger = test_ledger();
-        let statement = PreparedStatement::prepare(&mut ledger, 32768, 32768, 9000);
+        let statement = PreparedStatement::prepare(&mut ledger, &Sysvars::default(), 9000);
         assert_eq!(statement.sizes(), [984, 32760]);
         statement.close(&mut ledger);
     }

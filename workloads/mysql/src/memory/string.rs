@@ -4,11 +4,13 @@
 
 use fragbench_engine::{ALL_PAGES, Block, Ledger};
 
-use super::{align8, my_malloc, request};
+use super::{align8, my_malloc, my_realloc};
+use crate::Flavor;
 
 /// A string being appended to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct GrowingString {
+    flavor: Flavor,
     block: Option<Block>,
     length: usize,
     alloced: usize,
@@ -16,6 +18,11 @@ pub struct GrowingString {
 }
 
 impl GrowingString {
+    /// An empty string.
+    pub fn new(flavor: Flavor) -> GrowingString {
+        GrowingString { flavor, block: None, length: 0, alloced: 0, extra: 0 }
+    }
+
     /// Appends `n` bytes.
     pub fn append(&mut self, ledger: &mut Ledger, n: usize) {
         let length = self.length + n;
@@ -25,8 +32,8 @@ impl GrowingString {
             }
             self.alloced = align8(length + self.extra + 1);
             self.block = Some(match self.block.take() {
-                None => my_malloc(ledger, self.alloced),
-                Some(block) => ledger.realloc(block, request(self.alloced), ALL_PAGES),
+                None => my_malloc(ledger, self.flavor, self.alloced),
+                Some(block) => my_realloc(ledger, self.flavor, block, self.alloced, ALL_PAGES),
             });
         }
         if let Some(block) = &self.block {
@@ -37,7 +44,7 @@ impl GrowingString {
 
     /// `String::free`.
     pub fn free(&mut self, ledger: &mut Ledger) {
-        if let Some(block) = std::mem::take(self).block {
+        if let Some(block) = std::mem::replace(self, GrowingString::new(self.flavor)).block {
             ledger.free(block);
         }
     }
@@ -56,7 +63,7 @@ mod tests {
     #[test]
     fn the_extra_doubles_to_8064_and_stays() {
         let mut ledger = test_ledger();
-        let mut string = GrowingString::default();
+        let mut string = GrowingString::new(Flavor::Mariadb);
         let mut sizes = Vec::new();
         while sizes.len() < 8 {
             string.append(&mut ledger, 1);

@@ -15,6 +15,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use fragbench_engine::{Block, Ledger, clock};
 
 use super::{MemHeap, MemRoot, my_malloc};
+use crate::Flavor;
 
 /// `TABLE_ALLOC_BLOCK_SIZE` (sql/sql_const.h).
 const TABLE_ROOT: usize = 1024;
@@ -28,8 +29,8 @@ pub struct TableShare {
 
 impl TableShare {
     /// Opens the share of a table of `fields` columns.
-    pub fn open(ledger: &mut Ledger, fields: usize) -> TableShare {
-        let mut root = MemRoot::new(TABLE_ROOT);
+    pub fn open(ledger: &mut Ledger, flavor: Flavor, fields: usize) -> TableShare {
+        let mut root = MemRoot::new(flavor, TABLE_ROOT);
         root.alloc(ledger, 900);
         // A Field, its name and its comment, for each column.
         for _ in 0..fields {
@@ -64,8 +65,8 @@ pub struct Table([Block; 7]);
 
 impl Table {
     /// `open_table_from_share`.
-    pub fn open(ledger: &mut Ledger) -> Table {
-        Table(INSTANCE.map(|size| my_malloc(ledger, size)))
+    pub fn open(ledger: &mut Ledger, flavor: Flavor) -> Table {
+        Table(INSTANCE.map(|size| my_malloc(ledger, flavor, size)))
     }
 
     /// `intern_close_table`, by any thread.
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_share_is_a_root_of_1_kib_blocks_and_a_dictionary_heap() {
         let mut ledger = test_ledger();
-        let share = TableShare::open(&mut ledger, 4);
+        let share = TableShare::open(&mut ledger, Flavor::Mariadb, 4);
         assert_eq!(share.sizes(), (vec![1016, 1016, 1016], vec![368, 848]));
         share.close(&mut ledger);
     }
@@ -158,7 +159,7 @@ mod tests {
         let mut ledger = test_ledger();
         let cache = Handover::new(2);
         for turn in 1..=5 {
-            let table = Table::open(&mut ledger);
+            let table = Table::open(&mut ledger, Flavor::Mariadb);
             let first = table.0[0].id();
             cache.add(&ledger, table);
             let evicted = cache.evict(&ledger, turn);

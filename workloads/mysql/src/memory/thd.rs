@@ -41,18 +41,25 @@ impl Thd {
     /// A thread that was just started.
     pub fn new(ledger: &mut Ledger, vars: &Sysvars) -> Thd {
         let object = plain(ledger, THD);
-        let query_root = MemRoot::preallocated(ledger, vars.query_alloc_block_size, vars.query_prealloc_size);
+        let query_root = {
+            let (block, prealloc) = (vars.query_alloc_block_size, vars.query_prealloc_size);
+            MemRoot::preallocated(ledger, vars.flavor, block, prealloc)
+        };
         Thd { object, query_root, connection: None }
     }
 
     /// A client connects.
     pub fn connect(&mut self, ledger: &mut Ledger, vars: &Sysvars) {
-        let net = NetBuffer::new(ledger, vars.net_buffer_length);
-        let packet = NetBuffer::new(ledger, vars.net_buffer_length);
-        let transaction_root =
-            MemRoot::preallocated(ledger, vars.transaction_alloc_block_size, vars.transaction_prealloc_size);
+        let net = NetBuffer::new(ledger, vars.flavor, vars.net_buffer_length);
+        let packet = NetBuffer::new(ledger, vars.flavor, vars.net_buffer_length);
+        let transaction_root = MemRoot::preallocated(
+            ledger,
+            vars.flavor,
+            vars.transaction_alloc_block_size,
+            vars.transaction_prealloc_size,
+        );
         let small = SMALL.map(|size| plain(ledger, size));
-        let options = my_malloc(ledger, DB_OPTIONS - 24);
+        let options = my_malloc(ledger, vars.flavor, DB_OPTIONS - 24);
         ledger.free(options);
         self.connection = Some(Connection { transaction_root, net, packet, small });
     }
