@@ -1,8 +1,8 @@
 -- Blobs of 10 KB to 2 MB, log-uniform in size, inserted, read, replaced, appended to and deleted. Run with sysbench.
 
-sysbench.cmdline.options = {
-   blobs = {"Blobs that exist at a time", 60}
-}
+require("gate")
+
+sysbench.cmdline.options.blobs = {"Blobs that exist at a time", 60}
 
 local smallest, ratio = 10 * 1024, 200
 
@@ -19,7 +19,7 @@ local function size()
    return math.floor(smallest * ratio ^ sysbench.rand.uniform_double())
 end
 
-function event(thread_id)
+event = gated(function(thread_id)
    local id = sysbench.rand.uniform(1, sysbench.opt.blobs)
    local dice = sysbench.rand.uniform(1, 10)
    if dice <= 3 then
@@ -35,7 +35,7 @@ function event(thread_id)
    else
       con:query(string.format("DELETE FROM blobs WHERE id = %d", id))
    end
-end
+end)
 
 function thread_done()
    con:disconnect()

@@ -1,12 +1,12 @@
 -- One wave of a connection storm: every thread is a connection that sorts, groups through a temporary table,
 -- concatenates, and keeps its results until all have got as far; then all disconnect.
--- Driven by make.sh, which holds the gate. Run with sysbench.
+-- Run with sysbench by the driver, which holds the gate.
 
-sysbench.cmdline.options = {
-   rows = {"Rows of the table of facts a session looks at", 3000},
-   rounds = {"Times a session asks before it holds its results", 2},
-   seed_of_wave = {"Makes the sessions of each wave differ", 1}
-}
+require("gate")
+
+sysbench.cmdline.options.rows = {"Rows of the table of facts a session looks at", 3000}
+sysbench.cmdline.options.rounds = {"Times a session asks before it holds its results", 2}
+sysbench.cmdline.options.seed_of_wave = {"Makes the sessions of each wave differ", 1}
 
 function prepare()
    local con = sysbench.sql.driver():connect()
@@ -14,14 +14,13 @@ function prepare()
              "note VARCHAR(200) NOT NULL, amount DECIMAL(12,2) NOT NULL, KEY (grp)) ENGINE=InnoDB")
    con:query("INSERT INTO facts SELECT seq, seq * 7919 % 1009, seq % 13, " ..
              "REPEAT(CHAR(97 + seq % 26), 40 + seq * 31 % 140), seq * 1.37 FROM seq_1_to_20000")
-   con:query("CREATE TABLE gate (id INT PRIMARY KEY) ENGINE=InnoDB")
 end
 
 function thread_init()
    con = sysbench.sql.driver():connect()
 end
 
-function event(thread_id)
+event = gated(function(thread_id)
    -- Each session looks at slices of its own, of sizes of its own, so that no two ask for the same blocks.
    local opt = sysbench.opt
    con:query("SET SESSION group_concat_max_len = 262144")
@@ -38,9 +37,7 @@ function event(thread_id)
       con:query("SELECT kind, COUNT(DISTINCT grp), AVG(amount) FROM " .. slice .. " GROUP BY kind ORDER BY 3")
       con:query("SET @joined = (SELECT GROUP_CONCAT(note ORDER BY amount DESC SEPARATOR ';') FROM " .. slice .. ")")
    end
-   con:query("SELECT COUNT(*) FROM gate") -- waits until make.sh opens the gate
-   con:query("SELECT LENGTH(@joined), COUNT(*), MAX(total) FROM held")
-end
+end)
 
 function thread_done()
    con:disconnect()

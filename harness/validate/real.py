@@ -1,0 +1,61 @@
+"""One load on a real server under one allocator: its heap at the load's peak, end, after an idle time, after a purge."""
+
+import os
+import pathlib
+import signal
+import time
+
+import heap
+from record import SETTLE_S, Marks, template
+from scenarios import SCENARIOS
+from server import Server, ServerError, wait_until
+
+PURGE = signal.SIGRTMIN + 5  # server_shim.c
+
+
+def check_preloaded(pid, libraries):
+    """Raises when a library is not mapped in the process."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+        mapped = maps.read()
+    for library in libraries:
+        if str(pathlib.Path(library).resolve()) not in mapped:
+            raise ServerError(f"{library} is not mapped in the server: the figures would be another allocator's")
+
+
+def measure(name, allocator, shim, scratch):
+    """Bytes at peak, end, idle, purged, and what was subtracted from RssAnon to get them."""
+    scenario = SCENARIOS[name]
+    directory = pathlib.Path(scratch) / f"real-{name}"
+    server = Server(directory, scenario.server_options, template(scenario, scratch))
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "LD_PRELOAD": allocator.preload(shim)}
+    try:
+        server.start(environment=environment | allocator.environment)
+        check_preloaded(server.pid, filter(None, [shim, allocator.library]))
+        pid = server.pid
+        time.sleep(0.5)
+        sampler = heap.Sampler(pid)
+        marks = Marks(time.monotonic_ns())
+        scenario.load(server, marks)
+        marks("load_end")
+        time.sleep(SETTLE_S)
+        other = heap.not_heap(pid)
+        points = {"end": heap.rss_anon(pid) - other}
+        peak = max(sample for _, sample in sampler.stop())
+        points["peak"] = max(peak - other, points["end"])
+        time.sleep(allocator.idle_s)
+        other = heap.not_heap(pid)
+        points["idle"] = heap.rss_anon(pid) - other
+        points["purged"] = purge(server, allocator) - other
+    finally:
+        server.discard()
+    return {"points": points, "not_heap": other, "load_s": marks.last("load_end")}
+
+
+def purge(server, allocator):
+    """RssAnon after the idle server gave back what its allocator can, twice as fragbench asks it of a worker."""
+    log = server.directory / "error.log"
+    for times in (1, 2):
+        os.kill(server.pid, PURGE)
+        said = lambda: log.read_text(errors="replace").count(f"purged by {allocator.proof}\n") >= times
+        wait_until(said, f"purge by {allocator.proof}", 10)
+    return heap.rss_anon(server.pid)

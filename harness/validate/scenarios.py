@@ -1,0 +1,133 @@
+"""The loads: what each does to a real server, deterministic in effect (fixed seeds, each session the same share of work).
+
+A load brings its sessions to a common moment, holds them there long enough to be sampled (its peak), lets them go, and
+ends when the last session is gone. `mark(NAME)` is called at each moment that the recording keeps.
+"""
+
+import pathlib
+import time
+from dataclasses import dataclass, field
+from typing import Callable
+
+from server import DATABASE, finish, wait_until
+
+LUA = pathlib.Path(__file__).resolve().parent / "scenarios"
+PEAK_S = 0.5
+OLTP = ["--tables=4", "--table-size=10000"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`model` is the synthetic workload that stands for this load, None when there is none."""
+
+    name: str
+    load: Callable
+    prepare: Callable
+    model: str | None
+    server_options: list = field(default_factory=list)
+
+
+def prepared(server, script, *commands):
+    """Makes the database and runs the script's own preparing commands."""
+    server.execute(f"CREATE DATABASE `{DATABASE}`; CREATE TABLE `{DATABASE}`.gate (id INT PRIMARY KEY) ENGINE=InnoDB")
+    for command in commands:
+        finish(server.sysbench(f"{script}.lua", *command, directory=LUA))
+
+
+def held(server, mark, script, threads, share=1, arguments=(), meanwhile=None):
+    """Runs a script's sessions to the gate, holds them there, calls `meanwhile`, opens the gate and sees them out."""
+    keeper = server.session()
+    keeper.do("LOCK TABLE gate WRITE")
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
+    others = "SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE user = 'root'"
+    own = [f"--threads={threads}", f"--events={threads * share}", f"--share={share}", "--time=0"]
+    run = server.sysbench(f"{script}.lua", *own, *arguments, "run", directory=LUA)
+
+    def full():
+        if run[0].poll() is not None:
+            finish(run)  # says why it ended before the gate opened
+        return keeper.ask(waiting) == str(threads)
+
+    wait_until(full, "full gate")
+    mark("peak")
+    time.sleep(PEAK_S)
+    if meanwhile:
+        meanwhile()
+    keeper.do("UNLOCK TABLES")
+    finish(run)
+    wait_until(lambda: keeper.ask(others) == "0", "end of all sessions")
+    keeper.close()
+
+
+def oltp(script, share):
+    return Scenario(
+        name=script,
+        prepare=lambda server: prepared(server, script, [*OLTP, "prepare"]),
+        load=lambda server, mark: held(server, mark, script, 64, share, OLTP),
+        model=f"mysql/{script}",
+    )
+
+
+def storm(server, mark):
+    """Three waves of different size; sessions and their threads end after each."""
+    for wave, (sessions, rows) in enumerate([(150, 1500), (260, 1200), (90, 2500)], 1):
+        held(server, mark, "connection-storm", sessions, 1, [f"--rows={rows}", f"--seed-of-wave={wave}"])
+        time.sleep(0.3)
+
+
+def days_and_nights(server, mark):
+    """Days of transactions; each night everything is dumped, and the archives have twice as many rows the next day."""
+    for day in range(1, 4):
+        held(server, mark, "nightly-dump", 24, 20, OLTP)
+        mark("night")
+        server.dump("--single-transaction", "--quick")
+        grow = (f"INSERT INTO archive{i} (note, body) SELECT note, body FROM archive{i};" for i in range(1, 81))
+        server.execute(f"USE `{DATABASE}`; " + "".join(grow))
+
+
+# Those with a model are validated; the others are recorded for the traces that the project ships.
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in [
+        oltp("oltp-read-write", 66),
+        oltp("oltp-point-select", 3000),
+        Scenario(
+            "connection-storm",
+            prepare=lambda server: prepared(server, "connection-storm", ["prepare"]),
+            load=storm,
+            model="mysql/connection-storm",
+        ),
+        Scenario(
+            "blob-stream",
+            prepare=lambda server: prepared(server, "blob-stream", ["prepare"]),
+            load=lambda server, mark: held(server, mark, "blob-stream", 16, 20),
+            model="mysql/blob-stream",
+        ),
+        Scenario(
+            "prepared-statement-churn",
+            prepare=lambda server: prepared(server, "prepared-statement-churn", ["prepare"]),
+            load=lambda server, mark: held(server, mark, "prepared-statement-churn", 48, 8),
+            model="mysql/prepared-statement-churn",
+        ),
+        Scenario(
+            "table-cache-churn",
+            prepare=lambda server: prepared(server, "table-cache-churn", ["prepare"]),
+            load=lambda server, mark: held(server, mark, "table-cache-churn", 24, 120),
+            model="mysql/table-cache-churn",
+            server_options=["--table-open-cache=100", "--table-definition-cache=400", "--open-files-limit=4096"],
+        ),
+        Scenario(
+            "nightly-dump",
+            prepare=lambda server: prepared(server, "nightly-dump", [*OLTP, "prepare"], ["archives"]),
+            load=days_and_nights,
+            model="mysql/nightly-dump",
+            server_options=["--table-open-cache=100"],
+        ),
+        Scenario(
+            "blob-churn",
+            prepare=lambda server: prepared(server, "blob-churn", ["prepare"]),
+            load=lambda server, mark: held(server, mark, "blob-churn", 12, 125),
+            model=None,
+        ),
+    ]
+}
