@@ -6,7 +6,9 @@
 mod cmd;
 mod companions;
 mod interrupt;
+mod option_file;
 mod options;
+mod parameters;
 mod sizes;
 mod sys;
 

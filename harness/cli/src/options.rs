@@ -74,6 +74,9 @@ pub(crate) struct RunOptions {
     /// MALLOC_ARENA_MAX values for glibc; `default` leaves it unset [default: default,1,2,4,8]
     #[arg(long, value_delimiter = ',', value_name = "N")]
     arena_max: Vec<String>,
+    /// Emulate a server of N cores: where glibc's arena limit is not set, set it to 8 × N, its default there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cores: Option<u32>,
     /// A variable of an allocator's environment (MALLOC_…, glibc.malloc.…, MALLOC_CONF, MIMALLOC_…); adds a cell
     /// with it beside the default
     #[arg(long, value_name = "KEY=VALUE")]
@@ -235,6 +238,13 @@ impl RunOptions {
         if !self.arena_max.is_empty() && !allocators.iter().any(|a| a.kind == AllocatorKind::Glibc) {
             return Err(usage("--arena-max is a setting of glibc, which --allocator leaves out; add glibc to it"));
         }
+        if let Some(cores) = self.cores {
+            let mut glibc = allocators.iter_mut().filter(|a| a.kind == AllocatorKind::Glibc).peekable();
+            if glibc.peek().is_none() {
+                return Err(usage("--cores sets glibc's arena limit, and --allocator leaves glibc out; add it"));
+            }
+            glibc.for_each(|allocator| emulate_cores(allocator, cores));
+        }
         if let Some(key) = settings.keys().find(|key| !used.contains(*key)) {
             return Err(usage(format!(
                 "--setting {key}: none of {} has it; glibc takes MALLOC_… and glibc.malloc.…, jemalloc MALLOC_CONF, \
@@ -277,5 +287,16 @@ impl RunOptions {
             }
         }
         Ok(settings)
+    }
+}
+
+/// Gives glibc the arena limit it would have on a machine of `cores` cores, unless its settings have one: eight a core
+/// on 64-bit machines (malloc/arena.c, `NARENAS_FROM_NCORES`). Not a setting of the cell: it stands for the default.
+fn emulate_cores(allocator: &mut Allocator, cores: u32) {
+    let tuned = allocator.environment.get("GLIBC_TUNABLES").is_some_and(|t| t.contains("glibc.malloc.arena_max"));
+    if !tuned && !allocator.environment.contains_key("MALLOC_ARENA_MAX") {
+        let limit = cores * 8;
+        allocator.environment.insert("MALLOC_ARENA_MAX".into(), limit.to_string());
+        allocator.notes.push(format!("arena limit {limit}, glibc's default on {cores} cores"));
     }
 }

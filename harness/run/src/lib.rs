@@ -20,4 +20,4 @@ pub use execute::{Event, Execution, execute};
 pub use host::{build_id, host, library_fact};
 pub use plan::{Selection, build};
 pub use results::ResultDir;
-pub use worker::{WorkerBinary, allocator_version, describe};
+pub use worker::{WorkerBinary, allocator_version, check, describe};

@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use fragbench_model::{Allocator, Cell, Command, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec};
+use fragbench_model::{
+    Allocator, Cell, Command, Message, RunSpec, SCHEMA, Touch, WorkerError, WorkloadFact, WorkloadSpec,
+};
 
 use crate::sys::{self, Counters};
 
@@ -57,6 +59,30 @@ pub fn describe(worker: &WorkerBinary) -> Result<Vec<WorkloadFact>> {
         .with_context(|| format!("{} could not be started", worker.path().display()))?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("{} --describe gave no list of workloads", worker.path().display()))
+}
+
+/// Asks the worker whether it would run `spec`: `None` if so, or what is wrong with it.
+///
+/// # Errors
+/// When the worker cannot be started or gives no answer.
+pub fn check(worker: &WorkerBinary, spec: &RunSpec) -> Result<Option<WorkerError>> {
+    let mut child = Process::new(worker.path())
+        .arg("--check")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{} could not be started", worker.path().display()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        writeln!(stdin, "{}", serde_json::to_string(spec)?)?;
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(None);
+    }
+    match serde_json::from_slice(&output.stdout) {
+        Ok(Message::Error(error)) => Ok(Some(error)),
+        _ => bail!("{} --check ended with {} and no reason", worker.path().display(), output.status),
+    }
 }
 
 /// Version of an allocator as it says it in a worker; `None` when it cannot be put in place.

@@ -1,13 +1,13 @@
 //! The measured process. It reads one run specification, one line of JSON, from standard input, runs it and speaks
-//! messages on standard output (see `fragbench_model::Message`); `--describe` prints what it can run. It refuses
-//! anything else on its command line.
+//! messages on standard output (see `fragbench_model::Message`). `--describe` prints what it can run, `--check` reads a
+//! specification and says whether it would be run. It refuses anything else on its command line.
 
 mod catalogue;
 mod empty;
 
 use std::process::ExitCode;
 
-use fragbench_engine::{OffHeap, fail, read_line, refuse, serve};
+use fragbench_engine::{OffHeap, Workload, fail, read_line, refuse, serve};
 use fragbench_model::{RunSpec, SCHEMA, WorkerError};
 
 /// What the harness itself allocates stays out of the heap under test.
@@ -18,14 +18,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
-            let Some(line) = read_line() else {
-                fail(refuse("bad_spec", "standard input holds no run specification; fragbench run writes one"))
-            };
-            let spec = parse(&line).unwrap_or_else(|error| fail(error));
-            let mut workload = catalogue::build(&spec).unwrap_or_else(|error| fail(error));
+            let (spec, mut workload) = read().unwrap_or_else(|error| fail(error));
             serve(&spec, &mut *workload);
             ExitCode::SUCCESS
         }
+        ["--check"] => match read() {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => fail(error),
+        },
         ["--describe"] => match serde_json::to_string_pretty(&catalogue::describe()) {
             Ok(text) => {
                 println!("{text}");
@@ -34,10 +34,19 @@ fn main() -> ExitCode {
             Err(error) => fail(refuse("internal", error.to_string())),
         },
         _ => {
-            eprintln!("usage: fragbench-worker [--describe]\nIt is started by `fragbench run`.");
+            eprintln!("usage: fragbench-worker [--describe | --check]\nIt is started by `fragbench run`.");
             ExitCode::from(2)
         }
     }
+}
+
+/// The specification on standard input, and its work.
+fn read() -> Result<(RunSpec, Box<dyn Workload>), WorkerError> {
+    let line = read_line()
+        .ok_or_else(|| refuse("bad_spec", "standard input holds no run specification; fragbench run writes one"))?;
+    let spec = parse(&line)?;
+    let workload = catalogue::build(&spec)?;
+    Ok((spec, workload))
 }
 
 /// Checks what the parent wrote.

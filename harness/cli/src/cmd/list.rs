@@ -1,5 +1,7 @@
 //! `fragbench list`: what there is, one line each, with sources.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use fragbench_model::{Parameter, WorkloadFact};
@@ -107,9 +109,17 @@ fn text(listing: &Listing) -> String {
     if let Some(workloads) = &listing.workloads {
         text.push_str("Workloads\n");
         for fact in workloads {
-            let _ = writeln!(text, "  {:<28} {} [{}]", fact.name, fact.summary, fact.fidelity);
-            for parameter in &fact.parameters {
-                let _ = writeln!(text, "      {:<32} {:<10} {}", parameter.name, parameter.default, parameter.meaning);
+            let _ = writeln!(text, "  {:<32} {} [{}]", fact.name, fact.summary, fact.fidelity);
+            let shared = shared_parameters(&fact.name, workloads);
+            for parameter in fact.parameters.iter().filter(|p| !shared.contains(p)) {
+                write_parameter(&mut text, parameter);
+            }
+        }
+        for family in families(workloads) {
+            let shared = shared_parameters(&format!("{family}/"), workloads);
+            if !shared.is_empty() {
+                let _ = writeln!(text, "Parameters that every workload of {family} takes");
+                shared.into_iter().for_each(|parameter| write_parameter(&mut text, parameter));
             }
         }
     }
@@ -122,4 +132,29 @@ fn text(listing: &Listing) -> String {
         text.push_str("  NAME=/path/lib.so  any other library that exports malloc\n");
     }
     text
+}
+
+fn family(name: &str) -> Option<&str> {
+    name.split_once('/').map(|(family, _)| family)
+}
+
+fn families(workloads: &[WorkloadFact]) -> BTreeSet<&str> {
+    workloads.iter().filter_map(|fact| family(&fact.name)).collect()
+}
+
+/// What all workloads of a name's family take: shown once, not with each.
+fn shared_parameters<'a>(name: &str, workloads: &'a [WorkloadFact]) -> Vec<&'a Parameter> {
+    let members: Vec<&WorkloadFact> =
+        workloads.iter().filter(|fact| family(name).is_some() && family(&fact.name) == family(name)).collect();
+    match members.as_slice() {
+        [first, second, ..] if !second.parameters.is_empty() => {
+            first.parameters.iter().filter(|p| members.iter().all(|fact| fact.parameters.contains(p))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn write_parameter(text: &mut String, parameter: &Parameter) {
+    use std::fmt::Write;
+    let _ = writeln!(text, "      {:<34} {:<8} {}", parameter.name, parameter.default, parameter.meaning);
 }

@@ -5,27 +5,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_model::{Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadFact, WorkloadSpec};
+use fragbench_model::{Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::options::{Format, RunOptions};
+use crate::parameters::ParameterOptions;
 use crate::{Outcome, companions, interrupt, usage};
 
 /// Run workloads under every allocator; write a result directory, print a table and a finding
 ///
-/// Example: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2
+/// Examples: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2;
+/// fragbench run mysql --my-cnf /etc/mysql/my.cnf --sessions 200 --cores 16
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Workloads by name or by the part before the slash (see `fragbench list workloads`) [default: all families]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
-    /// Threads of a workload [default: the workload's own]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    /// Threads of a workload: a modelled server's sessions [default: the workload's own]
+    #[arg(long, visible_alias = "sessions", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     threads: Option<u32>,
-    /// A workload's parameter, named as the server names its variable
-    #[arg(long, value_name = "VARIABLE=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    parameters: ParameterOptions,
     #[command(flatten)]
     options: RunOptions,
 }
@@ -40,12 +41,6 @@ impl Run {
     fn workloads(&self, worker: &WorkerBinary) -> Result<Vec<WorkloadSpec>> {
         let named = fragbench_run::describe(worker)?;
         let shipped = companions::shipped_traces()?;
-        let mut parameters = BTreeMap::new();
-        for text in &self.set {
-            let (name, value) =
-                text.split_once('=').ok_or_else(|| usage(format!("--set {text}: write VARIABLE=VALUE")))?;
-            parameters.insert(name.to_owned(), value.to_owned());
-        }
         let all: Vec<String> =
             shipped.iter().map(|(name, _)| name.clone()).chain(named.iter().map(|fact| fact.name.clone())).collect();
         if shipped.is_empty() && self.workloads.is_empty() {
@@ -59,16 +54,23 @@ impl Run {
         } else {
             pick(&self.workloads, &all)?
         };
-        check_parameters(&parameters, &wanted, &named)?;
-        Ok(wanted
+        let chosen = self.parameters.read(&wanted, &named)?;
+        let workloads: Vec<WorkloadSpec> = wanted
             .into_iter()
             .map(|name| match shipped.iter().find(|(shipped, _)| *shipped == name) {
                 Some((_, trace)) => {
                     WorkloadSpec::Replay { trace: trace.clone(), pace: Pace::Fast, skew_us: 0, threads_scale: 1 }
                 }
-                None => WorkloadSpec::Named { parameters: own(&parameters, &name, &named), name },
+                None => {
+                    let fact = named.iter().find(|fact| fact.name == name);
+                    WorkloadSpec::Named { parameters: fact.map(|fact| chosen.of(fact)).unwrap_or_default(), name }
+                }
             })
-            .collect())
+            .collect();
+        if let Some(first) = workloads.first().cloned() {
+            chosen.check(worker, &workloads, &self.options.common(first, self.threads))?;
+        }
+        Ok(workloads)
     }
 }
 
@@ -95,36 +97,6 @@ fn pick(wanted: &[String], all: &[String]) -> Result<Vec<String>> {
         }
     }
     Ok(picked)
-}
-
-/// Every `--set` must be a parameter of at least one of the workloads.
-fn check_parameters(parameters: &BTreeMap<String, String>, wanted: &[String], named: &[WorkloadFact]) -> Result<()> {
-    let known: Vec<&str> = named
-        .iter()
-        .filter(|fact| wanted.contains(&fact.name))
-        .flat_map(|fact| fact.parameters.iter().map(|p| p.name.as_str()))
-        .collect();
-    for name in parameters.keys() {
-        if !known.contains(&name.as_str()) {
-            let nearest = known
-                .iter()
-                .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
-                .map_or("; the workloads chosen have no parameters".to_owned(), |near| {
-                    format!("; did you mean `{near}`?")
-                });
-            return Err(usage(format!("--set {name}: no such parameter{nearest}")));
-        }
-    }
-    Ok(())
-}
-
-fn own(parameters: &BTreeMap<String, String>, workload: &str, named: &[WorkloadFact]) -> BTreeMap<String, String> {
-    let fact = named.iter().find(|fact| fact.name == workload);
-    parameters
-        .iter()
-        .filter(|(name, _)| fact.is_some_and(|fact| fact.parameters.iter().any(|p| p.name == **name)))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }
 
 /// Plan → order → runs → records → summary → verdict → report.

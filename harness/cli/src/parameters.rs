@@ -1,0 +1,148 @@
+//! Parameters of workloads from the command line and from a server's option file, each with the place it was given at,
+//! so that what is wrong with a value can be said with its file and line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use fragbench_model::{Parameter, RunSpec, WorkloadFact, WorkloadSpec};
+use fragbench_run::WorkerBinary;
+
+use crate::option_file::{self, variables::Given, variables::translate};
+use crate::usage;
+
+/// Which server is modelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FlavorChoice {
+    Mariadb,
+    Mysql,
+}
+
+impl FlavorChoice {
+    fn name(self) -> &'static str {
+        match self {
+            FlavorChoice::Mariadb => "mariadb",
+            FlavorChoice::Mysql => "mysql",
+        }
+    }
+
+    /// Groups of an option file that the server reads: MariaDB "Option Groups" for 10.11, MySQL Reference Manual
+    /// "Using Option Files" for 8.4.
+    fn groups(self) -> &'static [&'static str] {
+        match self {
+            FlavorChoice::Mariadb => &[
+                "mysqld",
+                "server",
+                "mysqld-10.11",
+                "mariadb",
+                "mariadb-10.11",
+                "mariadbd",
+                "mariadbd-10.11",
+                "client-server",
+                "galera",
+            ],
+            FlavorChoice::Mysql => &["mysqld", "server", "mysqld-8.4"],
+        }
+    }
+}
+
+/// What sizes the modelled server.
+#[derive(Debug, Args)]
+pub(crate) struct ParameterOptions {
+    /// A workload's parameter, named as the server names its variable; goes before --my-cnf
+    #[arg(long, value_name = "VARIABLE=VALUE")]
+    set: Vec<String>,
+    /// The server's option file: its variables size the modelled server
+    #[arg(long, value_name = "FILE")]
+    my_cnf: Option<PathBuf>,
+    /// Whose growth rules and defaults the modelled server has [default: mariadb]
+    #[arg(long, value_enum)]
+    flavor: Option<FlavorChoice>,
+}
+
+/// Values by parameter name.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen(BTreeMap<String, Given>);
+
+impl ParameterOptions {
+    /// What was chosen for `wanted` workloads of those in `named`.
+    ///
+    /// # Errors
+    /// An option file that cannot be read; a `--set` that none of the workloads takes.
+    pub(crate) fn read(&self, wanted: &[String], named: &[WorkloadFact]) -> Result<Chosen> {
+        let facts = || named.iter().filter(|fact| wanted.contains(&fact.name));
+        let known: Vec<&Parameter> = facts().flat_map(|fact| &fact.parameters).collect();
+        let mut chosen = BTreeMap::new();
+        if let Some(file) = &self.my_cnf {
+            if !takes(&known, "flavor") {
+                return Err(usage("--my-cnf sizes modelled servers, and none is among the workloads; add mysql"));
+            }
+            let options = option_file::read(file, self.flavor.unwrap_or(FlavorChoice::Mariadb).groups())?;
+            let translated = translate(&options, &known);
+            translated.unknown.iter().for_each(|line| eprintln!("{line}"));
+            chosen = translated.given;
+        }
+        if let Some(flavor) = self.flavor {
+            if !takes(&known, "flavor") {
+                return Err(usage("--flavor is of modelled servers, and none is among the workloads; add mysql"));
+            }
+            chosen.insert("flavor".into(), Given { value: flavor.name().into(), origin: None });
+        }
+        for text in &self.set {
+            let (name, value) =
+                text.split_once('=').ok_or_else(|| usage(format!("--set {text}: write VARIABLE=VALUE")))?;
+            let name = name.trim().replace('-', "_").to_ascii_lowercase();
+            let Some(parameter) = known.iter().find(|p| answers(p, &name)) else {
+                let nearest = known
+                    .iter()
+                    .max_by(|a, b| {
+                        strsim::jaro_winkler(&a.name, &name).total_cmp(&strsim::jaro_winkler(&b.name, &name))
+                    })
+                    .map_or("; the workloads chosen have no parameters".to_owned(), |near| {
+                        format!("; did you mean `{}`?", near.name)
+                    });
+                return Err(usage(format!("--set {name}: no such parameter{nearest}")));
+            };
+            chosen.insert(parameter.name.clone(), Given { value: value.trim().to_owned(), origin: None });
+        }
+        Ok(Chosen(chosen))
+    }
+}
+
+fn takes(known: &[&Parameter], name: &str) -> bool {
+    known.iter().any(|p| p.name == name)
+}
+
+fn answers(parameter: &Parameter, name: &str) -> bool {
+    parameter.name == name || parameter.aliases.iter().any(|alias| alias == name)
+}
+
+impl Chosen {
+    /// Those that a workload takes.
+    pub(crate) fn of(&self, fact: &WorkloadFact) -> BTreeMap<String, String> {
+        self.0
+            .iter()
+            .filter(|(name, _)| fact.parameters.iter().any(|p| p.name == **name))
+            .map(|(name, given)| (name.clone(), given.value.clone()))
+            .collect()
+    }
+
+    /// Has the worker look at each workload before anything is run.
+    ///
+    /// # Errors
+    /// The first that it refuses, with the place the value was given at.
+    pub(crate) fn check(&self, worker: &WorkerBinary, workloads: &[WorkloadSpec], common: &RunSpec) -> Result<()> {
+        for workload in workloads.iter().filter(|w| matches!(w, WorkloadSpec::Named { .. })) {
+            let spec = RunSpec { workload: workload.clone(), ..common.clone() };
+            if let Some(error) = fragbench_run::check(worker, &spec)? {
+                let place =
+                    self.0.iter().find(|(name, _)| error.text.starts_with(&format!("{name}="))).map(|(_, given)| {
+                        given.origin.as_ref().map_or("--set ".into(), |origin| format!("{origin}: "))
+                    });
+                return Err(usage(format!("{}{} ({})", place.unwrap_or_default(), error.text, workload.name())));
+            }
+        }
+        Ok(())
+    }
+}
