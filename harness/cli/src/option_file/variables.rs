@@ -9,8 +9,6 @@ use super::{FileOption, Origin};
 
 /// Names and families that servers know; see the file's head.
 const SERVER_VARIABLES: &str = include_str!("server_variables.txt");
-/// Switches that a file name switches on.
-const NAMED_SWITCHES: &[&str] = &["log_bin"];
 
 /// A value and where it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +48,7 @@ fn meaning_of<'a>(option: &FileOption, known: &[&'a Parameter]) -> Option<(&'a P
     let find = |name: &str| known.iter().copied().find(|p| p.name == name || p.aliases.iter().any(|a| a == name));
     let name = option.name.strip_prefix("loose_").unwrap_or(&option.name);
     if let Some(parameter) = find(name) {
-        let value = match option.value.as_deref() {
-            None | Some("") => "ON",
-            Some(file) if NAMED_SWITCHES.contains(&parameter.name.as_str()) && !is_truth(file) => "ON",
-            Some(value) => value,
-        };
+        let value = option.value.as_deref().unwrap_or("ON");
         return Some((parameter, value.to_owned()));
     }
     let off = name.strip_prefix("skip_").or_else(|| name.strip_prefix("disable_"));
@@ -63,10 +57,6 @@ fn meaning_of<'a>(option: &FileOption, known: &[&'a Parameter]) -> Option<(&'a P
     }
     let on = name.strip_prefix("enable_").and_then(find)?;
     Some((on, "ON".to_owned()))
-}
-
-fn is_truth(value: &str) -> bool {
-    ["0", "1", "on", "off", "true", "false"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 struct ServerVariables {
@@ -151,7 +141,7 @@ mod tests {
                 ("sort_buffer_size", Some("1M")),
                 ("loose_sort_buffer_size", Some("4M")),
                 ("replica_parallel_workers", Some("8")),
-                ("log_bin", Some("/var/log/mysql/bin")),
+                ("log_bin", None),
                 ("performance_schema", Some("ON")),
                 ("skip_performance_schema", None),
             ]),

@@ -1,0 +1,123 @@
+//! A server's option file sizes the modelled server: realistic files give visibly different runs, and what is wrong in
+//! one is named with its file and line.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{arg, json, refuse, succeed};
+
+fn option_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/option_files").join(name)
+}
+
+/// Peak live and heap memory of one short run of a modelled server with this option file.
+fn peaks(file: &Path) -> (f64, f64) {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let text = succeed(&[
+        "run",
+        "mysql/oltp-read-write",
+        "--my-cnf",
+        arg(file),
+        "--allocator",
+        "glibc",
+        "--arena-max",
+        "default",
+        "--reps",
+        "1",
+        "--scale",
+        "0.05",
+        "--format",
+        "json",
+        "-o",
+        arg(&out),
+    ]);
+    let metrics = json(&text)["cells"][0]["metrics"].clone();
+    let median = |name: &str| metrics[name]["median"].as_f64().unwrap();
+    (median("live_peak_bytes"), median("heap_rss_peak_bytes"))
+}
+
+#[test]
+fn realistic_files_give_visibly_different_runs() {
+    let (vps_live, vps_rss) = peaks(&option_file("small-vps.cnf"));
+    let (replica_live, replica_rss) = peaks(&option_file("replica.cnf"));
+    let (large_live, large_rss) = peaks(&option_file("server-64-cores.cnf"));
+    assert!(vps_live * 1.5 < replica_live && replica_live * 1.5 < large_live, "{vps_live} {replica_live} {large_live}");
+    assert!(vps_rss < replica_rss && replica_rss < large_rss, "{vps_rss} {replica_rss} {large_rss}");
+}
+
+/// Debian's own option files, where its server is installed.
+#[test]
+fn debians_own_files_are_read_without_a_word() {
+    let file = Path::new("/etc/mysql/mariadb.cnf");
+    if !file.is_file() {
+        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{} is missing", file.display());
+        eprintln!("skipped: {} not found (Debian's mariadb-server brings it)", file.display());
+        return;
+    }
+    let output = common::run(&["run", "mysql", "--my-cnf", arg(file), "--dry-run"]);
+    assert!(output.status.success(), "{}", common::stderr(&output));
+    assert_eq!(common::stderr(&output), "");
+}
+
+fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.cnf");
+    std::fs::write(&file, text).unwrap();
+    (dir, file)
+}
+
+#[test]
+fn what_is_wrong_names_the_variable_the_file_and_the_line() {
+    for (text, words) in [
+        ("[mysqld]\nsort_buffer_size = lots\n", ["my.cnf:2: sort_buffer_size=lots", "16K"]),
+        ("[mysqld]\n\nskip-name-resolve\nnet-buffer-length=99G\n", ["my.cnf:4: net_buffer_length=99G", "range"]),
+        ("[mysqld]\nperformance_schema=perhaps\n", ["my.cnf:2: performance_schema=perhaps", "ON or OFF"]),
+        ("[mysqld\nsort_buffer_size=1M\n", ["my.cnf:1: ", "bracket"]),
+        ("sort_buffer_size=1M\n", ["my.cnf:1: ", "[mysqld]"]),
+        ("[mysqld]\n!include nowhere.cnf\n", ["nowhere.cnf", "my.cnf:2"]),
+    ] {
+        let (_dir, file) = written(text);
+        refuse(2, &["run", "mysql/oltp-read-write", "--my-cnf", arg(&file), "--dry-run"], &words);
+    }
+    refuse(2, &["run", "mysql", "--my-cnf", "/nowhere/my.cnf"], &["/nowhere/my.cnf"]);
+    refuse(2, &["run", "empty", "--my-cnf", "/etc/passwd"], &["--my-cnf", "mysql"]);
+}
+
+#[test]
+fn unknown_variables_are_named_and_the_run_goes_on() {
+    let (_dir, file) = written("[mysqld]\nsort_bufer_size=1M\ndatadir=/var/lib/mysql\n");
+    let output = common::run(&["run", "mysql/oltp-read-write", "--my-cnf", arg(&file), "--dry-run"]);
+    assert!(output.status.success());
+    let said = common::stderr(&output);
+    assert!(said.contains("my.cnf:2") && said.contains("`sort_buffer_size`"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn the_command_line_goes_before_the_file() {
+    let (_dir, file) = written("[mysqld]\nsort_buffer_size=lots\n");
+    succeed(&["run", "mysql/oltp-read-write", "--my-cnf", arg(&file), "--set", "sort_buffer_size=1M", "--dry-run"]);
+}
+
+/// `--cores` stands for glibc's default arena limit on a larger machine; it is no setting of its own.
+#[test]
+fn cores_set_the_default_arena_limit() {
+    let plan = json(&succeed(&["run", "empty", "--cores", "64", "--dry-run", "--format", "json"]));
+    let limits: Vec<(String, bool)> = plan["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|cell| cell["allocator"]["name"] == "glibc")
+        .map(|cell| {
+            let limit = cell["allocator"]["environment"]["MALLOC_ARENA_MAX"].as_str().unwrap().to_owned();
+            (limit, cell["allocator"]["settings"].as_object().unwrap().is_empty())
+        })
+        .collect();
+    assert_eq!(limits[0], ("512".into(), true));
+    assert_eq!(limits[1..5].iter().map(|l| l.0.as_str()).collect::<Vec<_>>(), ["1", "2", "4", "8"]);
+    refuse(2, &["run", "empty", "--cores", "64", "--allocator", "jemalloc"], &["--cores", "glibc"]);
+    refuse(2, &["run", "empty", "--cores", "0"], &["--cores"]);
+}
