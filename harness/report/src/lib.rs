@@ -7,6 +7,7 @@
 
 mod cautions;
 mod csv;
+mod distance;
 mod html;
 mod json;
 mod markdown;
@@ -23,6 +24,7 @@ use fragbench_decide::Comparison;
 use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 
 pub use crate::csv::summary_csv;
+pub use distance::distance_table;
 pub use json::summary_json;
 pub use plots::{Layout, Plot, Scene, Styles, trace_plots};
 pub use samples::SampleFiles;

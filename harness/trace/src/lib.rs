@@ -12,7 +12,11 @@
 pub mod spool;
 
 #[cfg(feature = "std")]
+mod bins;
+#[cfg(feature = "std")]
 pub mod decode;
+#[cfg(feature = "std")]
+pub mod distance;
 #[cfg(feature = "std")]
 mod encode;
 #[cfg(feature = "std")]
@@ -28,6 +32,8 @@ mod pack;
 #[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
+mod shape;
+#[cfg(feature = "std")]
 mod stat;
 #[cfg(feature = "std")]
 mod store;
@@ -41,6 +47,8 @@ mod varint;
 mod write;
 
 #[cfg(feature = "std")]
+pub use distance::distances;
+#[cfg(feature = "std")]
 pub use error::{Damage, TraceError};
 #[cfg(feature = "std")]
 pub use info::{RecordedOn, Totals, TraceInfo};
@@ -50,5 +58,7 @@ pub use order::{Before, Event, EventKind, Events, SystemCall};
 pub use pack::{PackOptions, PackReport, Source, pack, pack_source};
 #[cfg(feature = "std")]
 pub use reader::{BlockEntry, Scratch, Trace};
+#[cfg(feature = "std")]
+pub use shape::{shape, shape_of};
 #[cfg(feature = "std")]
 pub use stat::stat;

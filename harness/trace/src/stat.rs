@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use fragbench_model::{Histogram, HistogramBin, LiveCurve, SCHEMA, TraceStat};
 
+use crate::bins::Bins;
 use crate::order::{Event, EventKind};
 use crate::reader::Trace;
 
@@ -17,52 +18,6 @@ const COUNTED_SIZES: usize = 1 << 16;
 const LARGE_SIZES: usize = 1 << 16;
 /// Length of the list of top sizes.
 const TOP: usize = 32;
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Count {
-    count: u64,
-    bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct Log2(Vec<Count>);
-
-impl Log2 {
-    /// Bin of a value: values below `2 << SUB_BITS` each have their own.
-    fn bin(v: u64) -> usize {
-        if v < 2 << SUB_BITS {
-            return v as usize;
-        }
-        let shift = v.ilog2() - SUB_BITS;
-        ((u64::from(shift) << SUB_BITS) + (v >> shift)) as usize
-    }
-
-    /// Least value of a bin; none past the last.
-    fn from(bin: usize) -> u64 {
-        let bin = bin as u64;
-        if bin < 2 << SUB_BITS {
-            return bin;
-        }
-        let shift = (bin >> SUB_BITS) - 1;
-        ((bin & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS)).checked_shl(shift as u32).unwrap_or(u64::MAX)
-    }
-
-    fn add(&mut self, v: u64, bytes: u64) {
-        let bin = Self::bin(v);
-        if self.0.len() <= bin {
-            self.0.resize(bin + 1, Count::default());
-        }
-        self.0[bin].count += 1;
-        self.0[bin].bytes += bytes;
-    }
-
-    fn histogram(&self) -> Histogram {
-        let filled = self.0.iter().enumerate().filter(|(_, c)| c.count > 0);
-        filled
-            .map(|(i, c)| HistogramBin { from: Self::from(i), to: Self::from(i + 1), count: c.count, bytes: c.bytes })
-            .collect()
-    }
-}
 
 /// How often each size was asked for.
 #[derive(Debug)]
@@ -121,8 +76,8 @@ pub fn stat(trace: &Trace) -> TraceStat {
         top_sizes: Histogram::new(),
         live: LiveCurve::default(),
     };
-    let mut sizes = Log2::default();
-    let mut lifetimes = Log2::default();
+    let mut sizes = Bins::new(SUB_BITS + 1, SUB_BITS);
+    let mut lifetimes = Bins::new(SUB_BITS + 1, SUB_BITS);
     let mut counts = Sizes { small: vec![0; COUNTED_SIZES], large: HashMap::new() };
     let (mut live, mut cross, mut running, mut next_point) = (0u64, 0u64, 0u64, 0u64);
     let mut events = trace.events_in_order();
@@ -191,19 +146,4 @@ pub fn stat(trace: &Trace) -> TraceStat {
     s.lifetimes = lifetimes.histogram();
     s.top_sizes = counts.top();
     s
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bins_meet_and_hold_what_falls_in_them() {
-        for v in (0..5000).chain([1 << 40, (1 << 40) - 1, u64::MAX]) {
-            let bin = Log2::bin(v);
-            assert!(Log2::from(bin) <= v, "{v}");
-            assert!(v < Log2::from(bin + 1) || v == u64::MAX, "{v}");
-            assert!(Log2::from(bin + 1) - Log2::from(bin) <= (v >> SUB_BITS).max(1) || v > 1 << 62, "{v}");
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! `fragbench trace`: what a trace holds.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use fragbench_model::Shape;
 use fragbench_trace::{PackOptions, Trace as TraceFile, TraceError};
 
 use super::trace_export::Export;
@@ -40,9 +42,10 @@ struct Info {
     format: Format,
 }
 
-/// Sizes, lifetimes, live bytes over time, cross-thread frees, reallocs, top sizes
+/// Sizes, lifetimes, live bytes over time, cross-thread frees, reallocs, top sizes; or how far two traces are apart
 ///
-/// Example: fragbench trace stat server.fbt --plots server-plots
+/// Examples: fragbench trace stat server.fbt --plots server-plots,
+/// fragbench trace stat model.fbt --against server.fbt --against-from 2s --against-to 8s
 #[derive(Debug, Args)]
 struct Stat {
     /// Trace
@@ -53,6 +56,21 @@ struct Stat {
     /// Write plots (SVG and PNG) into this directory
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
+    /// Say how far FILE is from this trace instead, the reference
+    #[arg(long, value_name = "FILE", conflicts_with = "plots")]
+    against: Option<PathBuf>,
+    /// With --against: compare blocks allocated from this time of FILE on
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", requires = "against")]
+    from: Option<Duration>,
+    /// With --against: up to this time of FILE
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", requires = "against")]
+    to: Option<Duration>,
+    /// The same for the reference
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", requires = "against")]
+    against_from: Option<Duration>,
+    /// The same for the reference
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", requires = "against")]
+    against_to: Option<Duration>,
 }
 
 /// Turn a spool that a recording left behind into a trace
@@ -67,7 +85,7 @@ struct Pack {
     output: PathBuf,
     /// End the trace after this time of the recording
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
-    end: Option<std::time::Duration>,
+    end: Option<Duration>,
 }
 
 impl Trace {
@@ -125,8 +143,46 @@ fn indented(value: &serde_json::Value, depth: usize) -> String {
     text
 }
 
+/// Shape of a trace from `from` to `to`, all of it where they are not given.
+fn shape(file: &Path, from: Option<Duration>, to: Option<Duration>) -> Result<Shape> {
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let (from_us, to_us) = (from.map_or(0, us), to.map_or(u64::MAX, us));
+    let shape = fragbench_trace::shape(&open(file)?, from_us..to_us);
+    if shape.to_us <= shape.from_us {
+        let text = format!("{}: nothing was recorded between these times; see fragbench trace info", file.display());
+        return Err(usage(text));
+    }
+    Ok(shape)
+}
+
 impl Stat {
+    fn compare(&self, reference: &Path) -> Result<Outcome> {
+        let shape_of_file = shape(&self.file, self.from, self.to)?;
+        let reference = shape(reference, self.against_from, self.against_to)?;
+        let distances = fragbench_trace::distances(&shape_of_file, &reference);
+        match self.format {
+            Format::Json => {
+                let value = serde_json::json!({
+                    "schema": fragbench_model::SCHEMA,
+                    "distances": distances,
+                    "shape": shape_of_file,
+                    "reference": reference,
+                });
+                println!("{}", serde_json::to_string_pretty(&value)?);
+            }
+            Format::Text => {
+                let (width, colour) = super::run::terminal();
+                let table = fragbench_report::distance_table(&shape_of_file, &reference, &distances);
+                println!("{}", fragbench_report::draw(&table, width, colour));
+            }
+        }
+        Ok(Outcome::Success)
+    }
+
     fn go(&self) -> Result<Outcome> {
+        if let Some(reference) = &self.against {
+            return self.compare(reference);
+        }
         let trace = open(&self.file)?;
         let stat = fragbench_trace::stat(&trace);
         match self.format {
