@@ -41,7 +41,7 @@ const LOAD: &[Load] = &[
 /// Largest of them.
 const MOST: u64 = 1 << 20;
 /// What a statement's InnoDB heaps are made with: with their header the 1152 bytes of four in ten recorded blocks.
-const ROW_HEAP: usize = 1040;
+const ROW_HEAP: usize = 1024;
 /// Transactions of a session when work resumes after the purge.
 const RESUMED: u64 = 10;
 

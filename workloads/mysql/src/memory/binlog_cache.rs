@@ -1,5 +1,5 @@
 //! A connection's binary log caches: two `IO_CACHE`s, made with the first statement that writes, kept for the
-//! connection.
+//! connection. Measured on 10.11.19: a SELECT takes none, the first UPDATE 1184 and 2 × 32792 bytes, the second none.
 //!
 //! Source: MariaDB sql/log.cc, `binlog_cache_mngr`, `THD::binlog_setup_trx_data`; sizes `binlog_cache_size` and
 //! `binlog_stmt_cache_size`. What outgrows them goes to a file, not to the heap.
@@ -10,7 +10,7 @@ use super::my_malloc;
 use crate::{Flavor, Sysvars};
 
 /// `sizeof(binlog_cache_mngr)`.
-const MANAGER: usize = 1200;
+const MANAGER: usize = 1160;
 
 /// Both caches of a connection; empty until it writes.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ mod tests {
             cache.write(&mut ledger, 500);
             cache.reset();
         }
-        assert_eq!(cache.sizes(), [1224, 32792, 32792]);
+        assert_eq!(cache.sizes(), [1184, 32792, 32792]);
         cache.free(&mut ledger);
         assert!(cache.sizes().is_empty());
     }

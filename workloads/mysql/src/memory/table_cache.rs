@@ -150,7 +150,7 @@ mod tests {
     fn a_share_is_a_root_of_1_kib_blocks_and_a_dictionary_heap() {
         let mut ledger = test_ledger();
         let share = TableShare::open(&mut ledger, Flavor::Mariadb, 4);
-        assert_eq!(share.sizes(), (vec![1016, 1016, 1016], vec![368, 848]));
+        assert_eq!(share.sizes(), (vec![1016, 1016, 1016], vec![384, 848]));
         share.close(&mut ledger);
     }
 
