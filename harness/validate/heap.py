@@ -7,6 +7,7 @@ thread's stack. These are read from smaps and subtracted; they change little onc
 Sources: proc(5); kernel Documentation/filesystems/proc.rst (RssAnon, Anonymous); elf(5).
 """
 
+import contextlib
 import os
 import re
 import struct
@@ -49,23 +50,23 @@ def zeroed_data(header, table, base):
 
 def not_heap(pid):
     """Resident anonymous bytes that are not malloc's."""
-    memory = Memory(pid)
     with open(f"/proc/{pid}/smaps", "rb") as smaps:
-        text = smaps.read()
+        mappings = VMA.findall(smaps.read())
     total, seen = 0, set()
-    for start, _, _, offset, inode, name, kib in VMA.findall(text):
-        if inode != b"0" or name == b"[stack]":
-            total += int(kib) << 10
-        if inode == b"0" or name in seen or int(offset, 16):
-            continue
-        seen.add(name)
-        try:
-            with open(name, "rb") as file:
-                table = lambda at, length: os.pread(file.fileno(), length, at)
-                ranges = zeroed_data(table(0, 64), table, int(start, 16))
-        except OSError:
-            continue  # deleted or special: no bss of its own
-        total += sum(memory.anonymous(*each) for each in ranges)
+    with contextlib.closing(Memory(pid)) as memory:
+        for start, _, _, offset, inode, name, kib in mappings:
+            if inode != b"0" or name == b"[stack]":
+                total += int(kib) << 10
+            if inode == b"0" or name in seen or int(offset, 16):
+                continue
+            seen.add(name)
+            try:
+                with open(name, "rb") as file:
+                    table = lambda at, length: os.pread(file.fileno(), length, at)
+                    ranges = zeroed_data(table(0, 64), table, int(start, 16))
+            except OSError:
+                continue  # deleted or special: no bss of its own
+            total += sum(memory.anonymous(*each) for each in ranges)
     return total
 
 

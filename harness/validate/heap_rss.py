@@ -35,6 +35,10 @@ class Memory:
         self.mem = open(f"/proc/{pid}/mem", "rb", buffering=0)
         self.pagemap = open(f"/proc/{pid}/pagemap", "rb", buffering=0)
 
+    def close(self):
+        self.mem.close()
+        self.pagemap.close()
+
     def words(self, address, count):
         try:
             return struct.unpack(f"<{count}Q", os.pread(self.mem.fileno(), 8 * count, address))

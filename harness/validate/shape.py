@@ -42,5 +42,6 @@ def distances(campaign, scenario):
     at = {mark["name"]: mark["at_s"] for mark in marks}
     trace = recording.with_name(f"{scenario.name}.model.fbt")
     record_model(campaign.fragbench, scenario.model, trace)
-    window = ["--from", f"{at['load_begin']}s", "--to", f"{at['end']}s"]
-    return {"distances": json.loads(output(campaign.fragbench, "trace", "stat", recording, "--against", trace, *window, "--format", "json"))}
+    window = ["--against-from", f"{at['load_begin']}s", "--against-to", f"{at['load_end']}s"]
+    compared = output(campaign.fragbench, "trace", "stat", trace, "--against", recording, *window, "--format", "json")
+    return {"distances": json.loads(compared)["distances"]}

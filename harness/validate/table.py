@@ -7,6 +7,15 @@ from agreement import POINTS, error, extreme_agrees, kendall_tau, spread
 
 # Relative error of a replay at peak, end and idle; the median of them all; rank agreement.
 REPLAY_ERROR, MEDIAN_ERROR, TAU = 0.10, 0.06, 0.8
+# A model's distances from the recording, as `fragbench trace stat --against` names them, with the most allowed.
+SHAPE = {
+    "sizes_by_count_ks": 0.15,
+    "sizes_by_bytes_ks": 0.15,
+    "lifetimes_events_ks": None,
+    "cross_thread_points": 5.0,
+    "realloc_points": None,
+    "live_nrmse": 0.15,
+}
 MIB = 1 << 20
 
 
@@ -79,8 +88,8 @@ def summarize(entries):
                 }
         shapes = [entry for entry in entries if entry["part"] == "shape" and entry["scenario"] == scenario]
         row = {"scenario": scenario, "cells": cells, "ranking": ranking}
-        if shapes:
-            row["shape"] = shapes[-1].get("distances") or {"missing": shapes[-1]["error"]}
+        if shapes and "error" not in shapes[-1]:
+            row["shape"] = shapes[-1]["distances"]
         summary["scenarios"].append(row)
     summary["median_error"] = median(errors) if errors else None
     return summary
@@ -122,6 +131,17 @@ def markdown(summary):
                 if part == "replay":
                     tau += f" {verdict(rank['tau'] >= TAU)}"
             values += [tau, verdict(rank and rank["best"]), verdict(rank and rank["worst"])]
+        lines.append(f"| {' | '.join(values)} |")
+    lines += ["", "## Shape of the model's allocations against the recording's", ""]
+    lines += ["KS distances, percentage points, normalised root mean square error; the most allowed in the head.", ""]
+    bound = lambda most: "" if most is None else f" (≤ {most:g})"
+    lines += [f"| scenario | {' | '.join(name + bound(most) for name, most in SHAPE.items())} |", "|---" * (len(SHAPE) + 1) + "|"]
+    for row in summary["scenarios"]:
+        values = [row["scenario"]]
+        for name, most in SHAPE.items():
+            value = row.get("shape", {}).get(name)
+            judged = f" {verdict(abs(value) <= most)}" if value is not None and most is not None else ""
+            values.append("–" if value is None else f"{value:.2f}{judged}")
         lines.append(f"| {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
