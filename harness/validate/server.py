@@ -163,6 +163,11 @@ class Server:
         log = open(self.directory / "sysbench.log", "w+b")
         return subprocess.Popen(command, cwd=directory, stdout=log, stderr=log), log
 
+    def analyze(self):
+        """Gathers the optimizer's statistics of all tables."""
+        command = ["mariadb-check", "--no-defaults", f"--socket={self.socket}", "--user=root", "--analyze", DATABASE]
+        self._run(command, self.directory / "analyze.log")
+
     def dump(self, *arguments):
         """A logical backup of the database, thrown away."""
         command = ["mariadb-dump", "--no-defaults", f"--socket={self.socket}", "--user=root", *arguments, DATABASE]

@@ -8,6 +8,7 @@ start without the programs it needs, and to count a run whose allocator is not t
 import argparse
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,7 @@ class Campaign:
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("validate.py: told to stop"))  # through every `finally`
     options = arguments()
     needed = ["mariadbd", "mariadb", "mariadb-install-db", "mariadb-dump", "sysbench", "cc"]
     try:
