@@ -48,13 +48,17 @@ def zeroed_data(header, table, base):
     return [(start, end) for start, end in ranges if start < end]
 
 
-def not_heap(pid):
-    """Resident anonymous bytes that are not malloc's."""
+def not_heap(pid, allocator=None):
+    """Resident anonymous bytes that are not malloc's; `allocator`: a library whose own data is (tcmalloc keeps its books
+    there)."""
+    own = os.fsencode(os.path.realpath(allocator)) if allocator else None
     with open(f"/proc/{pid}/smaps", "rb") as smaps:
         mappings = VMA.findall(smaps.read())
     total, seen = 0, set()
     with contextlib.closing(Memory(pid)) as memory:
         for start, _, _, offset, inode, name, kib in mappings:
+            if name == own:
+                continue
             if inode != b"0" or name == b"[stack]":
                 total += int(kib) << 10
             if inode == b"0" or name in seen or int(offset, 16):

@@ -38,12 +38,12 @@ def measure(name, allocator, shim, scratch):
         scenario.load(server, marks)
         marks("load_end")
         time.sleep(SETTLE_S)
-        other = heap.not_heap(pid)
+        other = heap.not_heap(pid, allocator.library)
         points = {"end": heap.rss_anon(pid) - other}
         peak = max(sample for _, sample in sampler.stop())
         points["peak"] = max(peak - other, points["end"])
         time.sleep(allocator.idle_s)
-        other = heap.not_heap(pid)
+        other = heap.not_heap(pid, allocator.library)
         points["idle"] = heap.rss_anon(pid) - other
         points["purged"] = purge(server, allocator) - other
     finally:

@@ -33,6 +33,7 @@ OPTIONS = [
 DATABASE = "load"
 PR_SET_THP_DISABLE = 41  # <linux/prctl.h>
 WAIT_S = 60
+os.environ["PATH"] += os.pathsep + "/usr/sbin"  # where Debian has the server, and a user's PATH does not look
 
 
 class ServerError(Exception):
