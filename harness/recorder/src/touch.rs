@@ -36,18 +36,24 @@ pub(crate) unsafe fn mark(p: usize, len: usize) {
     });
 }
 
-/// How many of the pages that hold a part of the block were written to, the one it begins in included.
+/// How much of the block was written to, in pages, for a replay under any alignment.
+///
+/// Of the page that the block begins in, some part belongs to it, and of the last page written on average half was. What
+/// was written then counts as `n` pages when it is nearest to `n - 1/2` pages: the first page counts when more than half
+/// of it is the block's, so that the mean over blocks is right wherever they begin. At least 1.
 ///
 /// # Safety
 /// `p..p + len` is a live block.
 pub(crate) unsafe fn pages(p: usize, len: usize) -> u32 {
-    let mut touched = 1;
+    // A block at a page's start has its first page among those that follow.
+    let of_first = p.next_multiple_of(PAGE) - p;
+    let mut touched = u32::from(of_first > PAGE / 2);
     each_resident(p, len, |page| {
         // SAFETY: within the block by `marks`.
         let mut held = marks(page, p + len).map(|at| unsafe { (at as *const u64).read_volatile() } == mark_at(at));
         touched += u32::from(!held.all(|held| held));
     });
-    touched
+    touched.max(1)
 }
 
 /// Addresses of a page's marks that lie within a block that ends at `end`.
@@ -68,5 +74,38 @@ fn each_resident(p: usize, len: usize, mut f: impl FnMut(usize)) {
             }
         }
         from += pages * PAGE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages counted of a block that begins `offset` into a page, of which the first `written` bytes are written.
+    fn counted(offset: usize, written: usize) -> u32 {
+        let mut memory = vec![1u8; 20 * PAGE];
+        let p = (memory.as_mut_ptr() as usize).next_multiple_of(PAGE) + offset;
+        // SAFETY: the block lies within the vector, which is used through this address alone.
+        unsafe {
+            mark(p, 16 * PAGE);
+            (p as *mut u8).write_bytes(2, written);
+            pages(p, 16 * PAGE)
+        }
+    }
+
+    #[test]
+    fn a_block_that_begins_with_a_page_has_it_counted_once() {
+        assert_eq!(counted(0, 5 * PAGE), 5);
+        assert_eq!(counted(16, 5 * PAGE - 16), 5);
+        assert_eq!(counted(PAGE - 16, 5 * PAGE + 16), 5);
+        assert_eq!(counted(PAGE - 16, 8), 1);
+    }
+
+    #[test]
+    fn the_mean_over_all_beginnings_is_what_was_written_and_half_a_page() {
+        let (written, step) = (6 * PAGE + PAGE / 2, 64);
+        let total: u32 = (0..PAGE).step_by(step).map(|offset| counted(offset, written)).sum();
+        let mean = f64::from(total) / (PAGE / step) as f64;
+        assert!((mean - 7.0).abs() < 0.1, "{mean}");
     }
 }
