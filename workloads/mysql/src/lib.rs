@@ -6,8 +6,15 @@
 //! same under any allocator).
 
 mod flavor;
+mod handover;
 pub mod memory;
+mod oltp_point_select;
 mod oltp_read_write;
+mod purge;
+mod server;
+mod session;
+mod startup;
+mod statement;
 mod sysvars;
 
 use fragbench_engine::Entry;
@@ -16,12 +23,16 @@ pub use flavor::Flavor;
 pub use sysvars::{Load, Range, Sysvars, TmpEngine, VARIABLES, Variable, variable};
 
 /// One line a workload; the file's name is the workload's.
-pub const WORKLOADS: &[Entry] = &[oltp_read_write::ENTRY];
+pub const WORKLOADS: &[Entry] = &[oltp_read_write::ENTRY, oltp_point_select::ENTRY];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    /// Files that are no workloads.
+    const PARTS: &[&str] =
+        &["lib", "flavor", "handover", "purge", "server", "session", "startup", "statement", "sysvars"];
 
     #[test]
     fn every_workload_file_is_in_the_table() {
@@ -30,7 +41,7 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some())
             .map(|path| path.file_stem().unwrap().to_string_lossy().replace('_', "-"))
-            .filter(|name| !["lib", "flavor", "sysvars"].contains(&name.as_str()))
+            .filter(|name| !PARTS.contains(&name.as_str()))
             .map(|name| format!("mysql/{name}"))
             .collect();
         let table: BTreeSet<String> = WORKLOADS.iter().map(|entry| (entry.fact)().name).collect();

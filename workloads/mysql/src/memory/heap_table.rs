@@ -34,8 +34,10 @@ const MALLOC_OVERHEAD: usize = 8 + 24;
 const HASH_ENTRY: usize = 24;
 /// Index bytes a row: a hash entry and its slot.
 const INDEX: usize = HASH_ENTRY + 8;
-/// The table's own root, `HP_SHARE`, `HP_INFO` and record buffers, less the header of `my_malloc`.
-const FIXED: [usize; 4] = [1504 - 24, 1264 - 24, 1000 - 24, 936 - 24];
+/// The root of the `TABLE`, `HP_SHARE`, its name and `HP_INFO` (assumed), less the header of `my_malloc`.
+const FIXED: [usize; 4] = [32_760 - 24, 1504 - 24, 88 - 24, 1000 - 24];
+/// What creating it takes for a moment.
+const CREATE_INFO: usize = 936 - 24;
 
 impl Blocks {
     /// The rule of a flavor.
@@ -96,9 +98,11 @@ impl HeapTable {
 
     /// `create_tmp_table` for rows of `reclength` bytes.
     pub fn create(&mut self, ledger: &mut Ledger, reclength: usize) {
+        let info = my_malloc(ledger, self.flavor, CREATE_INFO);
         for bytes in FIXED {
             self.fixed.push(my_malloc(ledger, self.flavor, bytes));
         }
+        ledger.free(info);
         self.row = align8(reclength + 1);
         let most_rows = self.limit.saturating_sub(POINTERS) / (INDEX + self.row);
         self.block_bytes = self.blocks_of.bytes(most_rows, self.row);

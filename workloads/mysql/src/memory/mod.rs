@@ -37,7 +37,7 @@ pub use performance_schema::PerformanceSchema;
 pub use prepared_statement::PreparedStatement;
 pub use statement_buffers::{JoinBuffer, mrr_buffer, read_buffer, read_rnd_buffer};
 pub use string::GrowingString;
-pub use table_cache::{Handover, Table, TableShare};
+pub use table_cache::{Table, TableShare, Use};
 pub use temp_table::TempTable;
 pub use thd::Thd;
 pub use trx_pool::TrxPool;

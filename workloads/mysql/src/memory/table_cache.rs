@@ -4,17 +4,10 @@
 //! `intern_close_table` (commit 0583546): the thread whose open overflows the cache closes the least recently used
 //! instance, which another thread has opened. That is the server's main source of blocks freed by another thread than
 //! the one that allocated them.
-//!
-//! Here each session closes what the session before it has opened, after as many transactions as the cache holds
-//! instances a session: the same number of instances live and the same share of frees is foreign, but which block is
-//! freed by whom does not depend on how threads happen to be scheduled.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use fragbench_engine::{Block, Ledger};
 
-use fragbench_engine::{Block, Ledger, clock};
-
-use super::{MemHeap, MemRoot, my_malloc};
+use super::{MemHeap, MemRoot};
 use crate::Flavor;
 
 /// `TABLE_ALLOC_BLOCK_SIZE` (sql/sql_const.h).
@@ -56,88 +49,64 @@ impl TableShare {
     }
 }
 
-/// `sizeof(TABLE)`, `ha_innobase`, two blocks of the instance's root, two record buffers, `row_prebuilt_t`'s heap.
-const INSTANCE: [usize; 7] = [2840, 980, 992, 992, 600, 600, 4200];
+/// What an open instance holds, by its number of columns: two blocks of its root, more for many columns, `row_prebuilt_t`,
+/// its name; as recorded for tables of 3 to 40 columns.
+fn instance(columns: usize) -> impl Iterator<Item = usize> {
+    let more_root = (columns / 13).min(2);
+    [1016, 8184].into_iter().chain(std::iter::repeat_n(4088, more_root)).chain([3880 + 116 * columns, 32])
+}
 
-/// An open instance. Its list lies in itself, so that opening one takes nothing of the harness's heap.
+/// What its first read adds: the template of columns, the reference of a row, a row's buffers.
+fn first_read(columns: usize) -> [usize; 3] {
+    [600 + 144 * columns, 33 + columns / 6, (1008 + 210 * columns).min(8080)]
+}
+
+/// What its first change adds: the graphs of an update and an insert, and their rows.
+const FIRST_CHANGE: [usize; 5] = [320, 256, 272, 592, 7984];
+
+/// How far an instance has been used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Opened, by a statement that reads nothing from it.
+    Opened,
+    /// Read.
+    Read,
+    /// Read and changed.
+    Changed,
+}
+
+/// An open instance.
 #[derive(Debug)]
-pub struct Table([Block; 7]);
+pub struct Table(Vec<Block>);
 
 impl Table {
-    /// `open_table_from_share`.
-    pub fn open(ledger: &mut Ledger, flavor: Flavor) -> Table {
-        Table(INSTANCE.map(|size| my_malloc(ledger, flavor, size)))
+    /// `open_table_from_share` for a table of `columns` columns, and its first uses.
+    pub fn open(ledger: &mut Ledger, columns: usize, used: Use) -> Table {
+        let mut blocks = Vec::with_capacity(16);
+        let mut take = |size| {
+            let id = ledger.next_id();
+            blocks.push(ledger.malloc(id, size));
+        };
+        instance(columns).for_each(&mut take);
+        if used >= Use::Read {
+            first_read(columns).into_iter().for_each(&mut take);
+        }
+        if used == Use::Changed {
+            FIRST_CHANGE.into_iter().for_each(&mut take);
+        }
+        Table(blocks)
     }
 
-    /// `intern_close_table`, by any thread.
+    /// `intern_close_table`, by any thread: the newest block first.
     pub fn close(self, ledger: &mut Ledger) {
-        for block in self.0 {
+        for block in self.0.into_iter().rev() {
             ledger.free(block);
         }
     }
-}
 
-/// Instances on their way from the session that opened them to the one that closes them.
-#[derive(Debug)]
-pub struct Handover {
-    state: Mutex<State>,
-    changed: Condvar,
-    depth: usize,
-}
-
-#[derive(Debug)]
-struct State {
-    open: VecDeque<Table>,
-    opened: u64,
-}
-
-/// Transactions that a session may be ahead of its successor beyond the cache's depth: bounds what is live at one time.
-const SLACK: usize = 8;
-
-impl Handover {
-    /// Holds `depth` instances once it is full.
-    pub fn new(depth: usize) -> Handover {
-        let open = VecDeque::with_capacity(depth + SLACK + 1);
-        Handover { state: Mutex::new(State { open, opened: 0 }), changed: Condvar::new(), depth }
-    }
-
-    /// The opener adds an instance, and waits when its successor lags too far behind.
-    pub fn add(&self, ledger: &Ledger, table: Table) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.wait(ledger, state, |s| s.open.len() > self.depth + SLACK);
-        state.open.push_back(table);
-        state.opened += 1;
-        self.changed.notify_all();
-    }
-
-    /// In its transaction number `turn` (from 1) the successor takes the instance opened `depth` transactions before
-    /// that; `None` while the cache is not yet full.
-    pub fn evict(&self, ledger: &Ledger, turn: u64) -> Option<Table> {
-        let due = turn.checked_sub(self.depth as u64).filter(|due| *due > 0)?;
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.wait(ledger, state, |s| s.opened < due);
-        self.changed.notify_all();
-        state.open.pop_front()
-    }
-
-    /// Takes what is left, when all sessions are quiet.
-    pub fn drain(&self) -> Vec<Table> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).open.drain(..).collect()
-    }
-
-    fn wait<'a>(
-        &self,
-        ledger: &Ledger,
-        state: std::sync::MutexGuard<'a, State>,
-        mut blocked: impl FnMut(&State) -> bool,
-    ) -> std::sync::MutexGuard<'a, State> {
-        if !blocked(&state) {
-            return state;
-        }
-        let start = clock::monotonic_ns();
-        let state = self.changed.wait_while(state, |s| blocked(s)).unwrap_or_else(PoisonError::into_inner);
-        ledger.waited(clock::monotonic_ns() - start);
-        state
+    /// Sizes asked for.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.0.iter().map(Block::size).collect()
     }
 }
 
@@ -155,17 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_leaves_as_many_turns_later_as_the_cache_is_deep() {
+    fn an_instance_grows_with_its_columns_and_its_use() {
         let mut ledger = test_ledger();
-        let cache = Handover::new(2);
-        for turn in 1..=5 {
-            let table = Table::open(&mut ledger, Flavor::Mariadb);
-            let first = table.0[0].id();
-            cache.add(&ledger, table);
-            let evicted = cache.evict(&ledger, turn);
-            assert_eq!(evicted.as_ref().map(|t| t.0[0].id()), (turn > 2).then(|| first - 14), "turn {turn}");
-            evicted.into_iter().for_each(|t| t.close(&mut ledger));
-        }
-        assert_eq!(cache.drain().into_iter().map(|t| t.close(&mut ledger)).count(), 2);
+        let table = Table::open(&mut ledger, 0, Use::Opened);
+        assert_eq!(table.sizes(), [1016, 8184, 3880, 32]);
+        table.close(&mut ledger);
+        let table = Table::open(&mut ledger, 35, Use::Changed);
+        let recorded = [1016, 8184, 4088, 4088, 7940, 32, 5640, 38, 8080];
+        assert_eq!(table.sizes(), [&recorded[..], &FIRST_CHANGE].concat());
+        table.close(&mut ledger);
     }
 }
