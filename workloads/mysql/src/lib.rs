@@ -5,11 +5,15 @@
 //! It refuses to be more than that: no SQL is run, no buffer pool is modelled (the server maps it itself, and it is the
 //! same under any allocator).
 
+#[cfg(test)]
+mod calibration;
+mod connection_storm;
 mod flavor;
 mod handover;
 pub mod memory;
 mod oltp_point_select;
 mod oltp_read_write;
+mod prepared_statement_churn;
 mod purge;
 mod server;
 mod session;
@@ -23,7 +27,8 @@ pub use flavor::Flavor;
 pub use sysvars::{Load, Range, Sysvars, TmpEngine, VARIABLES, Variable, variable};
 
 /// One line a workload; the file's name is the workload's.
-pub const WORKLOADS: &[Entry] = &[oltp_read_write::ENTRY, oltp_point_select::ENTRY];
+pub const WORKLOADS: &[Entry] =
+    &[oltp_read_write::ENTRY, oltp_point_select::ENTRY, connection_storm::ENTRY, prepared_statement_churn::ENTRY];
 
 #[cfg(test)]
 mod tests {
@@ -32,7 +37,7 @@ mod tests {
 
     /// Files that are no workloads.
     const PARTS: &[&str] =
-        &["lib", "flavor", "handover", "purge", "server", "session", "startup", "statement", "sysvars"];
+        &["lib", "calibration", "flavor", "handover", "purge", "server", "session", "startup", "statement", "sysvars"];
 
     #[test]
     fn every_workload_file_is_in_the_table() {

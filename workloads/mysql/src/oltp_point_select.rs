@@ -124,3 +124,28 @@ fn read(session: &mut Session, ledger: &mut Ledger) {
     session.end_statement(ledger);
     session.commit(ledger);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibration::{Sizes, assert_close, calls};
+
+    const READS: u64 = 3000;
+
+    /// Recording oltp-point-select: allocations of one of 64 sessions from its first prepared statement on.
+    #[test]
+    fn a_read_asks_for_one_ticket_and_seldom_for_a_lock() {
+        let work = |session: &mut Session, ledger: &mut Ledger| {
+            prepare(session, ledger, 4);
+            (0..READS).for_each(|_| read(session, ledger));
+        };
+        let sizes = Sizes::of(&calls(Sysvars::default(), |_, _| {}, work));
+        assert_close(&[
+            ("80 bytes", sizes.count(80), 3006.0, 10.0),
+            ("744 bytes", sizes.count(744), 74.4, 10.0),
+            ("32760 bytes", sizes.count(32_760), 4.0, 0.0),
+            ("984 bytes", sizes.count(984), 4.0, 0.0),
+            ("others", sizes.len() - [80, 744, 984, 32_760].map(|s| sizes.count(s)).iter().sum::<f64>(), 9.0, 6.0),
+        ]);
+    }
+}

@@ -105,9 +105,9 @@ impl Server {
     /// `clients` clients connect; threads are started for those who find none in the thread cache.
     pub(crate) fn connect(&mut self, ctx: &mut Context, clients: usize) {
         let seats = &self.seats[..clients];
-        let cached = self.cached.get_or_insert_with(|| {
-            Crew::start(ctx.spawner(), seats.iter().take(self.vars.thread_cache_size).cloned())
-        });
+        let cached = self
+            .cached
+            .get_or_insert_with(|| Crew::start(ctx.spawner(), seats.iter().take(self.vars.thread_cache_size).cloned()));
         self.rest = Some(Crew::start(ctx.spawner(), seats.iter().skip(cached.len()).cloned()));
         self.connected = clients;
         let accepted: Vec<_> = (0..clients).map(|_| Mutex::new(Some(Connect::accept(ctx.ledger())))).collect();

@@ -166,7 +166,8 @@ impl Session {
     /// A transaction begins, with a `trx_t` of the pool.
     pub(crate) fn begin(&mut self, ledger: &mut Ledger) {
         if !self.has_transaction
-            && let Some(pool) = &mut self.trx_pool {
+            && let Some(pool) = &mut self.trx_pool
+        {
             (0..=READY_TRANSACTIONS).for_each(|_| pool.take(ledger));
         }
         self.has_transaction = true;
@@ -212,9 +213,7 @@ impl Session {
         while let Some(statement) = self.statements.pop() {
             statement.close(ledger);
         }
-        while let Some(block) = self.connection.pop() {
-            ledger.free(block);
-        }
+        self.free_connection_blocks(ledger);
         self.binlog.free(ledger);
         if let Some(thd) = &mut self.thd {
             thd.disconnect(ledger);

@@ -4,7 +4,7 @@
 //! Source: the order and sizes of calls in a recorded MariaDB 10.11.19, one statement at a time. Names are those of the
 //! server's objects where size, order and lifetime point to one; "assumed" where they do not.
 
-use fragbench_engine::{Block, Ledger};
+use fragbench_engine::{ALL_PAGES, Block, Ledger};
 
 use crate::memory::{PreparedStatement, SortBuffer};
 use crate::session::Session;
@@ -28,6 +28,11 @@ const OLD_VERSION: usize = 736;
 /// What an UPDATE or DELETE leaves in its instance.
 const REFERENCE: usize = 33;
 
+/// Locks a session makes of a table that many use.
+const FEW_LOCKS: usize = 12;
+/// From here on a block is a buffer.
+const BUFFER: usize = 16 << 10;
+
 /// How a table is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
@@ -36,10 +41,10 @@ pub(crate) enum Lock {
 }
 
 impl Session {
-    /// A block for the length of the statement, wholly in use.
+    /// A block for the length of the statement, in use as [`in_use`] says.
     pub(crate) fn for_statement(&mut self, ledger: &mut Ledger, bytes: usize) {
         let id = ledger.next_id();
-        self.statement.push(ledger.malloc(id, bytes));
+        self.statement.push(ledger.malloc_touching(id, bytes, in_use(bytes)));
     }
 
     /// A block for the length of the transaction.
@@ -48,11 +53,16 @@ impl Session {
         self.transaction.push(ledger.malloc(id, bytes));
     }
 
-    /// The statement has ended.
-    pub(crate) fn end_statement(&mut self, ledger: &mut Ledger) {
+    /// A range has been read, the statement goes on.
+    pub(crate) fn end_ranges(&mut self, ledger: &mut Ledger) {
         for root in &mut self.range_roots {
             root.free(ledger);
         }
+    }
+
+    /// The statement has ended.
+    pub(crate) fn end_statement(&mut self, ledger: &mut Ledger) {
+        self.end_ranges(ledger);
         while let Some(block) = self.statement.pop() {
             ledger.free(block);
         }
@@ -66,6 +76,16 @@ impl Session {
         self.statements.push(PreparedStatement::prepare(ledger, &self.vars, tree));
         self.lock_for_statement(ledger);
         self.new_lock(ledger);
+        self.end_statement(ledger);
+    }
+
+    /// As [`Self::prepare`], of a table whose lock others have made already.
+    pub(crate) fn prepare_known(&mut self, ledger: &mut Ledger, tree: usize) {
+        self.statements.push(PreparedStatement::prepare(ledger, &self.vars, tree));
+        self.lock_for_statement(ledger);
+        if self.mdl_locks < FEW_LOCKS {
+            self.new_lock(ledger);
+        }
         self.end_statement(ledger);
     }
 
@@ -176,7 +196,21 @@ impl Session {
     /// A block that is the connection's until the client leaves.
     pub(crate) fn for_connection(&mut self, ledger: &mut Ledger, bytes: usize) {
         let id = ledger.next_id();
-        self.connection.push(ledger.malloc(id, bytes));
+        self.connection.push(ledger.malloc_touching(id, bytes, in_use(bytes)));
+    }
+
+    /// Writes the first `bytes` of the connection's newest block.
+    pub(crate) fn write_connection_block(&mut self, ledger: &mut Ledger, bytes: usize) {
+        if let Some(block) = self.connection.last() {
+            ledger.write(block, 0, bytes.min(block.size()));
+        }
+    }
+
+    /// Temporary tables and variables of the connection go.
+    pub(crate) fn free_connection_blocks(&mut self, ledger: &mut Ledger) {
+        while let Some(block) = self.connection.pop() {
+            ledger.free(block);
+        }
     }
 
     /// Reads the process list, as a monitoring agent does: `information_schema.processlist` with a condition.
@@ -184,6 +218,11 @@ impl Session {
         self.play(ledger, PROCESS_LIST);
         self.end_statement(ledger);
     }
+}
+
+/// Pages of a block that a statement uses: all of a small one, the first of a buffer, which seldom fills.
+fn in_use(bytes: usize) -> u32 {
+    if bytes < BUFFER { ALL_PAGES } else { 1 }
 }
 
 /// A block that is freed at once.

@@ -18,6 +18,7 @@ const SMALL: [usize; 11] = [280, 280, 152, 120, 280, 280, 1048, 512, 32, 32, 32]
 /// What the handshake takes for a moment: two blocks of a root, the scramble's.
 const HANDSHAKE: [usize; 5] = [1016, 1016, 152, 32, 32];
 
+/// A thread's session. Connected or cached.
 #[derive(Debug)]
 pub struct Thd {
     thread_var: Block,
@@ -60,8 +61,7 @@ impl Thd {
         let packet = NetBuffer::new(ledger, vars.flavor, vars.net_buffer_length);
         // As recorded, the first block is the larger of the two.
         let first = vars.transaction_prealloc_size.max(vars.transaction_alloc_block_size);
-        let transaction_root =
-            MemRoot::preallocated(ledger, vars.flavor, vars.transaction_alloc_block_size, first);
+        let transaction_root = MemRoot::preallocated(ledger, vars.flavor, vars.transaction_alloc_block_size, first);
         let small = SMALL.map(|size| plain(ledger, size));
         for block in HANDSHAKE.map(|size| plain(ledger, size)) {
             ledger.free(block);
