@@ -22,7 +22,7 @@ local function next_fraction(thread_id)
    return (thread_id * 0.7548776662 + turn * 0.6180339887) % 1
 end
 
-event = gated(function(thread_id)
+event = gated(in_lane(function(thread_id)
    local share = next_fraction(thread_id)
    local size = math.floor(smallest * ratio ^ share)
    local id = math.floor(next_fraction(thread_id) * sysbench.opt.blobs)
@@ -35,7 +35,7 @@ event = gated(function(thread_id)
    if turn == 2 * sysbench.opt.share then
       con:query(string.format("SET @held = REPEAT('h', %d)", size / 4))
    end
-end)
+end))
 
 function thread_done()
    con:disconnect()

@@ -1,14 +1,12 @@
 -- One wave of a connection storm: every thread is a connection that sorts, groups through a temporary table,
 -- concatenates, and keeps its results until all have got as far; then all disconnect.
--- Run with sysbench by the driver, which holds the gate. No more sessions work at a time than there are lanes, so that how
--- much of their work overlaps does not follow the scheduler.
+-- Run with sysbench by the driver, which holds the gate.
 
 require("gate")
 
 sysbench.cmdline.options.rows = {"Rows of the table of facts a session looks at", 3000}
 sysbench.cmdline.options.rounds = {"Times a session asks before it holds its results", 2}
 sysbench.cmdline.options.seed_of_wave = {"Makes the sessions of each wave differ", 1}
-sysbench.cmdline.options.lanes = {"Sessions that work at a time", 4}
 
 function prepare()
    local con = sysbench.sql.driver():connect()
@@ -22,12 +20,10 @@ function thread_init()
    con = sysbench.sql.driver():connect()
 end
 
-event = gated(function(thread_id)
+event = gated(in_lane(function(thread_id)
    -- Each session looks at slices of its own, of sizes of its own, so that no two ask for the same blocks.
    local opt = sysbench.opt
    con:query("SET SESSION group_concat_max_len = 262144")
-   local lane = thread_id % opt.lanes
-   con:query(string.format("SELECT GET_LOCK('lane %d', 300)", lane))
    for round = 1, opt.rounds do
       local turn = thread_id * 37 + opt.seed_of_wave * 101 + round * 11
       local rows = opt.rows / 2 + turn * 13 % opt.rows
@@ -41,8 +37,7 @@ event = gated(function(thread_id)
       con:query("SELECT kind, COUNT(DISTINCT grp), AVG(amount) FROM " .. slice .. " GROUP BY kind ORDER BY 3")
       con:query("SET @joined = (SELECT GROUP_CONCAT(note ORDER BY amount DESC SEPARATOR ';') FROM " .. slice .. ")")
    end
-   con:query(string.format("SELECT RELEASE_LOCK('lane %d')", lane))
-end)
+end))
 
 function thread_done()
    con:disconnect()
