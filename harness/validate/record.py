@@ -53,9 +53,9 @@ def template(scenario, scratch):
     return made
 
 
-def recording_start_ns(trace, pid):
-    """When the recording of a running program began, from the header of its spool."""
-    (spool,) = trace.parent.glob(f"{trace.name}.*.spools/p.{pid}.*.spool")
+def recording_start_ns(trace):
+    """When the recording of a program that now runs began, CLOCK_MONOTONIC, from the header of its spool."""
+    (spool,) = trace.parent.glob(f"{trace.name}.*.spools/p.*.spool")
     with open(spool, "rb") as file:
         file.seek(SPOOL_START_AT)
         return struct.unpack("<Q", file.read(8))[0]
@@ -72,7 +72,7 @@ def record(name, trace, fragbench, scratch, idle_s=0.0):
         heap_rss = pathlib.Path(__file__).with_name("heap_rss.py")
         memory = trace.with_suffix(".memory.csv")
         sampler = subprocess.Popen([sys.executable, heap_rss, str(server.pid), memory, "20"])
-        marks = Marks(recording_start_ns(trace, server.pid))
+        marks = Marks(recording_start_ns(trace))
         time.sleep(0.5)
         marks("load_begin")
         scenario.load(server, marks)

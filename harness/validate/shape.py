@@ -6,10 +6,10 @@ The model's are recorded as any program's are: the worker under the recorder, to
 import json
 import subprocess
 
+from record import recording_start_ns
 from synthetic import FragbenchError, output, workloads
 
 SCHEMA = 1  # of fragbench-model
-BARRIERS = 200  # more than any workload has
 
 
 class NotYet(Exception):
@@ -24,13 +24,27 @@ def spec(workload):
 
 
 def record_model(fragbench, workload, trace):
-    """Writes a trace of the worker's own allocations."""
-    lines = [spec(workload)] + [{"command": "continue"}] * BARRIERS
-    worker = fragbench.parent / "fragbench-worker"
-    command = [str(fragbench), "record", "-o", str(trace), "--", str(worker)]
-    said = subprocess.run(command, input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True)
-    if said.returncode or '"message":"done"' not in said.stdout:
-        raise FragbenchError(f"recording {workload}: {said.stderr.strip()[-1000:]} {said.stdout[-300:]}")
+    """Writes a trace of the worker's own allocations; returns when its load begins and ends, seconds on the trace's clock.
+
+    The load is what follows the phase "warm-up", in which the model of a server starts."""
+    command = [str(fragbench), "record", "-o", str(trace), "--", str(fragbench.parent / "fragbench-worker")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    load, start_ns, done, line = [], None, False, ""
+    with subprocess.Popen(command, text=True, bufsize=1, **pipes) as run:
+        run.stdin.write(json.dumps(spec(workload)) + "\n")
+        for line in run.stdout:
+            message = json.loads(line)
+            if message["message"] == "hello":
+                start_ns = recording_start_ns(trace)
+            if message["message"] in ("phase", "barrier") and message["name"] != "warm-up":
+                load.append((message["at_ns"] - start_ns) / 1e9)
+            if message["message"] in ("hello", "barrier"):
+                run.stdin.write('{"command":"continue"}\n')
+            done = done or message["message"] == "done"
+        said = run.stderr.read()
+    if run.returncode or not done or not load:
+        raise FragbenchError(f"recording {workload}: {said.strip()[-1000:]} {line.strip()}")
+    return load[0], load[-1]
 
 
 def distances(campaign, scenario):
@@ -38,10 +52,11 @@ def distances(campaign, scenario):
     if scenario.model not in workloads(campaign.fragbench):
         raise NotYet(f"no workload {scenario.model}")
     recording = campaign.trace(scenario.name)
-    marks = json.loads(recording.with_suffix(".json").read_text())["marks"]
-    at = {mark["name"]: mark["at_s"] for mark in marks}
-    trace = recording.with_name(f"{scenario.name}.model.fbt")
-    record_model(campaign.fragbench, scenario.model, trace)
+    at = {mark["name"]: mark["at_s"] for mark in json.loads(recording.with_suffix(".json").read_text())["marks"]}
+    trace = campaign.options.output.resolve() / f"{scenario.name}.model.fbt"
+    begin, end = record_model(campaign.fragbench, scenario.model, trace)
+    files = [trace, "--from", f"{begin * 1e6:.0f}us", "--to", f"{end * 1e6:.0f}us", "--against", recording]
     window = ["--against-from", f"{at['load_begin']}s", "--against-to", f"{at['load_end']}s"]
-    compared = output(campaign.fragbench, "trace", "stat", trace, "--against", recording, *window, "--format", "json")
+    compared = output(campaign.fragbench, "trace", "stat", *files, *window, "--format", "json")
+    trace.unlink()
     return {"distances": json.loads(compared)["distances"]}

@@ -88,6 +88,9 @@ class Campaign:
     def measure(self, parts):
         """Repetition by repetition, so that drift of the machine hits all alike."""
         have = synthetic.workloads(self.fragbench) if "model" in parts else set()
+        for name in self.options.scenarios if "model" in parts else []:
+            if SCENARIOS[name].model not in have:
+                print(f"model {name}: this fragbench has no workload {SCENARIOS[name].model}", flush=True)
         shim = self.build_shim() if "server" in parts else None
         for repetition in range(self.options.reps):
             for name in self.options.scenarios:
