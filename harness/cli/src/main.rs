@@ -5,6 +5,7 @@
 
 mod cmd;
 mod companions;
+mod generated;
 mod interrupt;
 mod option_file;
 mod options;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Plan;
+use crate::{Distances, Plan, Shape};
 
 /// The machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,20 @@ pub struct AaSpread {
     pub ratio: BTreeMap<String, f64>,
 }
 
+/// Work generated from a profile, measured on the very trace that was replayed, beside the recording it was distilled
+/// from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileFact {
+    /// Workload's name.
+    pub workload: String,
+    /// Shape of the recording, as its profile tells.
+    pub recording: Shape,
+    /// Shape of the generated work.
+    pub generated: Shape,
+    /// How far the latter is from the former.
+    pub distances: Distances,
+}
+
 /// `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -90,4 +104,7 @@ pub struct Manifest {
     pub plan: Plan,
     /// Noise of the baseline against itself.
     pub aa: Vec<AaSpread>,
+    /// Work generated from profiles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileFact>,
 }

@@ -57,17 +57,24 @@ pub enum WorkloadSpec {
         /// Copies of the trace replayed side by side; at least 1.
         threads_scale: u32,
     },
+    /// Work generated from a statistical profile. The parent has generated it, as a trace, for the threads, scale and
+    /// seed of the run; it is replayed as recordings are.
+    Profile {
+        /// Profile, TOML.
+        profile: PathBuf,
+        /// The trace generated from it.
+        trace: PathBuf,
+    },
 }
 
 impl WorkloadSpec {
-    /// Name shown in tables: the workload's own, or the trace's file name without its ending.
+    /// Name shown in tables: the workload's own, or the file name of the trace or profile without its ending.
     pub fn name(&self) -> String {
+        let stem = |file: &PathBuf| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         match self {
             WorkloadSpec::Named { name, .. } => name.clone(),
-            WorkloadSpec::Replay { trace, .. } => {
-                let stem = trace.file_stem().unwrap_or(trace.as_os_str()).to_string_lossy();
-                format!("replay/{stem}")
-            }
+            WorkloadSpec::Replay { trace, .. } => format!("replay/{}", stem(trace)),
+            WorkloadSpec::Profile { profile, .. } => format!("profile/{}", stem(profile)),
         }
     }
 }

@@ -7,6 +7,7 @@ use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
+use crate::profile;
 use crate::replay::replay_note;
 use crate::table::{
     LEGEND, MEMORY_COLUMNS, Mark, RATIO_LEGEND, SPEED_COLUMNS, Table, failure_text, failures, metric_table,
@@ -108,6 +109,12 @@ fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
         p.legend { (LEGEND) " Small figures: 95 % interval of the median over the runs." }
         @if let Some(note) = replay_note(records, workload) { p.legend { (note) } }
         @for note in &failures { p.warn { (note) } }
+        @if let Some(fact) = profile::fact(data, workload) {
+            h3 { (profile::HEADING) }
+            (table(&profile::shape_table(fact)))
+            @if let Some(memory) = profile::memory_table(data, workload) { (table(&memory)) }
+            p.legend { (profile::LEGEND) }
+        }
         h3 { "Time and arenas" }
         (table(&speed))
         @if !ratios.rows.is_empty() {

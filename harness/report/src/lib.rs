@@ -12,6 +12,7 @@ mod html;
 mod json;
 mod markdown;
 mod plots;
+mod profile;
 mod replay;
 mod samples;
 mod table;

@@ -3,6 +3,7 @@
 use fragbench_decide::finding;
 
 use crate::cautions::cautions;
+use crate::profile;
 use crate::replay::replay_note;
 use crate::table::{LEGEND, RATIO_LEGEND, Table, purge_table, ratio_table, result_table};
 use crate::units::{bytes, utc};
@@ -26,6 +27,13 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         out.push_str(&format!("\n{LEGEND}\n"));
         if let Some(note) = replay_note(&data.records, workload) {
             out.push_str(&format!("\n{note}\n"));
+        }
+        if let Some(fact) = profile::fact(data, workload) {
+            let shapes = markdown_table(&profile::shape_table(fact));
+            out.push_str(&format!("\n{}:\n\n{shapes}\n{}\n", profile::HEADING, profile::LEGEND));
+            if let Some(memory) = profile::memory_table(data, workload) {
+                out.push_str(&format!("\n{}", markdown_table(&memory)));
+            }
         }
         let ratios = ratio_table(&data.summary, page.ratios, workload);
         if !ratios.rows.is_empty() {

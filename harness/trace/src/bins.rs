@@ -53,6 +53,11 @@ impl Bins {
         (within + (1 << self.sub_bits)) << (octave - self.sub_bits)
     }
 
+    /// Least value of the bin that a value falls in.
+    pub(crate) fn floor(&self, v: u64) -> u64 {
+        self.from(self.bin(v))
+    }
+
     pub(crate) fn add(&mut self, v: u64, bytes: u64) {
         let bin = self.bin(v);
         if self.counts.len() <= bin {

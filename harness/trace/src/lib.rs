@@ -30,6 +30,8 @@ mod order;
 #[cfg(feature = "std")]
 mod pack;
 #[cfg(feature = "std")]
+pub mod profile;
+#[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
 mod shape;

@@ -1,7 +1,7 @@
-//! Everything the worker can run: the tables of the workload crates, and replays.
+//! Everything the worker can run: the tables of the workload crates, replays, and work generated from profiles.
 
 use fragbench_engine::{Entry, Request, Workload, nearest, refuse};
-use fragbench_model::{RunSpec, WorkerError, WorkloadFact, WorkloadSpec};
+use fragbench_model::{Pace, RunSpec, WorkerError, WorkloadFact, WorkloadSpec};
 
 use crate::empty;
 
@@ -34,6 +34,7 @@ pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
         WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
             fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
         }
+        WorkloadSpec::Profile { trace, .. } => fragbench_replay::build(trace, Pace::Fast, 0, 1),
     }
 }
 

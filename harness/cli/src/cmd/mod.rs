@@ -7,3 +7,4 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod trace;
 mod trace_export;
+pub(crate) mod trace_profile;

@@ -1,6 +1,6 @@
 //! `fragbench replay`: recorded traces under every allocator, by the same path as `run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -51,15 +51,12 @@ impl Replay {
         let worker = WorkerBinary::beside_this_program()?;
         let mut workloads: Vec<WorkloadSpec> = Vec::new();
         for file in &self.files {
-            // Read its header before anything is run: a damaged or foreign file is an error of usage.
-            fragbench_trace::Trace::open(file).map_err(|e| usage(format!("{}: {e}", file.display())))?;
-            let trace = file.canonicalize().with_context(|| format!("{}", file.display()))?;
-            let workload = WorkloadSpec::Replay {
-                trace,
-                pace: self.pace,
-                skew_us: self.skew.map_or(0, |skew| (skew.as_micros() as u64).max(1)),
-                threads_scale: self.threads_scale,
-            };
+            let mut workload = recording(file)?;
+            if let WorkloadSpec::Replay { pace, skew_us, threads_scale, .. } = &mut workload {
+                *pace = self.pace;
+                *skew_us = self.skew.map_or(0, |skew| (skew.as_micros() as u64).max(1));
+                *threads_scale = self.threads_scale;
+            }
             if let Some(twin) = workloads.iter().find(|other| other.name() == workload.name()) {
                 return Err(usage(format!("two traces have the same name {}: rename one", twin.name())));
             }
@@ -67,6 +64,14 @@ impl Replay {
         }
         super::run::measure(&self.options, &worker, workloads, None)
     }
+}
+
+/// The replay of a trace, as fast as it goes.
+pub(super) fn recording(file: &Path) -> Result<WorkloadSpec> {
+    // Read its header before anything is run: a damaged or foreign file is an error of usage.
+    fragbench_trace::Trace::open(file).map_err(|e| usage(format!("{}: {e}", file.display())))?;
+    let trace = file.canonicalize().with_context(|| format!("{}", file.display()))?;
+    Ok(WorkloadSpec::Replay { trace, pace: Pace::Fast, skew_us: 0, threads_scale: 1 })
 }
 
 #[cfg(test)]

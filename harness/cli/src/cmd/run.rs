@@ -11,15 +11,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::options::{Format, RunOptions};
 use crate::parameters::ParameterOptions;
-use crate::{Outcome, companions, interrupt, usage};
+use crate::{Outcome, companions, generated, interrupt, usage};
 
 /// Run workloads under every allocator; write a result directory, print a table and a finding
 ///
 /// Examples: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2;
-/// fragbench run mysql --my-cnf /etc/mysql/my.cnf --sessions 200 --cores 16
+/// fragbench run mysql --my-cnf /etc/mysql/my.cnf --sessions 200 --cores 16;
+/// fragbench run profile:server.toml server.fbt --threads 200
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Workloads by name or by the part before the slash (see `fragbench list workloads`) [default: all families]
+    /// Workloads by name or by the part before the slash (see `fragbench list workloads`), `profile:FILE.toml` for work
+    /// generated from a profile, FILE.fbt for a trace [default: all families]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
     /// Threads of a workload: a modelled server's sessions [default: the workload's own]
@@ -49,10 +51,11 @@ impl Run {
             );
         }
         // Workloads outside a family (`empty`) calibrate the tool; they are run when they are named.
+        let (files, names): (Vec<&String>, Vec<&String>) = self.workloads.iter().partition(|text| is_file(text));
         let wanted = if self.workloads.is_empty() {
             all.into_iter().filter(|name| name.contains('/')).collect()
         } else {
-            pick(&self.workloads, &all)?
+            pick(&names, &all)?
         };
         let chosen = self.parameters.read(&wanted, &named)?;
         let workloads: Vec<WorkloadSpec> = wanted
@@ -70,16 +73,32 @@ impl Run {
         if let Some(first) = workloads.first().cloned() {
             chosen.check(worker, &workloads, &self.options.common(first, self.threads))?;
         }
-        Ok(workloads)
+        let mut all = workloads;
+        for text in files {
+            let workload = match text.strip_prefix(generated::PREFIX) {
+                Some(profile) => generated::workload(Path::new(profile))?,
+                None => super::replay::recording(Path::new(text.as_str()))?,
+            };
+            if let Some(twin) = all.iter().find(|other| other.name() == workload.name()) {
+                return Err(usage(format!("two workloads have the same name {}: rename one", twin.name())));
+            }
+            all.push(workload);
+        }
+        Ok(all)
     }
 }
 
+/// Whether an argument names a file, a profile or a trace, and not a workload.
+fn is_file(text: &str) -> bool {
+    text.starts_with(generated::PREFIX) || text.ends_with(".fbt")
+}
+
 /// Names, or prefixes before a slash, in the order given; unknown ones get the nearest name.
-fn pick(wanted: &[String], all: &[String]) -> Result<Vec<String>> {
+fn pick(wanted: &[&String], all: &[String]) -> Result<Vec<String>> {
     let mut picked: Vec<String> = Vec::new();
     for text in wanted {
         let prefix = format!("{}/", text.trim_end_matches('/'));
-        let matching: Vec<&String> = all.iter().filter(|name| *name == text || name.starts_with(&prefix)).collect();
+        let matching: Vec<&String> = all.iter().filter(|name| name == text || name.starts_with(&prefix)).collect();
         if matching.is_empty() {
             let nearest = all
                 .iter()
@@ -103,12 +122,14 @@ fn pick(wanted: &[String], all: &[String]) -> Result<Vec<String>> {
 pub(crate) fn measure(
     options: &RunOptions,
     worker: &WorkerBinary,
-    workloads: Vec<WorkloadSpec>,
+    mut workloads: Vec<WorkloadSpec>,
     threads: Option<u32>,
 ) -> Result<Outcome> {
     let Some(first) = workloads.first().cloned() else { return Err(usage("there is nothing to run")) };
     let limits = options.limits()?;
     let common = options.common(first, threads);
+    let dir = options.output.clone().unwrap_or_else(default_directory);
+    generated::place(&mut workloads, &dir)?;
     let plan = fragbench_run::build(&options.selection(workloads)?);
     if options.dry_run {
         return show_plan(&plan, options.format);
@@ -120,10 +141,11 @@ pub(crate) fn measure(
         }
         None => {
             let manifest = new_manifest(options, worker, plan, common, &limits);
-            let dir = options.output.clone().unwrap_or_else(default_directory);
             (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
         }
     };
+    generated::generate_all(&mut manifest)?;
+    results.write_manifest(&manifest)?;
     let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
     let records = carry_out(worker, &manifest.plan, &manifest.common, limits, &mut results, done)?;
     let partial = records.len() < manifest.plan.runs.len();
@@ -276,6 +298,7 @@ fn new_manifest(
         common,
         plan,
         aa: Vec::new(),
+        profiles: Vec::new(),
     }
 }
 

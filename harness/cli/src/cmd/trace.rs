@@ -9,11 +9,12 @@ use fragbench_model::Shape;
 use fragbench_trace::{PackOptions, Trace as TraceFile, TraceError};
 
 use super::trace_export::Export;
+use super::trace_profile::TraceProfile;
 use crate::options::Format;
 use crate::sizes::parse_duration;
 use crate::{Outcome, usage};
 
-/// Look into a trace: info, stat, export, pack
+/// Look into a trace: info, stat, export, profile, pack
 ///
 /// Example: fragbench trace stat server.fbt --plots server-plots
 #[derive(Debug, Args)]
@@ -27,6 +28,7 @@ enum Verb {
     Info(Info),
     Stat(Stat),
     Export(Export),
+    Profile(TraceProfile),
     Pack(Pack),
 }
 
@@ -94,13 +96,14 @@ impl Trace {
             Verb::Info(verb) => verb.go(),
             Verb::Stat(verb) => verb.go(),
             Verb::Export(verb) => verb.go(),
+            Verb::Profile(verb) => verb.go(),
             Verb::Pack(verb) => verb.go(),
         }
     }
 }
 
 /// Opens a trace; what is wrong with the file is an error that names it.
-pub(super) fn open(file: &Path) -> Result<TraceFile> {
+pub(crate) fn open(file: &Path) -> Result<TraceFile> {
     TraceFile::open(file).map_err(|error| match error {
         TraceError::Io(_) => usage(format!("{}: {error}", file.display())),
         _ => anyhow::Error::new(error).context(format!("{}", file.display())),

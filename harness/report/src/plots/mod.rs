@@ -5,6 +5,7 @@ mod axis;
 mod bars;
 mod frame;
 mod latency;
+mod profile;
 mod purge;
 mod rows;
 mod scatter;
@@ -100,6 +101,7 @@ pub(crate) fn workload_plots(data: &ResultData, styles: &Styles, workload: &str)
             let narrow = draw(&subject, Layout::NARROW)?;
             Some(Plot { name, caption: caption.to_owned(), wide, narrow })
         })
+        .chain(data.manifest.profiles.iter().filter(|f| f.workload == workload).flat_map(profile::profile_plots))
         .collect()
 }
 
