@@ -6,6 +6,7 @@
 
 mod allocator;
 mod counters;
+mod heap;
 mod manifest;
 mod message;
 mod metric;
@@ -20,6 +21,8 @@ mod trace_stat;
 
 pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Settings, label};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
+pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapTrim};
+pub use manifest::{AaSpread, Host, LibraryFact, Manifest};
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
 pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
 pub use metric::{Better, METRICS, Metric, Unit, metric};

@@ -5,12 +5,17 @@
 
 mod anonymous;
 mod error;
+mod live;
 mod machine;
 mod process;
 mod statm;
+mod sys;
+mod target;
 
 pub use anonymous::AnonymousMemory;
 pub use error::ProcError;
+pub use live::LiveTarget;
 pub use machine::{CpuTotals, MachineFacts, available_bytes, cpu_hz, cpu_totals, machine_facts};
 pub use process::{CpuTimes, Process, ProcessStatus};
 pub use statm::{Statm, StatmReader};
+pub use target::{Mapping, Part, Residency, Source, Target};

@@ -1,0 +1,46 @@
+//! A glibc heap seen from outside: every arena, every chunk, what is in memory of it, and what `malloc_trim` would give
+//! back. The target is neither written to nor stopped, nothing is called in it, and no page is brought into it.
+//!
+//! It refuses to guess: bytes that are not understood are counted as unknown. [`survey`] reads; everything else
+//! ([`Survey::bytes`], [`Survey::trim`], [`Survey::map`]) is computed from what it has read.
+//!
+//! For a worker that stands at a barrier the figures are exact. Three surveys of one case, drawn to one scale:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), fragbench_inspect::InspectError> {
+//! # let (pid, go_on, purge) = (1, || {}, || {});
+//! let target = fragbench_proc::LiveTarget::open(pid)?;
+//! let full = fragbench_inspect::survey(&target)?;
+//! go_on(); // to the barrier after freeing
+//! let freed = fragbench_inspect::survey(&target)?;
+//! let predicted = freed.trim().predicted_release_bytes;
+//! purge(); // malloc_trim(0) in the worker
+//! let trimmed = fragbench_inspect::survey(&target)?;
+//! assert!(trimmed.bytes().resident_bytes <= freed.bytes().resident_bytes - predicted);
+//! let scale = full.map(800).cell_bytes;
+//! let maps = [full, freed, trimmed].map(|survey| survey.map_to_scale(scale));
+//! # let _ = maps; Ok(())
+//! # }
+//! ```
+
+mod arena;
+mod chunk;
+mod figures;
+mod find;
+mod image;
+mod layout;
+mod lists;
+mod map;
+mod mmapped;
+mod pages;
+mod runs;
+mod survey;
+mod trim;
+mod walk;
+
+pub use chunk::{Chunk, Kind};
+pub use find::Method;
+pub use lists::{Linking, Tcache};
+pub use mmapped::Mmapped;
+pub use runs::{Runs, Sweep};
+pub use survey::{ArenaSurvey, InspectError, Libc, Segment, Settings, Survey, survey};

@@ -1,0 +1,300 @@
+/* A heap in a known state. `heap CASE` brings it about, says what malloc says of it and which bytes it holds, waits
+ * for a byte, calls malloc_trim(0), says so again, waits for a byte. It allocates nothing besides the case: no stdio. */
+#define _GNU_SOURCE
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MIB (1UL << 20)
+#ifndef SCALE
+#define SCALE 64
+#endif
+#define COUNT(size) (SCALE * MIB / (size))
+
+static void fail(const char *what)
+{
+    ssize_t ignored = write(2, what, strlen(what));
+    (void)ignored;
+    _exit(1);
+}
+
+static void *own(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        fail("mmap\n");
+    return p;
+}
+
+/* Chunk bytes of the blocks the case holds. */
+static _Atomic size_t held;
+
+static void *take(size_t size)
+{
+    void *p = malloc(size);
+    if (!p)
+        fail("malloc\n");
+    memset(p, 0x5a, size);
+    held += malloc_usable_size(p) + 8;
+    return p;
+}
+
+static void give(void *p)
+{
+    held -= malloc_usable_size(p) + 8;
+    free(p);
+}
+
+static void say(void)
+{
+#ifdef OLD
+    struct mallinfo m = mallinfo();
+#else
+    struct mallinfo2 m = mallinfo2();
+#endif
+    char line[512];
+    int n = snprintf(line, sizeof line,
+                     "arena=%zu mmapped_count=%zu mmapped=%zu used=%zu free=%zu fast=%zu top=%zu held=%zu\n",
+                     (size_t)m.arena, (size_t)m.hblks, (size_t)m.hblkhd, (size_t)m.uordblks, (size_t)m.fordblks,
+                     (size_t)m.fsmblks, (size_t)m.keepcost, (size_t)held);
+    if (write(1, line, (size_t)n) != n)
+        fail("write\n");
+}
+
+static void wait_for_byte(void)
+{
+    char byte;
+    if (read(0, &byte, 1) < 0)
+        fail("read\n");
+}
+
+static void **blocks;
+
+static void fill(size_t count, size_t size)
+{
+    blocks = own(count * sizeof *blocks);
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = take(size);
+}
+
+static void pinned_top(void)
+{
+    fill(COUNT(1008), 1000);
+    take(1100);
+    for (size_t i = 0; i < COUNT(1008); i++)
+        give(blocks[i]);
+}
+
+static void tcache_pins_top(void)
+{
+    fill(COUNT(1008), 1000);
+    for (size_t i = COUNT(1008); i-- > 0;)
+        give(blocks[i]);
+}
+
+static void interleaved(size_t pitch)
+{
+    size_t count = COUNT(1008);
+    fill(count, 1000);
+    for (size_t i = 0; i < count; i++)
+        if (i % pitch)
+            give(blocks[i]);
+}
+
+static void interleaved_2(void) { interleaved(2); }
+static void interleaved_8(void) { interleaved(8); }
+static void interleaved_64(void) { interleaved(64); }
+
+static void fastbins(void)
+{
+    fill(COUNT(64), 56);
+    for (size_t i = 0; i < COUNT(64); i++)
+        give(blocks[i]);
+}
+
+static void fastbins_scattered(void)
+{
+    size_t count = COUNT(64);
+    fill(count, 56);
+    for (size_t i = 0; i < count; i++)
+        give(blocks[(i * 7919 + 13) % count]);
+    take(56);
+}
+
+static void mmapped(void)
+{
+    for (size_t i = 0; i < 24; i++)
+        take(200000 + 50000 * i);
+    void *p;
+    for (size_t align = 32; align <= MIB; align *= 4) {
+        if (posix_memalign(&p, align, 300000))
+            fail("posix_memalign\n");
+        held += malloc_usable_size(p) + 8;
+        memset(p, 1, 100000);
+    }
+}
+
+/* A deterministic mix of sizes and lifetimes. */
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    return *state ^= *state << 17;
+}
+
+static void churn_with(uint64_t seed, size_t count, size_t rounds)
+{
+    void **mine = own(count * sizeof *mine);
+    uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+    for (size_t i = 0; i < rounds; i++) {
+        size_t at = next_random(&state) % count;
+        if (mine[at])
+            give(mine[at]);
+        uint64_t r = next_random(&state);
+        mine[at] = r % 5 ? take(16 + r % (r % 97 ? 2000 : 60000)) : NULL;
+    }
+}
+
+static void churn(void) { churn_with(1, 20000, 400000); }
+
+static pthread_barrier_t done;
+static size_t threads;
+
+static void *thread_churn(void *arg)
+{
+    churn_with((uintptr_t)arg, 3000, 60000);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void *thread_free_all(void *arg)
+{
+    (void)arg;
+    size_t count = 4 * MIB / 1008;
+    void **mine = own(count * sizeof *mine);
+    for (size_t i = 0; i < count; i++)
+        mine[i] = take(1000);
+    for (size_t i = count; i-- > 0;)
+        give(mine[i]);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void *thread_exits(void *arg)
+{
+    (void)arg;
+    size_t count = 4 * MIB / 64;
+    void **mine = own(count * sizeof *mine);
+    for (size_t i = 0; i < count; i++)
+        mine[i] = take(56);
+    for (size_t i = 0; i < count; i++)
+        give(mine[i]);
+    return NULL;
+}
+
+/* More than one heap of 64 MiB. */
+static void *thread_large(void *arg)
+{
+    (void)arg;
+    size_t count = 150 * MIB / 30000;
+    void **mine = own(count * sizeof *mine);
+    for (size_t i = 0; i < count; i++)
+        mine[i] = take(29000 + i % 1000);
+    for (size_t i = 0; i < count; i += 3)
+        give(mine[i]);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void start(size_t n, void *(*body)(void *), int join)
+{
+    pthread_t ids[64];
+    threads = n;
+    pthread_barrier_init(&done, NULL, (unsigned)n + 1);
+    for (size_t i = 0; i < n; i++)
+        if (pthread_create(&ids[i], NULL, body, (void *)(i + 1)))
+            fail("pthread_create\n");
+    if (!join) {
+        pthread_barrier_wait(&done);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        pthread_join(ids[i], NULL);
+}
+
+static void threads_churn(void) { start(12, thread_churn, 0); }
+static void threads_tops(void) { start(8, thread_free_all, 0); }
+static void threads_fastbins(void) { start(8, thread_exits, 1); }
+static void threads_heaps(void) { start(2, thread_large, 0); }
+
+/* Somebody else takes memory from brk between malloc's. */
+static void foreign_brk(void)
+{
+    fill(20000, 1000);
+    if (sbrk(300000) == (void *)-1)
+        fail("sbrk\n");
+    for (size_t i = 0; i < 20000; i++)
+        take(1000);
+    for (size_t i = 0; i < 20000; i += 2)
+        give(blocks[i]);
+}
+
+/* brk is refused, so the main arena goes on in mappings. */
+static void refused_brk(void)
+{
+    fill(1000, 1000);
+    char *end = sbrk(0);
+    char *page = (char *)(((uintptr_t)end + 4095) & ~4095UL);
+    if (mmap(page, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != page)
+        fail("mmap behind brk\n");
+    fill(20000, 1000);
+    for (size_t i = 0; i < 20000; i += 2)
+        give(blocks[i]);
+}
+
+static void nothing(void) {}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} cases[] = {
+    {"nothing", nothing},
+    {"pinned-top", pinned_top},
+    {"tcache-pins-top", tcache_pins_top},
+    {"interleaved-2", interleaved_2},
+    {"interleaved-8", interleaved_8},
+    {"interleaved-64", interleaved_64},
+    {"fastbins", fastbins},
+    {"fastbins-scattered", fastbins_scattered},
+    {"mmapped", mmapped},
+    {"churn", churn},
+    {"threads-churn", threads_churn},
+    {"threads-tops", threads_tops},
+    {"threads-fastbins", threads_fastbins},
+    {"threads-heaps", threads_heaps},
+    {"foreign-brk", foreign_brk},
+    {"refused-brk", refused_brk},
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof *cases; i++)
+        if (!strcmp(argv[1], cases[i].name)) {
+            cases[i].run();
+            say();
+            wait_for_byte();
+            malloc_trim(0);
+            say();
+            wait_for_byte();
+            _exit(0);
+        }
+    fail("which case?\n");
+}

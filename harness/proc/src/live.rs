@@ -1,0 +1,168 @@
+//! A live process as a [`Target`]: `maps`, `pagemap` and `process_vm_readv`. It never reads `smaps`, whose walk of the
+//! page tables holds up the process.
+//!
+//! Source: proc(5), process_vm_readv(2), Documentation/admin-guide/mm/pagemap.rst.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use procfs::process::{MMPermissions, MMapPath, MemoryMap};
+
+use crate::target::{Mapping, Part, Residency, Source, Target};
+use crate::{ProcError, Process, sys};
+
+const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
+/// Entries of `pagemap` read at a time.
+const ENTRIES: usize = 64 << 10;
+
+/// A live process, held by its number and its start time.
+#[derive(Debug)]
+pub struct LiveTarget {
+    pid: u32,
+    dir: PathBuf,
+    pagemap: File,
+    started: u64,
+    page: u64,
+}
+
+impl LiveTarget {
+    /// The process of that number.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] when there is none, [`ProcError::Denied`] when its `pagemap` may not be read.
+    pub fn open(pid: u32) -> Result<Self, ProcError> {
+        let dir = Path::new("/proc").join(pid.to_string());
+        let started = Process::at(&dir).times()?.start_ticks;
+        let path = dir.join("pagemap");
+        let pagemap = File::open(&path).map_err(|e| ProcError::io(&path, e))?;
+        Ok(Self { pid, dir, pagemap, started, page: procfs::page_size() })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+impl Target for LiveTarget {
+    fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
+        Ok(Process::at(&self.dir).maps()?.0.into_iter().map(Mapping::from).collect())
+    }
+
+    fn page_bytes(&self) -> u64 {
+        self.page
+    }
+
+    fn residency(&self, range: Range<u64>) -> Result<Option<Residency>, ProcError> {
+        let mut residency = Residency::default();
+        let (mut page, last) = (range.start / self.page, range.end.div_ceil(self.page));
+        let mut buffer = vec![0u8; 8 * ENTRIES.min(last.saturating_sub(page) as usize)];
+        while page < last {
+            let want = buffer.len().min(8 * (last - page) as usize);
+            let got = self.pagemap.read_at(&mut buffer[..want], page * 8);
+            let got = got.map_err(|e| ProcError::io(&self.dir.join("pagemap"), e))?;
+            if got < 8 {
+                // Past the end of the address space, or the process has ended.
+                break;
+            }
+            for entry in buffer[..got].as_chunks::<8>().0 {
+                let entry = u64::from_ne_bytes(*entry);
+                let list = match entry & (PRESENT | SWAPPED) {
+                    0 => None,
+                    e if e & PRESENT != 0 => Some(&mut residency.present),
+                    _ => Some(&mut residency.swapped),
+                };
+                if let Some(list) = list {
+                    let start = page * self.page;
+                    match list.last_mut() {
+                        Some(run) if run.end == start => run.end += self.page,
+                        _ => list.push(start..start + self.page),
+                    }
+                }
+                page += 1;
+            }
+        }
+        Ok(Some(residency))
+    }
+
+    fn read(&self, parts: &mut [Part<'_>]) -> Result<(), ProcError> {
+        sys::read_process(self.pid, parts).map_err(|e| match e.raw_os_error() {
+            Some(libc::EPERM) => ProcError::Denied(self.dir.join("mem")),
+            _ => ProcError::io(&self.dir.join("mem"), e),
+        })
+    }
+
+    fn file(&self, mapping: &Mapping) -> Option<Vec<u8>> {
+        let Source::File(path) = &mapping.source else { return None };
+        // The first finds the file that is mapped even when another has taken its name, but asks for a capability.
+        let mapped = self.dir.join(format!("map_files/{:x}-{:x}", mapping.start, mapping.end));
+        let named = self.dir.join("root").join(path.strip_prefix("/").ok()?);
+        std::fs::read(mapped).or_else(|_| std::fs::read(named)).ok()
+    }
+
+    fn check(&self) -> Result<(), ProcError> {
+        let now = Process::at(&self.dir).times()?.start_ticks;
+        if now == self.started { Ok(()) } else { Err(ProcError::Gone(self.dir.clone())) }
+    }
+}
+
+impl From<MemoryMap> for Mapping {
+    fn from(map: MemoryMap) -> Self {
+        Mapping {
+            start: map.address.0,
+            end: map.address.1,
+            readable: map.perms.contains(MMPermissions::READ),
+            writable: map.perms.contains(MMPermissions::WRITE),
+            private: map.perms.contains(MMPermissions::PRIVATE),
+            offset: map.offset,
+            source: match map.pathname {
+                MMapPath::Anonymous => Source::Anonymous,
+                MMapPath::Heap => Source::Heap,
+                MMapPath::Stack => Source::Stack,
+                MMapPath::Path(path) => Source::File(path),
+                _ => Source::Other,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_there_and_says_what_is_not() {
+        let me = LiveTarget::open(std::process::id()).unwrap();
+        let block = vec![0x5au8; 3 << 20];
+        let at = block.as_ptr() as u64;
+        let (mut first, mut hole, mut last) = ([0u8; 4096], [0u8; 16], [0u8; 8]);
+        let mut parts =
+            [Part::new(at, &mut first), Part::new(64, &mut hole), Part::new(at + block.len() as u64 - 8, &mut last)];
+        me.read(&mut parts).unwrap();
+        assert_eq!(parts.each_ref().map(|p| p.done), [true, false, true]);
+        assert!(first.iter().chain(&last).all(|b| *b == 0x5a));
+        let mapping = me.mappings().unwrap().into_iter().find(|m| m.holds(at)).unwrap();
+        assert!(mapping.writable && mapping.private && mapping.readable);
+        let inner = at.next_multiple_of(me.page_bytes())..(at + (3 << 20)) / me.page_bytes() * me.page_bytes();
+        let residency = me.residency(inner.clone()).unwrap().unwrap();
+        assert_eq!(residency.present, [inner]);
+        me.check().unwrap();
+    }
+
+    #[test]
+    fn pages_never_touched_are_not_present() {
+        let me = LiveTarget::open(std::process::id()).unwrap();
+        let block: Vec<u8> = Vec::with_capacity(8 << 20);
+        let start = (block.as_ptr() as u64).next_multiple_of(me.page_bytes());
+        let residency = me.residency(start + me.page_bytes()..start + (4 << 20)).unwrap().unwrap();
+        assert_eq!(residency, Residency::default());
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_an_answer() {
+        assert!(matches!(LiveTarget::open(999_999_999), Err(ProcError::Gone(_))));
+    }
+}

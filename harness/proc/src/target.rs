@@ -1,0 +1,109 @@
+//! What an inspection reads from: mappings, residency of pages, contents. A live process is one; a core or a captured
+//! directory can be another. It can neither write to its target nor stop it.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::ProcError;
+
+/// One mapping of an address space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// Address past the last.
+    pub end: u64,
+    /// May be read.
+    pub readable: bool,
+    /// May be written.
+    pub writable: bool,
+    /// Private (copy on write) rather than shared.
+    pub private: bool,
+    /// Where it begins in its file.
+    pub offset: u64,
+    /// What it maps.
+    pub source: Source,
+}
+
+/// What a mapping shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Memory without a file, and without a name of the kernel's.
+    Anonymous,
+    /// The memory of `brk`.
+    Heap,
+    /// The main thread's stack.
+    Stack,
+    /// A file.
+    File(PathBuf),
+    /// Anything else the kernel names: `[vdso]`, named anonymous memory, shared memory.
+    Other,
+}
+
+impl Mapping {
+    /// Whether the address lies in it.
+    pub fn holds(&self, address: u64) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+}
+
+/// Which pages of a range are where; each list ascending, its ranges whole pages that do not touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Residency {
+    /// In memory.
+    pub present: Vec<Range<u64>>,
+    /// In swap.
+    pub swapped: Vec<Range<u64>>,
+}
+
+/// A stretch to be read.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Where from.
+    pub address: u64,
+    /// Where to, and how much.
+    pub into: &'a mut [u8],
+    /// Set by the reading: whether all of it was read.
+    pub done: bool,
+}
+
+impl<'a> Part<'a> {
+    /// A stretch not yet read.
+    pub fn new(address: u64, into: &'a mut [u8]) -> Self {
+        Self { address, into, done: false }
+    }
+}
+
+/// A process whose memory can be looked at.
+pub trait Target {
+    /// All mappings, ascending.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] or [`ProcError::Denied`].
+    fn mappings(&self) -> Result<Vec<Mapping>, ProcError>;
+
+    /// Bytes of a page, a power of two.
+    fn page_bytes(&self) -> u64;
+
+    /// Where the pages that `range` touches are; `None` when the target does not know (a core).
+    ///
+    /// # Errors
+    /// As [`Target::mappings`].
+    fn residency(&self, range: Range<u64>) -> Result<Option<Residency>, ProcError>;
+
+    /// Reads stretches of memory. One that is not mapped (any more) stays not [`Part::done`]: an answer, no error.
+    /// Reading a page that is not present brings it in, so callers ask [`Target::residency`] first.
+    ///
+    /// # Errors
+    /// As [`Target::mappings`].
+    fn read(&self, parts: &mut [Part<'_>]) -> Result<(), ProcError>;
+
+    /// The file that a mapping shows, whole; `None` when it cannot be had.
+    fn file(&self, mapping: &Mapping) -> Option<Vec<u8>>;
+
+    /// That the target is still the process it was when it was opened.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] when it is not.
+    fn check(&self) -> Result<(), ProcError>;
+}
