@@ -22,7 +22,6 @@ mod trace_stat;
 pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Settings, label};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapTrim};
-pub use manifest::{AaSpread, Host, LibraryFact, Manifest};
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
 pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
 pub use metric::{Better, METRICS, Metric, Unit, metric};
