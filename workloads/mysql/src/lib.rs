@@ -7,19 +7,27 @@
 
 #[cfg(test)]
 mod calibration;
+mod client;
 mod connection_storm;
 mod flavor;
+mod fulltext_burst;
 mod handover;
 pub mod memory;
+mod mixed_day;
 mod oltp_point_select;
 mod oltp_read_write;
 mod prepared_statement_churn;
 mod purge;
+mod replication_apply;
 mod server;
 mod session;
+mod sort_spill;
 mod startup;
 mod statement;
+mod string_grow;
 mod sysvars;
+mod temp_table;
+mod trx_pool_burst;
 
 use fragbench_engine::Entry;
 
@@ -27,8 +35,19 @@ pub use flavor::Flavor;
 pub use sysvars::{Load, Range, Sysvars, TmpEngine, VARIABLES, Variable, variable};
 
 /// One line a workload; the file's name is the workload's.
-pub const WORKLOADS: &[Entry] =
-    &[oltp_read_write::ENTRY, oltp_point_select::ENTRY, connection_storm::ENTRY, prepared_statement_churn::ENTRY];
+pub const WORKLOADS: &[Entry] = &[
+    oltp_read_write::ENTRY,
+    oltp_point_select::ENTRY,
+    connection_storm::ENTRY,
+    sort_spill::ENTRY,
+    string_grow::ENTRY,
+    temp_table::ENTRY,
+    prepared_statement_churn::ENTRY,
+    replication_apply::ENTRY,
+    fulltext_burst::ENTRY,
+    trx_pool_burst::ENTRY,
+    mixed_day::ENTRY,
+];
 
 #[cfg(test)]
 mod tests {
@@ -36,8 +55,19 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Files that are no workloads.
-    const PARTS: &[&str] =
-        &["lib", "calibration", "flavor", "handover", "purge", "server", "session", "startup", "statement", "sysvars"];
+    const PARTS: &[&str] = &[
+        "lib",
+        "calibration",
+        "client",
+        "flavor",
+        "handover",
+        "purge",
+        "server",
+        "session",
+        "startup",
+        "statement",
+        "sysvars",
+    ];
 
     #[test]
     fn every_workload_file_is_in_the_table() {

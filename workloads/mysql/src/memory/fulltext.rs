@@ -12,8 +12,6 @@ use super::MemHeap;
 
 /// Nodes of the trees of documents and of rankings.
 const NODES: [usize; 4] = [95, 79, 95, 79];
-/// Heap of a document: words and their positions.
-const WORDS: usize = 1250;
 /// What the heap is made with.
 const FIRST: usize = 520;
 /// Reading a document: a query graph, and a heap of a page.
@@ -30,6 +28,9 @@ pub struct FulltextQuery {
 }
 
 impl FulltextQuery {
+    /// Heap of a document: words and their positions.
+    pub const WORDS: usize = 1250;
+
     /// A query that may take `innodb_ft_result_cache_limit` bytes.
     pub fn new(ledger: &mut Ledger, vars: &crate::Sysvars) -> FulltextQuery {
         let mut heap = MemHeap::new();
@@ -39,7 +40,7 @@ impl FulltextQuery {
 
     /// A document that holds the words; `false` when the query may not take more.
     pub fn document(&mut self, ledger: &mut Ledger) -> bool {
-        if self.taken + WORDS > self.limit {
+        if self.taken + Self::WORDS > self.limit {
             return false;
         }
         for bytes in NODES {
@@ -50,11 +51,11 @@ impl FulltextQuery {
             let id = ledger.next_id();
             ledger.malloc_touching(id, bytes, 1)
         });
-        for piece in [WORDS / 5; 5] {
+        for piece in [Self::WORDS / 5; 5] {
             self.heap.alloc(ledger, piece);
         }
         read.into_iter().rev().for_each(|block| ledger.free(block));
-        self.taken += WORDS;
+        self.taken += Self::WORDS;
         true
     }
 

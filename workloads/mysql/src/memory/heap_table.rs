@@ -5,6 +5,7 @@
 //! `MALLOC_OVERHEAD`, at least 16 KiB. Measured on 10.11.19 with tables of 16 KiB to 1 GiB: blocks of 16376 to 67108856
 //! bytes of rows and a quarter of that of index (1048568 and 262136 at the default of 16 MiB), and twice the block for
 //! a table without an index. Newer versions make no block larger than 4 MiB; 10.11.19 does.
+//! Simplified: a block of index comes with each block of rows.
 //! MySQL storage/heap/hp_create.cc, `init_block` (commit 08f46b3): most rows / 10, at least 10, the block about
 //! `read_buffer_size` at most; not measured.
 

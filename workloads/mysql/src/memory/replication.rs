@@ -44,6 +44,7 @@ pub enum Kind {
 /// An event on its way to a worker.
 #[derive(Debug)]
 pub struct Event {
+    kind: Kind,
     blocks: [Option<Block>; 4],
     queued: Option<Block>,
     bytes: usize,
@@ -69,7 +70,12 @@ impl Event {
         let [a, b, c] = sizes.map(|size| size.map(&mut take));
         let event = [Some(take(BESIDE)), a, b, c];
         let bytes = event.iter().flatten().map(Block::size).sum();
-        Event { blocks: event, queued, bytes }
+        Event { kind, blocks: event, queued, bytes }
+    }
+
+    /// What it does.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Bytes that count against the worker's queue.
