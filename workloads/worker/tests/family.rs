@@ -67,7 +67,7 @@ fn one_seed_makes_the_same_blocks_in_every_workload_and_flavor() {
                 let (again, _) = run(&fact.name, threads, 1, &given);
                 let what = |done: &Done| (done.checksum, done.ops, done.live_end_bytes, done.threads_started);
                 assert_eq!(what(&first), what(&again), "{} under {flavor} with {threads} threads", fact.name);
-                assert!(first.ops > 50, "{} under {flavor} does next to nothing", fact.name);
+                assert!(first.ops > 20, "{} under {flavor} does next to nothing", fact.name);
                 for phase in ["peak", "idle", "resume"] {
                     assert!(phases.iter().any(|name| name == phase), "{} has no phase {phase}: {phases:?}", fact.name);
                 }
@@ -98,7 +98,7 @@ fn a_servers_variable_changes_what_is_asked_for() {
         ("string-grow", "query_prealloc_size", "8K"),
         ("sort-spill", "thread_cache_size", "1"),
         ("replication-apply", "binlog_row_event_max_size", "1K"),
-        ("replication-apply", "slave_parallel_max_queued", "1M"),
+        ("replication-apply", "slave_parallel_max_queued", "8M"),
         ("fulltext-burst", "innodb_ft_result_cache_limit", "1M"),
         ("mixed-day", "performance_schema", "ON"),
         ("oltp-read-write", "table_open_cache", "6"),
