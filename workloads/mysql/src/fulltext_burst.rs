@@ -94,7 +94,7 @@ impl Searches {
 impl Work for Searches {
     fn statement(&mut self, client: &mut Client, ledger: &mut Ledger, number: u64) {
         client.execute(ledger, 6000);
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             let documents = client.random.log_between(DOCUMENTS.0, DOCUMENTS.1) as usize;
             let query = self.search(client, ledger, documents * FulltextQuery::WORDS);
             query.free(ledger);
