@@ -117,7 +117,7 @@ mod tests {
         // A sort that goes to a file has a merge's buffer of 32 KiB as well, and two IO_CACHEs beside the one of each.
         let spilled = (count(65_536) - 101) / 2;
         assert_eq!(count(32_768) - spilled, 101, "each sort begins with 32 KiB, that of the peak too");
-        assert!(chain.iter().any(|size| *size == 110_592 + 32) && chain.iter().all(|size| *size < 192 << 10));
+        assert!(chain.contains(&(110_592 + 32)) && chain.iter().all(|size| *size < 192 << 10));
         let small = sizes(Sysvars { sort_buffer_size: 128 << 10, ..Sysvars::default() });
         assert!(small.iter().any(|size| *size > 130_000));
         assert!(small.iter().all(|size| *size <= (128 << 10) + 32));
