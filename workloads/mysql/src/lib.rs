@@ -5,6 +5,7 @@
 //! It refuses to be more than that: no SQL is run, no buffer pool is modelled (the server maps it itself, and it is the
 //! same under any allocator).
 
+mod blob_stream;
 #[cfg(test)]
 mod calibration;
 mod client;
@@ -14,6 +15,7 @@ mod fulltext_burst;
 mod handover;
 pub mod memory;
 mod mixed_day;
+mod nightly_dump;
 mod oltp_point_select;
 mod oltp_read_write;
 mod prepared_statement_churn;
@@ -26,6 +28,7 @@ mod startup;
 mod statement;
 mod string_grow;
 mod sysvars;
+mod table_cache_churn;
 mod temp_table;
 mod trx_pool_burst;
 
@@ -40,11 +43,14 @@ pub const WORKLOADS: &[Entry] = &[
     oltp_point_select::ENTRY,
     connection_storm::ENTRY,
     sort_spill::ENTRY,
+    blob_stream::ENTRY,
     string_grow::ENTRY,
     temp_table::ENTRY,
     prepared_statement_churn::ENTRY,
+    table_cache_churn::ENTRY,
     replication_apply::ENTRY,
     fulltext_burst::ENTRY,
+    nightly_dump::ENTRY,
     trx_pool_burst::ENTRY,
     mixed_day::ENTRY,
 ];

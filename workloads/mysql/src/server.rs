@@ -150,6 +150,13 @@ impl Server {
         drop((purging, polling));
     }
 
+    /// The monitoring agent's session does `job`, as whoever comes to maintain the server.
+    pub(crate) fn by_agent(&self, job: impl Fn(&mut Session, &mut Ledger) + Send + Sync + 'static) {
+        if let Some(agent) = &self.monitor {
+            agent.all(move |_, seat, ledger| job(&mut sit(seat), ledger));
+        }
+    }
+
     /// All clients leave; threads that the thread cache has no place for end.
     pub(crate) fn disconnect(&mut self) {
         self.all(Session::disconnect);

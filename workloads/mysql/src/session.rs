@@ -183,12 +183,17 @@ impl Session {
         }
     }
 
-    /// A transaction ends: its locks, undo and tickets go.
+    /// A transaction ends: its locks, undo and tickets go, and a buffer that has grown shrinks.
     pub(crate) fn commit(&mut self, ledger: &mut Ledger) {
         if let Some(thd) = &mut self.thd {
             thd.transaction_alloc(ledger, 600);
             thd.end_transaction(ledger);
         }
+        self.commit_keeping_buffers(ledger);
+    }
+
+    /// As [`Self::commit`], while a packet as large as the last is expected.
+    pub(crate) fn commit_keeping_buffers(&mut self, ledger: &mut Ledger) {
         self.binlog.reset();
         while let Some(block) = self.transaction.pop() {
             ledger.free(block);

@@ -179,6 +179,19 @@ impl Session {
         }
     }
 
+    /// A block for the length of the statement, filled.
+    pub(crate) fn whole_for_statement(&mut self, ledger: &mut Ledger, bytes: usize) {
+        let id = ledger.next_id();
+        self.statement.push(ledger.malloc(id, bytes));
+    }
+
+    /// Receives a packet of `bytes`.
+    pub(crate) fn receive(&mut self, ledger: &mut Ledger, bytes: usize) {
+        if let Some(thd) = &mut self.thd {
+            thd.receive(ledger, bytes);
+        }
+    }
+
     /// Sends a result of `bytes`.
     pub(crate) fn send(&mut self, ledger: &mut Ledger, bytes: usize) {
         if let Some(thd) = &mut self.thd {

@@ -77,6 +77,13 @@ impl Thd {
         }
     }
 
+    /// Receives a packet of `bytes`.
+    pub fn receive(&mut self, ledger: &mut Ledger, bytes: usize) {
+        if let Some(c) = &mut self.connection {
+            c.net.packet(ledger, bytes);
+        }
+    }
+
     /// Takes `bytes` from the transaction's arena.
     pub fn transaction_alloc(&mut self, ledger: &mut Ledger, bytes: usize) {
         if let Some(c) = &mut self.connection {
