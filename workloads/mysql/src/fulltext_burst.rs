@@ -23,7 +23,7 @@ pub(crate) const ENTRY: Entry = Entry { fact, build };
 
 const SESSIONS: u32 = 4;
 const LOAD: &[Load] = &[
-    ClientLoad::<Searches>::statements("60"),
+    ClientLoad::<Searches>::statements("24"),
     ("heap_size", "80M", "heap of the large query, in words and positions"),
     ("documents_a_pin", "250", "documents of a query between two small things that stay for good"),
 ];

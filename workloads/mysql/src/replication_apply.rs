@@ -26,7 +26,7 @@ use crate::{Flavor, Load, Sysvars};
 
 pub(crate) const ENTRY: Entry = Entry { fact, build };
 
-const LOAD: &[Load] = &[("transactions", "60000", "transactions applied in the steady phase, at scale 1")];
+const LOAD: &[Load] = &[("transactions", "8000", "transactions applied in the steady phase, at scale 1")];
 /// Workers where the server would have none.
 const WORKERS: usize = 4;
 /// Transactions of the warm-up, and when work resumes.

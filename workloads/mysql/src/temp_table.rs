@@ -20,7 +20,7 @@ use crate::{Load, Sysvars, TmpEngine};
 pub(crate) const ENTRY: Entry = Entry { fact, build };
 
 const SESSIONS: u32 = 32;
-const LOAD: &[Load] = &[ClientLoad::<TemporaryTables>::statements("60")];
+const LOAD: &[Load] = &[ClientLoad::<TemporaryTables>::statements("20")];
 /// Most rows of a statement's table, and rows at the peak.
 const ROWS: u64 = 20_000;
 const PEAK_ROWS: usize = 8000;
