@@ -26,6 +26,16 @@ pub(crate) fn recorder() -> Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
+/// gperftools' tcmalloc as distributions install it; `None` when it is not.
+pub(crate) fn tcmalloc() -> Option<PathBuf> {
+    const FILES: [&str; 2] = ["libtcmalloc_minimal.so.4", "libtcmalloc.so.4"];
+    let arch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    [arch.as_str(), "/usr/lib64", "/usr/lib", "/usr/local/lib"]
+        .iter()
+        .flat_map(|dir| FILES.map(|file| Path::new(dir).join(file)))
+        .find(|path| path.is_file())
+}
+
 /// Traces shipped with the project, by name; none when this program was taken out of its checkout.
 ///
 /// # Errors

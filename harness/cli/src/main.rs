@@ -29,6 +29,7 @@ struct Cli {
 enum Verb {
     Run(cmd::run::Run),
     List(cmd::list::List),
+    Badcase(cmd::badcase::Badcase),
     Record(cmd::record::Record),
     Trace(cmd::trace::Trace),
     Replay(cmd::replay::Replay),
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Run(verb) => verb.go(),
         Verb::List(verb) => verb.go(),
+        Verb::Badcase(verb) => verb.go(),
         Verb::Record(verb) => verb.go(),
         Verb::Trace(verb) => verb.go(),
         Verb::Replay(verb) => verb.go(),

@@ -2,8 +2,10 @@
 //! than noise, and what to do about it. Data in, data out: no file, no clock, no process.
 //!
 //! Entry points: [`summarize`] makes `summary.json` of a plan and its records, [`finding`] says it in a paragraph,
-//! [`against_baseline`] gives the ratio of every cell to the baseline, [`pareto_front`] the cells nothing else beats.
+//! [`against_baseline`] gives the ratio of every cell to the baseline, [`pareto_front`] the cells nothing else beats;
+//! [`judge_case`] checks a bad case against its fact sheet.
 
+mod badcase;
 mod bootstrap;
 mod compare;
 mod finding;
@@ -12,6 +14,7 @@ mod runs;
 mod summarize;
 mod verdict;
 
+pub use badcase::{CURES, HELPS, HURTS, RemedyRun, judge_case};
 pub use bootstrap::{RESAMPLES, geometric_ratio_interval, median, median_interval, ratio_interval};
 pub use compare::{Comparison, against_baseline};
 pub use finding::{effect, finding};

@@ -5,7 +5,9 @@
 //! is `None`, never zero.
 
 mod allocator;
+mod badcase;
 mod counters;
+mod glibc_version;
 mod heap;
 mod manifest;
 mod message;
@@ -13,6 +15,7 @@ mod metric;
 mod plan;
 mod profile;
 mod record;
+mod remedy;
 mod sample;
 mod shape;
 mod spec;
@@ -20,7 +23,12 @@ mod summary;
 mod trace_stat;
 
 pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Settings, label};
+pub use badcase::{
+    ACTION_PARAMETER, Bound, CASE_FAMILY, CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Description, Effect,
+    Expectation, ExpectedEffect, FigureFact, Figures, Judged, Quantity, RemedyOutcome, SIGNS, Sign, Symptom,
+};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
+pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapTrim};
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
 pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
@@ -28,6 +36,7 @@ pub use metric::{Better, METRICS, Metric, Unit, metric};
 pub use plan::{Cell, Plan, PlannedRun};
 pub use profile::{Blocks, Columns, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows, Wave};
 pub use record::{Caution, Failure, FailureKind, MachineLoad, PhaseRecord, RunRecord, RunStatus};
+pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};
 pub use shape::{Distances, SLICES, Shape};
 pub use spec::{Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};

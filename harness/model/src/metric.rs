@@ -92,6 +92,7 @@ pub const METRICS: &[Metric] = metrics! {
     purge_released_bytes Bytes more "heap memory the first purge gave back" "RssAnon before less after"
     purge_stall_max_ns Nanoseconds less "longest allocation of a thread that works during a purge" "every malloc+free pair of the main thread timed while another thread purges"
     heap_rss_after_purge_bytes Bytes less "heap memory resident after the first purge" "RssAnon"
+    vm_after_purge_bytes Bytes less "address space after the first purge" "VmSize less the harness's own mappings"
     refault_count Count less "page faults when work resumes after the purge" "minflt during the resume phase"
 };
 

@@ -142,7 +142,7 @@ fn figure(workload: &str, plot: &Plot) -> Result<Markup> {
     })
 }
 
-fn table(table: &Table) -> Markup {
+pub(crate) fn table(table: &Table) -> Markup {
     html! {
         div.scroll tabindex="0" {
             table {

@@ -3,8 +3,9 @@
 //!
 //! Entry point: [`render`] gives every file of a result directory that is made from the records; the caller writes
 //! them. [`result_tables`] and [`fragbench_decide::finding`] are for the terminal, [`render_trace`] and
-//! [`trace_table`] for the statistics of a trace.
+//! [`trace_table`] for the statistics of a trace, [`render_cases`] and [`case_text`] for bad cases.
 
+mod badcase;
 mod cautions;
 mod csv;
 mod distance;
@@ -25,6 +26,7 @@ use fragbench_decide::Comparison;
 use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 
 pub use crate::csv::summary_csv;
+pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table};
 pub use distance::distance_table;
 pub use json::summary_json;
 pub use plots::{Layout, Plot, Scene, Styles, trace_plots};
@@ -33,7 +35,7 @@ pub use table::{
     COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row, SPEED_COLUMNS, Table, Value, failure_text,
     purge_table, result_table,
 };
-pub use terminal::{draw, result_tables};
+pub use terminal::{draw, draw_words, result_tables};
 pub use trace_stat::{size_table, trace_table};
 pub use units::{bytes, count, duration_ns, human, utc};
 

@@ -55,8 +55,17 @@ fn natural_width(table: &Table) -> usize {
         .unwrap_or(0)
 }
 
-/// One table with its notes.
+/// One table with its notes: figures, aligned right.
 pub fn draw(table: &Table, width: Option<u16>, colour: bool) -> String {
+    draw_aligned(table, width, colour, CellAlignment::Right)
+}
+
+/// One table of words, aligned left.
+pub fn draw_words(table: &Table, width: Option<u16>, colour: bool) -> String {
+    draw_aligned(table, width, colour, CellAlignment::Left)
+}
+
+fn draw_aligned(table: &Table, width: Option<u16>, colour: bool, alignment: CellAlignment) -> String {
     let mut out = comfy_table::Table::new();
     out.load_style(STYLE);
     match width {
@@ -90,7 +99,7 @@ pub fn draw(table: &Table, width: Option<u16>, colour: bool) -> String {
         column.set_padding((0, 1));
     }
     for column in out.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+        column.set_cell_alignment(alignment);
     }
     if colour {
         out.enforce_styling();

@@ -3,6 +3,7 @@
 //! It refuses to plot, to judge and to run anything inside this process: what is measured is always a fresh
 //! worker.
 
+mod badcase;
 mod course;
 mod environment;
 mod execute;
@@ -14,10 +15,11 @@ mod sampler;
 mod sys;
 mod worker;
 
+pub use badcase::{CaseRun, case_figures, case_runs, median_figures};
 pub use course::{RunLimits, run_once};
 pub use environment::environments;
 pub use execute::{Event, Execution, execute};
 pub use host::{build_id, host, library_fact};
 pub use plan::{Selection, build};
 pub use results::ResultDir;
-pub use worker::{WorkerBinary, allocator_version, check, describe};
+pub use worker::{WorkerBinary, allocator_version, check, describe, describe_cases};

@@ -58,6 +58,7 @@ pub(crate) fn derive(observed: &Observed) -> BTreeMap<String, f64> {
             put("purge_ms", Some(purge.duration_ns as f64 / 1e6));
             put("purge_second_ms", observed.second_purge_ns.map(|ns| ns as f64 / 1e6));
             put("heap_rss_after_purge_bytes", Some(after.heap_rss_bytes as f64));
+            put("vm_after_purge_bytes", Some(after.vm_bytes as f64));
             put("purge_released_bytes", Some(idle.snapshot.heap_rss_bytes as f64 - after.heap_rss_bytes as f64));
             if let Some(resume) = observed.phases.iter().find(|p| p.name == "resume") {
                 put("refault_count", Some(resume.snapshot.minor_faults.saturating_sub(after.minor_faults) as f64));
@@ -219,6 +220,7 @@ mod tests {
         assert_eq!(get("purge_ms"), Some(5.0));
         assert_eq!(get("purge_second_ms"), Some(2.0));
         assert_eq!(get("purge_released_bytes"), Some(160.0));
+        assert_eq!(get("vm_after_purge_bytes"), Some(1200.0));
         assert_eq!(get("refault_count"), Some(40.0));
         assert_eq!(get("purge_stall_max_ns"), Some(77.0));
         assert_eq!(get("malloc_p50_ns"), None, "no latency was sampled");

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fragbench_model::{
-    Allocator, Cell, Command, Message, RunSpec, SCHEMA, Touch, WorkerError, WorkloadFact, WorkloadSpec,
+    Allocator, CaseFact, Cell, Command, Description, Message, RunSpec, SCHEMA, Touch, WorkerError, WorkloadFact,
+    WorkloadSpec,
 };
 
 use crate::sys::{self, Counters};
@@ -53,12 +54,25 @@ impl WorkerBinary {
 /// # Errors
 /// When the worker cannot be started or does not answer.
 pub fn describe(worker: &WorkerBinary) -> Result<Vec<WorkloadFact>> {
+    Ok(description(worker)?.workloads)
+}
+
+/// Asks the worker which bad cases it has.
+///
+/// # Errors
+/// When the worker cannot be started or does not answer.
+pub fn describe_cases(worker: &WorkerBinary) -> Result<Vec<CaseFact>> {
+    Ok(description(worker)?.badcases)
+}
+
+fn description(worker: &WorkerBinary) -> Result<Description> {
     let output = Process::new(worker.path())
         .arg("--describe")
         .output()
         .with_context(|| format!("{} could not be started", worker.path().display()))?;
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{} --describe gave no list of workloads", worker.path().display()))
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("{} --describe gave no description: build the whole workspace anew", worker.path().display())
+    })
 }
 
 /// Asks the worker whether it would run `spec`: `None` if so, or what is wrong with it.

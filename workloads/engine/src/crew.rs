@@ -45,16 +45,18 @@ impl<S> fmt::Debug for Crew<S> {
 impl<S: Send + 'static> Crew<S> {
     /// Starts one thread for each state, in order.
     pub fn start(spawner: &Spawner, states: impl IntoIterator<Item = S>) -> Crew<S> {
+        Self::assemble(states, |post, index, own| spawner.spawn(move |ledger| post.serve(index, own, ledger)))
+    }
+
+    /// As [`Self::start`] with [`Spawner::spawn_cold`]: the threads have freed nothing before their first job.
+    pub fn start_cold(spawner: &Spawner, states: impl IntoIterator<Item = S>) -> Crew<S> {
+        Self::assemble(states, |post, index, own| spawner.spawn_cold(move |ledger| post.serve(index, own, ledger)))
+    }
+
+    fn assemble(states: impl IntoIterator<Item = S>, spawn: impl Fn(Arc<Post<S>>, usize, S) -> Thread<()>) -> Crew<S> {
         let state = State { round: 0, job: None, busy: 0 };
         let post = Arc::new(Post { state: Mutex::new(state), changed: Condvar::new() });
-        let members = states
-            .into_iter()
-            .enumerate()
-            .map(|(index, own)| {
-                let post = post.clone();
-                spawner.spawn(move |ledger| post.serve(index, own, ledger))
-            })
-            .collect();
+        let members = states.into_iter().enumerate().map(|(index, own)| spawn(post.clone(), index, own)).collect();
         Crew { post, members }
     }
 

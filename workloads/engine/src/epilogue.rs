@@ -1,5 +1,5 @@
 //! The course of a run as the worker drives it: introduction, the work, then what is measured after it. The epilogue is
-//! the same for all workloads: quiet, a purge, work again, a purge beside work.
+//! the same for all workloads: quiet, a purge, and, where there is work to go on with, work again and a purge beside work.
 
 use fragbench_model::{Done, Hello, Message, RunSpec, SCHEMA};
 
@@ -39,7 +39,9 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
     };
     if spec.epilogue {
         ctx.phase("idle", |_| sys::sleep_ns(spec.idle_ms * 1_000_000));
-        ctx.phase("resume", |ctx| workload.resume(ctx));
+        if workload.resumes() {
+            ctx.phase("resume", |ctx| workload.resume(ctx));
+        }
         done.harness_vm_bytes = offheap::vm_bytes();
     }
     link::send(&Message::Done(done));

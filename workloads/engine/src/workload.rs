@@ -23,6 +23,11 @@ pub trait Workload {
     /// The work, as a sequence of [`Context::phase`]s. Threads may stay alive, quiet, after it.
     fn run(&mut self, ctx: &mut Context);
 
+    /// Whether there is work to go on with after the purge; without it the run ends there.
+    fn resumes(&self) -> bool {
+        true
+    }
+
     /// A bounded repeat of the work, after memory was given back to the system: what faults now is the price.
     fn resume(&mut self, ctx: &mut Context);
 }

@@ -1,7 +1,8 @@
-//! Everything the worker can run: the tables of the workload crates, replays, and work generated from profiles.
+//! Everything the worker can run: the tables of the workload crates, bad cases, replays, and work generated from
+//! profiles.
 
 use fragbench_engine::{Entry, Request, Workload, nearest, refuse};
-use fragbench_model::{Pace, RunSpec, WorkerError, WorkloadFact, WorkloadSpec};
+use fragbench_model::{CASE_FAMILY, Description, Pace, RunSpec, WorkerError, WorkloadSpec};
 
 use crate::empty;
 
@@ -13,8 +14,9 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
 }
 
 /// What each named workload says of itself, in the order of the tables.
-pub(crate) fn describe() -> Vec<WorkloadFact> {
-    entries().map(|entry| (entry.fact)()).collect()
+pub(crate) fn describe() -> Description {
+    let workloads = entries().map(|entry| (entry.fact)()).chain(fragbench_badcase::workloads()).collect();
+    Description { workloads, badcases: fragbench_badcase::facts() }
 }
 
 /// Builds the work that `spec` asks for.
@@ -24,12 +26,18 @@ pub(crate) fn describe() -> Vec<WorkloadFact> {
 pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
     match &spec.workload {
         WorkloadSpec::Named { name, parameters } => {
+            let request = Request { parameters: parameters.clone(), threads: spec.threads };
+            if name.starts_with(CASE_FAMILY)
+                && let Some(case) = fragbench_badcase::build(name, &request)
+            {
+                return case;
+            }
             let Some(entry) = entries().find(|entry| (entry.fact)().name == *name) else {
                 let known = describe();
-                let hint = nearest(name, known.iter().map(|fact| fact.name.as_str()));
+                let hint = nearest(name, known.workloads.iter().map(|fact| fact.name.as_str()));
                 return Err(refuse("bad_spec", format!("no workload {name:?}; {hint}")));
             };
-            (entry.build)(&Request { parameters: parameters.clone(), threads: spec.threads })
+            (entry.build)(&request)
         }
         WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
             fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
@@ -44,13 +52,17 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_every_default_builds() {
-        let facts = describe();
+        let facts = describe().workloads;
         let mut names: Vec<_> = facts.iter().map(|fact| fact.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), facts.len());
         for entry in entries() {
             assert!((entry.build)(&Request::default()).is_ok(), "{}", (entry.fact)().name);
+        }
+        for case in fragbench_badcase::workloads() {
+            let built = fragbench_badcase::build(&case.name, &Request::default());
+            assert!(built.is_some_and(|built| built.is_ok()), "{}", case.name);
         }
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_model::{Parameter, WorkloadFact};
+use fragbench_model::{CASE_FAMILY, CaseFact, Parameter, WorkloadFact};
 use fragbench_run::WorkerBinary;
 use serde::Serialize;
 
 use crate::options::Format;
 use crate::{Outcome, companions};
 
-/// List workloads and allocators
+/// List workloads, allocators and bad cases
 ///
 /// Example: fragbench list workloads
 #[derive(Debug, Args)]
@@ -28,6 +28,7 @@ pub(crate) struct List {
 enum What {
     Workloads,
     Allocators,
+    Badcases,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,6 +49,8 @@ struct Listing {
     workloads: Option<Vec<WorkloadFact>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allocators: Option<Vec<AllocatorFact>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    badcases: Option<Vec<CaseFact>>,
 }
 
 impl List {
@@ -56,6 +59,7 @@ impl List {
         let listing = Listing {
             workloads: wants(What::Workloads).then(workloads).transpose()?,
             allocators: wants(What::Allocators).then(allocators).transpose()?,
+            badcases: wants(What::Badcases).then(badcases).transpose()?,
         };
         match self.format {
             Format::Json => println!("{}", serde_json::to_string_pretty(&listing)?),
@@ -80,8 +84,13 @@ fn workloads() -> Result<Vec<WorkloadFact>> {
             parameters: Vec::<Parameter>::new(),
         });
     }
-    facts.extend(fragbench_run::describe(&WorkerBinary::beside_this_program()?)?);
+    let named = fragbench_run::describe(&WorkerBinary::beside_this_program()?)?;
+    facts.extend(named.into_iter().filter(|fact| !fact.name.starts_with(CASE_FAMILY)));
     Ok(facts)
+}
+
+fn badcases() -> Result<Vec<CaseFact>> {
+    fragbench_run::describe_cases(&WorkerBinary::beside_this_program()?)
 }
 
 fn allocators() -> Result<Vec<AllocatorFact>> {
@@ -130,6 +139,12 @@ fn text(listing: &Listing) -> String {
             let _ = writeln!(text, "  {:<12} {:<28} {} ({})", fact.name, version, fact.summary, fact.source);
         }
         text.push_str("  NAME=/path/lib.so  any other library that exports malloc\n");
+    }
+    if let Some(cases) = &listing.badcases {
+        text.push_str("Bad cases of glibc malloc (fragbench badcase NAME)\n");
+        for fact in cases {
+            let _ = writeln!(text, "  {:<22} {} [glibc: {}]", fact.name, fact.summary, fact.affected());
+        }
     }
     text
 }

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub(crate) mod badcase;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_model::{Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
+use fragbench_model::{CASE_FAMILY, Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -50,10 +50,11 @@ impl Run {
                 "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
             );
         }
-        // Workloads outside a family (`empty`) calibrate the tool; they are run when they are named.
+        // Workloads outside a family (`empty`) calibrate the tool, and bad cases are `fragbench badcase`'s; they are
+        // run when they are named.
         let (files, names): (Vec<&String>, Vec<&String>) = self.workloads.iter().partition(|text| is_file(text));
         let wanted = if self.workloads.is_empty() {
-            all.into_iter().filter(|name| name.contains('/')).collect()
+            all.into_iter().filter(|name| name.contains('/') && !name.starts_with(CASE_FAMILY)).collect()
         } else {
             pick(&names, &all)?
         };
@@ -140,7 +141,7 @@ pub(crate) fn measure(
             (results, manifest, done)
         }
         None => {
-            let manifest = new_manifest(options, worker, plan, common, &limits);
+            let manifest = new_manifest(options.profile.name(), worker, plan, common, &limits);
             (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
         }
     };
@@ -267,8 +268,8 @@ fn show_plan(plan: &Plan, format: Format) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn new_manifest(
-    options: &RunOptions,
+pub(crate) fn new_manifest(
+    profile: &str,
     worker: &WorkerBinary,
     plan: Plan,
     common: RunSpec,
@@ -294,7 +295,7 @@ fn new_manifest(
         sample_interval_ns: limits.sample_interval_ns,
         mem_limit_bytes: limits.mem_limit_bytes,
         timeout_s: limits.timeout.as_secs(),
-        profile: options.profile.name().to_owned(),
+        profile: profile.to_owned(),
         common,
         plan,
         aa: Vec::new(),
@@ -302,12 +303,12 @@ fn new_manifest(
     }
 }
 
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs())
 }
 
 /// `fragbench-results/DATE`, the first that is free.
-fn default_directory() -> PathBuf {
+pub(crate) fn default_directory() -> PathBuf {
     let base = Path::new("fragbench-results");
     let stamp = jiff::Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string();
     let mut dir = base.join(&stamp);

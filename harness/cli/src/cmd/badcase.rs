@@ -1,0 +1,283 @@
+//! `fragbench badcase`: reproduces bad cases of glibc malloc, checks each against what is expected of this glibc, and
+//! shows what cures it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use fragbench_allocators::AllocatorError;
+use fragbench_decide::{RemedyRun, judge_case};
+use fragbench_model::{
+    Allocator, AllocatorKind, CaseFact, CaseOutcome, CaseReport, CaseStatus, Failure, FailureKind, Figures,
+    GlibcVersion, Plan, PlannedRun, REMEDIES, Remedy, RunRecord, RunStatus, Settings, remedy,
+};
+use fragbench_run::{CaseRun, ResultDir, RunLimits, WorkerBinary, case_figures, case_runs, median_figures};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::run::{default_directory, new_manifest, terminal, unix_now};
+use crate::options::Format;
+use crate::{Outcome, companions, interrupt, usage};
+
+/// Reproduce bad cases of glibc malloc, check each against its expectation, show what cures it
+///
+/// Examples: fragbench badcase pinned-top; fragbench badcase --all -o results/badcases;
+/// fragbench badcase ratcheted-top-threads --remedy malloc-trim,trim-threshold; fragbench badcase --symptoms
+#[derive(Debug, Args)]
+pub(crate) struct Badcase {
+    /// Cases by name (see `fragbench list badcases`)
+    #[arg(value_name = "NAME", required_unless_present_any = ["all", "symptoms"])]
+    names: Vec<String>,
+    /// Every case, with the matrix of cases and remedies and a result directory
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Print the way from what one sees to the case, and run nothing
+    #[arg(long)]
+    symptoms: bool,
+    /// Remedies to try; `none` for the case alone [default: all that apply]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    remedy: Vec<String>,
+    /// Runs of each; figures are medians over them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    reps: u32,
+    /// Result directory [default: with --all fragbench-results/DATE, otherwise none]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// A case that is to be run, with the runs it needs.
+struct Planned<'a> {
+    fact: &'a CaseFact,
+    runs: Vec<CaseRun>,
+}
+
+impl Badcase {
+    pub(crate) fn go(&self) -> Result<Outcome> {
+        let worker = WorkerBinary::beside_this_program()?;
+        let facts = fragbench_run::describe_cases(&worker)?;
+        if self.symptoms {
+            println!("{}", fragbench_report::draw_words(&fragbench_report::symptom_table(&facts), terminal().0, false));
+            return Ok(Outcome::Success);
+        }
+        let remedies = self.remedies()?;
+        let planned: Vec<Planned> = self
+            .cases(&facts)?
+            .into_iter()
+            .map(|fact| Ok(Planned { fact, runs: case_runs(fact, &remedies, 1.0, resolve).map_err(usage)? }))
+            .collect::<Result<_>>()?;
+        let limits = limits()?;
+        let (mut manifest, mut results) = self.result_directory(&worker, &planned, &limits)?;
+        let Some(records) = self.carry_out(&worker, &planned, &limits, results.as_mut())? else {
+            eprintln!("stopped before the end: nothing is concluded");
+            return Ok(Outcome::FellShort);
+        };
+        let report = judge(&planned, &records)?;
+        if let Some(results) = &results {
+            manifest.ended_unix_s = Some(unix_now());
+            results.write_manifest(&manifest)?;
+            for (name, bytes) in fragbench_report::render_cases(&facts, &report, &manifest)? {
+                results.write(&name, &bytes)?;
+            }
+        }
+        self.print(&planned, &report, results.as_ref())?;
+        let differs = report.cases.iter().any(|case| case.status == CaseStatus::Differs);
+        Ok(if differs { Outcome::FellShort } else { Outcome::Success })
+    }
+
+    fn cases<'a>(&self, facts: &'a [CaseFact]) -> Result<Vec<&'a CaseFact>> {
+        if self.all {
+            return Ok(facts.iter().collect());
+        }
+        let named = |name: &String| {
+            facts.iter().find(|fact| fact.name == *name || fact.workload() == *name).ok_or_else(|| {
+                let hint = nearest(name, facts.iter().map(|fact| fact.name.as_str()));
+                usage(format!("there is no bad case `{name}`{hint} `fragbench list badcases` shows all"))
+            })
+        };
+        self.names.iter().map(named).collect()
+    }
+
+    fn remedies(&self) -> Result<Vec<&'static Remedy>> {
+        if self.remedy.is_empty() {
+            return Ok(REMEDIES.iter().collect());
+        }
+        let named = |name: &String| {
+            remedy(name).ok_or_else(|| {
+                let known: Vec<&str> = REMEDIES.iter().map(|remedy| remedy.name).collect();
+                let hint = nearest(name, known.iter().copied());
+                usage(format!("there is no remedy `{name}`{hint} There are: none, {}", known.join(", ")))
+            })
+        };
+        self.remedy.iter().filter(|name| *name != Remedy::NONE.name).map(named).collect()
+    }
+
+    /// The manifest, and the directory where one is wanted.
+    fn result_directory(
+        &self,
+        worker: &WorkerBinary,
+        planned: &[Planned],
+        limits: &RunLimits,
+    ) -> Result<(fragbench_model::Manifest, Option<ResultDir>)> {
+        let runs: Vec<&CaseRun> = planned.iter().flat_map(|case| &case.runs).collect();
+        let Some(first) = runs.first() else { return Err(usage("there is nothing to run")) };
+        let planned_runs = (0..self.reps)
+            .flat_map(|repetition| (0..runs.len()).map(move |cell| (repetition, cell)))
+            .map(|(repetition, cell)| PlannedRun {
+                run: repetition * runs.len() as u32 + cell as u32,
+                cell,
+                repetition,
+            })
+            .collect();
+        let cells = runs.iter().map(|run| run.cell.clone()).collect();
+        let plan = Plan { seed: first.spec.seed, cells, runs: planned_runs };
+        let manifest = new_manifest("badcase", worker, plan, first.spec.clone(), limits);
+        let dir = self.output.clone().or_else(|| self.all.then(default_directory));
+        let results = dir.map(|dir| ResultDir::create(&dir, &manifest)).transpose()?;
+        Ok((manifest, results))
+    }
+
+    /// Runs everything, repetition by repetition; records by case and run, or `None` when the user stopped it.
+    fn carry_out(
+        &self,
+        worker: &WorkerBinary,
+        planned: &[Planned],
+        limits: &RunLimits,
+        mut results: Option<&mut ResultDir>,
+    ) -> Result<Option<Vec<Vec<Vec<RunRecord>>>>> {
+        let interrupted = interrupt::flag()?;
+        let cells: Vec<_> = planned.iter().flat_map(|case| &case.runs).map(|run| run.cell.clone()).collect();
+        let environments = fragbench_run::environments(&cells);
+        let bar = ProgressBar::new((cells.len() * self.reps as usize) as u64)
+            .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left  {msg}")?);
+        let mut records: Vec<Vec<Vec<RunRecord>>> =
+            planned.iter().map(|case| vec![Vec::new(); case.runs.len()]).collect();
+        for repetition in 0..self.reps {
+            let mut cell = 0;
+            for (case, kept) in planned.iter().zip(&mut records) {
+                for (run, kept) in case.runs.iter().zip(kept) {
+                    bar.set_message(format!("{} under {}", case.fact.name, run.cell.allocator.label()));
+                    let (mut record, _) = fragbench_run::run_once(
+                        worker,
+                        &run.cell.allocator,
+                        &environments[cell],
+                        &run.spec,
+                        limits,
+                        interrupted,
+                    );
+                    if interrupted.load(Ordering::Acquire) {
+                        return Ok(None);
+                    }
+                    record.run = repetition * cells.len() as u32 + cell as u32;
+                    record.repetition = repetition;
+                    if let Some(results) = &mut results {
+                        results.append(&mut record, &[])?;
+                    }
+                    kept.push(record);
+                    bar.inc(1);
+                    cell += 1;
+                }
+            }
+        }
+        bar.finish_and_clear();
+        Ok(Some(records))
+    }
+
+    fn print(&self, planned: &[Planned], report: &CaseReport, results: Option<&ResultDir>) -> Result<()> {
+        if self.format == Format::Json {
+            println!("{}", serde_json::to_string_pretty(report)?);
+            return Ok(());
+        }
+        let (width, colour) = terminal();
+        for (case, outcome) in planned.iter().zip(&report.cases) {
+            // Of all cases at once the matrix shows enough, but for those that need a look.
+            if !self.all || outcome.status == CaseStatus::Differs {
+                println!("{}", fragbench_report::case_text(case.fact, outcome, width, colour));
+            }
+        }
+        if self.all {
+            println!("{}", fragbench_report::matrix_text(report, width, colour));
+        }
+        if let Some(results) = results {
+            println!("{}: badcases.html, badcases.md, badcases.json", results.path().display());
+        }
+        Ok(())
+    }
+}
+
+/// The allocator of a remedy; `None` for a tcmalloc that is not installed.
+fn resolve(name: &str, settings: &Settings) -> Result<Option<Allocator>, AllocatorError> {
+    let libraries = companions::libraries().unwrap_or_default();
+    let request = match (name, companions::tcmalloc()) {
+        ("tcmalloc", None) => return Ok(None),
+        ("tcmalloc", Some(path)) => format!("tcmalloc={}", path.display()),
+        _ => name.to_owned(),
+    };
+    fragbench_allocators::resolve(&request, settings, &libraries).map(Some)
+}
+
+fn limits() -> Result<RunLimits> {
+    let Some(available) = fragbench_proc::available_bytes(std::path::Path::new("/")) else {
+        bail!("this machine does not tell its available memory, so a run cannot be guarded");
+    };
+    Ok(RunLimits {
+        timeout: Duration::from_secs(60),
+        mem_limit_bytes: available / 2,
+        sample_interval_ns: Duration::from_millis(10).as_nanos() as u64,
+    })
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
+        .map_or(String::new(), |best| format!("; did you mean `{best}`?"))
+}
+
+/// Records → figures → verdicts.
+fn judge(planned: &[Planned], records: &[Vec<Vec<RunRecord>>]) -> Result<CaseReport> {
+    let version = records
+        .iter()
+        .flatten()
+        .flatten()
+        .filter_map(|record| record.proof.as_ref())
+        .find(|proof| proof.kind == AllocatorKind::Glibc)
+        .map(|proof| proof.version.clone());
+    let Some(glibc) = version else {
+        let why = records.iter().flatten().flatten().map(fragbench_report::failure_text).find(|text| !text.is_empty());
+        bail!("no run under glibc succeeded: {}", why.unwrap_or_default());
+    };
+    let parsed: GlibcVersion = glibc.parse().map_err(anyhow::Error::msg)?;
+    let cases = planned.iter().zip(records).map(|(case, records)| judge_one(case, parsed, records)).collect();
+    Ok(CaseReport { glibc, cases })
+}
+
+fn judge_one(case: &Planned, glibc: GlibcVersion, records: &[Vec<RunRecord>]) -> CaseOutcome {
+    let mut untreated = Err("it was not run".to_owned());
+    let mut remedies: BTreeMap<usize, RemedyRun> = BTreeMap::new();
+    for (run, records) in case.runs.iter().zip(records) {
+        let figures = figures(records);
+        for remedy in &run.remedies {
+            match REMEDIES.iter().position(|known| known.name == remedy.name) {
+                Some(position) => {
+                    remedies.insert(position, (*remedy, figures.clone()));
+                }
+                None => untreated = figures.clone(),
+            }
+        }
+    }
+    judge_case(case.fact, glibc, untreated, remedies.into_values().collect())
+}
+
+/// Medians over the repetitions; one that failed fails all.
+fn figures(records: &[RunRecord]) -> Result<Figures, String> {
+    let of = |record: &RunRecord| match &record.status {
+        RunStatus::Ok => Ok(case_figures(record)),
+        RunStatus::Failed(Failure { kind: FailureKind::Refused, reason }) => Err(reason.clone()),
+        RunStatus::Failed(_) => Err(fragbench_report::failure_text(record)),
+    };
+    records.iter().map(of).collect::<Result<Vec<_>, _>>().map(|all| median_figures(&all))
+}

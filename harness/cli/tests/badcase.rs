@@ -1,0 +1,79 @@
+//! `fragbench badcase` as its user sees it: a case reproduced, checked and cured; names that do not exist.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use common::{arg, json, refuse, runs, succeed};
+
+fn remedy<'a>(case: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    case["remedies"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap_or_else(|| panic!("{name}: {case}"))
+}
+
+/// The case of all versions that needs least: address space alone.
+#[test]
+fn a_case_is_reproduced_checked_and_cured() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let text = succeed(&[
+        "badcase",
+        "arena-explosion",
+        "--remedy",
+        "malloc-trim,arena-max-1,jemalloc",
+        "--format",
+        "json",
+        "-o",
+        arg(&out),
+    ]);
+    let report = json(&text);
+    assert_eq!(report, json(&std::fs::read_to_string(out.join("badcases.json")).unwrap()));
+    assert!(report["glibc"].as_str().is_some_and(|v| v.starts_with("2.")), "{}", report["glibc"]);
+    let case = &report["cases"][0];
+    assert_eq!((&case["name"], &case["status"]), (&"arena-explosion".into(), &"reproduced".into()), "{case}");
+    assert_eq!(case["figures"]["arenas_started_count"], 128.0);
+    assert!(case["checks"].as_array().unwrap().iter().all(|c| c["ok"] == true && !c["bound"].is_null()), "{case}");
+    assert_eq!(remedy(case, "arena-max-1")["effect"], "cures");
+    assert_eq!(remedy(case, "malloc-trim")["effect"], "nothing");
+    assert_eq!(remedy(case, "jemalloc")["effect"], "cures");
+    assert_eq!(runs(&out).len(), 3, "the purge is judged on the untreated run");
+    for (file, words) in
+        [("badcases.html", ["arena_get2", "bug 11261"]), ("badcases.md", ["## arena-explosion: reproduced", "++"])]
+    {
+        let text = std::fs::read_to_string(out.join(file)).unwrap();
+        for word in words {
+            assert!(text.contains(word), "{file}: {word}");
+        }
+    }
+    assert!(out.join("manifest.json").is_file());
+}
+
+#[test]
+fn the_terminal_shows_figure_limit_and_verdict() {
+    let text = succeed(&["badcase", "arena-explosion", "--remedy", "none"]);
+    for word in ["arena-explosion: reproduced", "128", "7.90 GiB to 8.10 GiB", "ok"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_named_with_the_nearest_that_does() {
+    refuse(2, &["badcase", "pined-top"], &["pined-top", "did you mean `pinned-top`?", "list badcases"]);
+    refuse(2, &["badcase", "pinned-top", "--remedy", "kik"], &["kik", "did you mean `kick`?"]);
+    refuse(2, &["badcase"], &["NAME"]);
+}
+
+#[test]
+fn symptoms_lead_to_every_case() {
+    let symptoms = succeed(&["badcase", "--symptoms"]);
+    let listing = json(&succeed(&["list", "badcases", "--format", "json"]));
+    let cases = listing["badcases"].as_array().unwrap();
+    assert!(cases.len() > 5);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        assert!(symptoms.contains(name), "{name}");
+        assert!(!case["summary"].as_str().unwrap().is_empty());
+    }
+    let workloads = json(&succeed(&["list", "workloads", "--format", "json"]));
+    let names: Vec<&str> =
+        workloads["workloads"].as_array().unwrap().iter().filter_map(|w| w["name"].as_str()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("badcase/")), "they have a list of their own: {names:?}");
+}

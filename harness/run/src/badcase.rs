@@ -1,0 +1,196 @@
+//! Runs of bad cases: which runs a case and its remedies need, and the figures of a run.
+//!
+//! Remedies that differ only in whether the heap is looked at before or after the purge share a run.
+
+use std::collections::BTreeMap;
+
+use fragbench_model::{
+    ACTION_PARAMETER, Allocator, CaseFact, Cell, Figures, PhaseRecord, Remedy, RunRecord, RunSpec, SCHEMA, Touch,
+    WorkloadSpec,
+};
+
+/// One run that is needed, and what it is needed for.
+#[derive(Debug, Clone)]
+pub struct CaseRun {
+    /// What it runs.
+    pub cell: Cell,
+    /// The specification.
+    pub spec: RunSpec,
+    /// Remedies that are judged on it; [`Remedy::NONE`] for the untreated run.
+    pub remedies: Vec<&'static Remedy>,
+}
+
+/// The runs of a case: the untreated one first, then those of `remedies` that apply to it. `resolve` turns name and
+/// settings into an allocator; a remedy whose allocator is not there (`None`) is left out.
+///
+/// # Errors
+/// What `resolve` refuses.
+pub fn case_runs<E>(
+    fact: &CaseFact,
+    remedies: &[&'static Remedy],
+    scale: f64,
+    mut resolve: impl FnMut(&str, &BTreeMap<String, String>) -> Result<Option<Allocator>, E>,
+) -> Result<Vec<CaseRun>, E> {
+    let mut runs: Vec<CaseRun> = Vec::new();
+    let applies =
+        |remedy: &&&'static Remedy| remedy.action.is_none_or(|action| fact.actions.iter().any(|known| known == action));
+    for remedy in std::iter::once(&&Remedy::NONE).chain(remedies.iter().filter(applies)) {
+        let mut settings =
+            if remedy.allocator == Remedy::NONE.allocator { fact.settings.clone() } else { BTreeMap::new() };
+        settings.extend(remedy.settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let Some(allocator) = resolve(remedy.allocator, &settings)? else { continue };
+        let workload = WorkloadSpec::Named {
+            name: fact.workload(),
+            parameters: remedy.action.iter().map(|a| (ACTION_PARAMETER.to_owned(), (*a).to_owned())).collect(),
+        };
+        let spec = RunSpec {
+            schema: SCHEMA,
+            workload: workload.clone(),
+            threads: None,
+            seed: 1,
+            scale,
+            touch: Touch::Page,
+            thp: fact.thp || remedy.thp,
+            latency_every: 0,
+            idle_ms: 0,
+            epilogue: true,
+        };
+        match runs.iter_mut().find(|run| run.cell.allocator == allocator && run.spec == spec) {
+            Some(run) => run.remedies.push(remedy),
+            None => {
+                let cell = Cell { workload, allocator, aa: false };
+                runs.push(CaseRun { cell, spec, remedies: vec![remedy] });
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// The figures of a run: a set for the barrier of each phase, those of the purge, and what the worker measured itself.
+pub fn case_figures(record: &RunRecord) -> Figures {
+    let mut figures = Figures::new();
+    for phase in record.phases.iter().filter(|phase| phase.purge.is_none()) {
+        add_phase(&mut figures, phase);
+    }
+    for (metric, figure) in [
+        ("heap_rss_after_purge_bytes", "rss_purged_bytes"),
+        ("vm_after_purge_bytes", "vm_purged_bytes"),
+        ("purge_ms", "purge_ms"),
+        ("purge_second_ms", "purge_second_ms"),
+        ("minor_faults_count", "minor_faults_count"),
+    ] {
+        figures.extend(record.metrics.get(metric).map(|value| (figure.to_owned(), *value)));
+    }
+    if let Some(done) = &record.done {
+        figures.extend(done.facts.clone());
+    }
+    figures
+}
+
+fn add_phase(figures: &mut Figures, phase: &PhaseRecord) {
+    let mut put = |what: &str, unit: &str, value: Option<f64>| {
+        figures.extend(value.map(|value| (format!("{what}_{}_{unit}", phase.name), value)));
+    };
+    let snapshot = &phase.snapshot;
+    put("rss", "bytes", Some(snapshot.heap_rss_bytes as f64));
+    put("vm", "bytes", Some(snapshot.vm_bytes as f64));
+    put("live", "bytes", Some(snapshot.live_bytes as f64));
+    put("huge", "bytes", snapshot.anon_huge_bytes.map(|v| v as f64));
+    put("mappings", "count", Some(snapshot.mappings as f64));
+    if let Some(stats) = &phase.stats {
+        put("arenas", "count", stats.arena_count.map(|v| v as f64));
+        put("segments", "count", stats.heap_segment_count.map(|v| v as f64));
+        put("system", "bytes", stats.system_bytes.map(|v| v as f64));
+        put("free", "bytes", stats.free_bytes.map(|v| v as f64));
+        // What malloc counts as in use, cached chunks included.
+        put("used", "bytes", stats.system_bytes.zip(stats.free_bytes).map(|(s, f)| s.saturating_sub(f) as f64));
+        put("mmapped", "bytes", stats.mmapped_bytes.map(|v| v as f64));
+        put("fast", "bytes", stats.own.get("fast").map(|v| *v as f64));
+        put("arena_least", "bytes", stats.arena_system_bytes.iter().min().map(|v| *v as f64));
+        put("arena_most", "bytes", stats.arena_system_bytes.iter().max().map(|v| *v as f64));
+    }
+}
+
+/// The median of each figure over repetitions; a figure that some of them lack is left out.
+pub fn median_figures(runs: &[Figures]) -> Figures {
+    let Some(first) = runs.first() else { return Figures::new() };
+    first
+        .keys()
+        .filter_map(|name| {
+            let mut values: Vec<f64> = runs.iter().map(|figures| figures.get(name).copied()).collect::<Option<_>>()?;
+            values.sort_by(f64::total_cmp);
+            let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+            Some((name.clone(), (low + high) / 2.0))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fragbench_model::{AllocatorKind, Judged, REMEDIES, remedy};
+
+    fn fact(actions: &[&str]) -> CaseFact {
+        CaseFact {
+            name: "some-case".into(),
+            summary: String::new(),
+            mechanism: Vec::new(),
+            sources: Vec::new(),
+            settings: [("MALLOC_ARENA_MAX".to_owned(), "17".to_owned())].into(),
+            thp: false,
+            memory_bytes: 1,
+            actions: actions.iter().map(|a| (*a).to_owned()).collect(),
+            figures: Vec::new(),
+            judged: Judged::rss("freed"),
+            expectations: Vec::new(),
+            symptoms: Vec::new(),
+        }
+    }
+
+    fn resolve(name: &str, settings: &BTreeMap<String, String>) -> Result<Option<Allocator>, ()> {
+        Ok((name != "tcmalloc").then(|| Allocator {
+            name: name.into(),
+            kind: AllocatorKind::Glibc,
+            library: None,
+            settings: settings.clone(),
+            environment: BTreeMap::new(),
+            notes: Vec::new(),
+        }))
+    }
+
+    fn names(run: &CaseRun) -> Vec<&str> {
+        run.remedies.iter().map(|r| r.name).collect()
+    }
+
+    #[test]
+    fn runs_are_shared_before_and_after_a_purge_and_settings_of_the_case_give_way() {
+        let all: Vec<&'static Remedy> = REMEDIES.iter().collect();
+        let runs = case_runs(&fact(&["kick"]), &all, 1.0, resolve).unwrap();
+        assert_eq!(names(&runs[0]), ["none", "malloc-trim"]);
+        assert_eq!(runs[0].cell.allocator.settings["MALLOC_ARENA_MAX"], "17");
+        let of = |name: &str| runs.iter().find(|run| names(run).contains(&name));
+        assert_eq!(of("arena-max-1").unwrap().cell.allocator.settings["MALLOC_ARENA_MAX"], "1");
+        assert_eq!(of("mxfast-0").unwrap().cell.allocator.settings["MALLOC_ARENA_MAX"], "17");
+        assert_eq!(names(of("jemalloc").unwrap()), ["jemalloc", "jemalloc-purge"]);
+        assert!(of("jemalloc").unwrap().cell.allocator.settings.is_empty(), "settings of the case are glibc's");
+        assert!(of("hugetlb-1").unwrap().spec.thp && !of("mxfast-0").unwrap().spec.thp);
+        assert!(of("thread-exit").is_none(), "the case does not know how");
+        assert!(of("tcmalloc").is_none(), "it is not installed");
+        let WorkloadSpec::Named { parameters, .. } = &of("kick").unwrap().spec.workload else { panic!() };
+        assert_eq!(parameters["remedy"], "kick");
+        let one = case_runs(&fact(&[]), &[remedy("malloc-trim").unwrap()], 1.0, resolve).unwrap();
+        assert_eq!(one.len(), 1);
+    }
+
+    #[test]
+    fn medians_take_the_middle_and_leave_out_what_some_runs_lack() {
+        let of = |a: f64, b: Option<f64>| {
+            let mut figures = Figures::from([("a_bytes".to_owned(), a)]);
+            figures.extend(b.map(|b| ("b_bytes".to_owned(), b)));
+            figures
+        };
+        assert_eq!(median_figures(&[of(3.0, Some(1.0)), of(1.0, None), of(2.0, Some(1.0))]), of(2.0, None));
+        assert_eq!(median_figures(&[of(1.0, None), of(2.0, None)]), of(1.5, None));
+        assert_eq!(median_figures(&[]), Figures::new());
+    }
+}

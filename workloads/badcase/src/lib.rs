@@ -1,0 +1,97 @@
+//! Known bad cases of glibc malloc: one file a case, with the mechanism, where it was reported, the recipe, and what is
+//! expected to be seen, by version of glibc and by remedy. `recipe` is what recipes are written with.
+//!
+//! Recipes are deterministic: a fresh process each, threads started one at a time, sizes inside the band the case is
+//! about, blocks freed in a stated order. They look at no memory figure; the parent does, at the barrier of each phase.
+
+mod arena_explosion;
+mod arena_reuse_skew;
+mod fastbin_hoard;
+mod fastbin_hoard_threads;
+mod heap_tail_remainder;
+mod interleaved_pins;
+mod interleaved_pins_page;
+mod lazy_tcache_pin;
+mod mmap_ratchet;
+mod pinned_top;
+mod producer_consumer;
+mod ratcheted_top_threads;
+mod realloc_ladder;
+mod realloc_shrink;
+mod recipe;
+mod serial_peaks;
+mod size_drift;
+mod tcache_hoard;
+mod tcache_pins_top;
+mod thread_burst_pinned;
+
+use fragbench_engine::{Request, Workload};
+use fragbench_model::{CaseFact, WorkerError, WorkloadFact};
+
+pub use recipe::Recipe;
+
+/// A line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// What it is and what is expected.
+    pub fact: fn() -> CaseFact,
+    /// The recipe.
+    pub run: fn(&mut Recipe<'_>),
+}
+
+/// One line a case; the file's name is the case's.
+pub const CASES: &[Case] = &[
+    arena_explosion::CASE,
+    arena_reuse_skew::CASE,
+    serial_peaks::CASE,
+    thread_burst_pinned::CASE,
+    pinned_top::CASE,
+    tcache_pins_top::CASE,
+    lazy_tcache_pin::CASE,
+    heap_tail_remainder::CASE,
+    producer_consumer::CASE,
+    fastbin_hoard::CASE,
+    fastbin_hoard_threads::CASE,
+    mmap_ratchet::CASE,
+    ratcheted_top_threads::CASE,
+    tcache_hoard::CASE,
+    interleaved_pins::CASE,
+    interleaved_pins_page::CASE,
+    size_drift::CASE,
+    realloc_ladder::CASE,
+    realloc_shrink::CASE,
+];
+
+/// What every case says of itself, in the order of the table.
+pub fn facts() -> Vec<CaseFact> {
+    CASES.iter().map(|case| (case.fact)()).collect()
+}
+
+/// The cases as workloads, in the order of the table.
+pub fn workloads() -> Vec<WorkloadFact> {
+    facts().iter().map(recipe::workload_fact).collect()
+}
+
+/// Builds the case with this workload name; `None` when there is none.
+pub fn build(name: &str, request: &Request) -> Option<Result<Box<dyn Workload>, WorkerError>> {
+    let case = CASES.iter().find(|case| (case.fact)().workload() == name)?;
+    Some(recipe::build(case, request))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_case_file_is_in_the_table() {
+        let files: BTreeSet<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().replace('_', "-"))
+            .filter(|name| !["lib", "recipe", "sys"].contains(&name.as_str()))
+            .collect();
+        let table: BTreeSet<String> = facts().into_iter().map(|fact| fact.name).collect();
+        assert_eq!(files, table);
+        assert_eq!(table.len(), CASES.len(), "names are unique");
+    }
+}
