@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command as Process, Stdio};
 
-use fragbench_model::{Command, Done, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec};
+use fragbench_model::{Command, Description, Done, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_fragbench-worker");
 const FAMILY: &str = "mysql/";
 
 fn facts() -> Vec<WorkloadFact> {
     let output = Process::new(WORKER).arg("--describe").output().unwrap();
-    let facts: Vec<WorkloadFact> = serde_json::from_slice(&output.stdout).unwrap();
-    facts.into_iter().filter(|fact| fact.name.starts_with(FAMILY)).collect()
+    let facts: Description = serde_json::from_slice(&output.stdout).unwrap();
+    facts.workloads.into_iter().filter(|fact| fact.name.starts_with(FAMILY)).collect()
 }
 
 /// Runs a workload to its end, epilogue included; with the phases it had.

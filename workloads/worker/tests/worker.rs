@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 
 use fragbench_model::{
-    AllocatorKind, AllocatorStats, Command, Done, Hello, Message, Purge, RunSpec, SCHEMA, Touch, WorkerError,
-    WorkloadFact, WorkloadSpec,
+    AllocatorKind, AllocatorStats, Command, Description, Done, Hello, Message, Purge, RunSpec, SCHEMA, Touch,
+    WorkerError, WorkloadSpec,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_fragbench-worker");
@@ -332,8 +332,10 @@ fn memory_that_runs_out_is_told_with_the_size_that_was_refused() {
 #[test]
 fn describe_lists_what_it_can_run() {
     let output = Process::new(WORKER).arg("--describe").output().unwrap();
-    let facts: Vec<WorkloadFact> = serde_json::from_slice(&output.stdout).unwrap();
-    let oltp = facts.iter().find(|fact| fact.name == "mysql/oltp-read-write").unwrap();
+    let facts: Description = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(facts.badcases.iter().all(|case| facts.workloads.iter().any(|fact| fact.name == case.workload())));
+    assert!(facts.badcases.iter().any(|case| case.name == "pinned-top"));
+    let oltp = facts.workloads.iter().find(|fact| fact.name == "mysql/oltp-read-write").unwrap();
     assert!(oltp.parameters.iter().any(|p| p.name == "sort_buffer_size" && p.default == "2M"));
     assert_eq!(Process::new(WORKER).arg("--nonsense").output().unwrap().status.code(), Some(2));
 }
