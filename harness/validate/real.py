@@ -26,7 +26,7 @@ def measure(name, allocator, shim, scratch):
     """Bytes at peak, end, idle, purged, and what was subtracted from RssAnon to get them."""
     scenario = SCENARIOS[name]
     directory = pathlib.Path(scratch) / f"real-{name}"
-    server = Server(directory, scenario.server_options, template(scenario, scratch))
+    server = Server(directory, scenario.variables, template(scenario, scratch))
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "LD_PRELOAD": allocator.preload(shim)}
     try:
         server.start(environment=environment | allocator.environment)

@@ -42,7 +42,7 @@ def template(scenario, scratch):
     """A data directory with the scenario's tables, made once by a server that is neither recorded nor measured."""
     made = pathlib.Path(scratch) / f"template-{scenario.name}"
     if not made.exists():
-        server = Server(pathlib.Path(scratch) / f"prepare-{scenario.name}", scenario.server_options)
+        server = Server(pathlib.Path(scratch) / f"prepare-{scenario.name}", scenario.variables)
         try:
             server.start()
             scenario.prepare(server)
@@ -65,7 +65,7 @@ def record(name, trace, fragbench, scratch, idle_s=0.0):
     """Makes `trace`, NAME.fbt, with NAME.json (the marks) and NAME.memory.csv (the heap, 20 times a second) beside it."""
     scenario = SCENARIOS[name]
     trace = pathlib.Path(trace).resolve()
-    server = Server(pathlib.Path(scratch) / f"record-{name}", scenario.server_options, template(scenario, scratch))
+    server = Server(pathlib.Path(scratch) / f"record-{name}", scenario.variables, template(scenario, scratch))
     sampler = None
     try:
         server.start([str(fragbench), "record", "-o", str(trace), "--end-at-signal", "--"])

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable
 
-from server import DATABASE, finish, wait_until
+from server import DATABASE, VARIABLES, finish, wait_until
 
 LUA = pathlib.Path(__file__).resolve().parent / "scenarios"
 # Longer than mimalloc's purge delay of 1 s: what the load freed is then due when the sessions end, in every run.
@@ -19,13 +19,19 @@ OLTP = ["--tables=4", "--table-size=10000"]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`model` is the synthetic workload that stands for this load, None when there is none."""
+    """`model` is the synthetic workload that stands for this load, None when there is none. `variables` are the server's
+    in this load, beside those of every load."""
 
     name: str
     load: Callable
     prepare: Callable
     model: str | None
-    server_options: list = field(default_factory=list)
+    variables: dict = field(default_factory=dict)
+
+
+def model_variables(scenario):
+    """What the model of a load is to be told."""
+    return VARIABLES | scenario.variables
 
 
 def prepared(server, script, *commands):
@@ -116,14 +122,14 @@ SCENARIOS = {
             prepare=lambda server: prepared(server, "table-cache-churn", ["prepare"]),
             load=lambda server, mark: held(server, mark, "table-cache-churn", 24, 120),
             model="mysql/table-cache-churn",
-            server_options=["--table-open-cache=100", "--table-definition-cache=400", "--open-files-limit=4096"],
+            variables={"table_open_cache": "100", "table_definition_cache": "400"},
         ),
         Scenario(
             "nightly-dump",
             prepare=lambda server: prepared(server, "nightly-dump", [*OLTP, "prepare"], ["archives"]),
             load=days_and_nights,
             model="mysql/nightly-dump",
-            server_options=["--table-open-cache=100"],
+            variables={"table_open_cache": "100"},
         ),
         Scenario(
             "blob-churn",

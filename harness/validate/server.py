@@ -25,11 +25,15 @@ OPTIONS = [
     "--innodb-doublewrite=OFF",
     "--innodb-flush-method=nosync",
     "--sync-frm=OFF",
-    "--max-connections=500",
-    # Threads end with their connections but for a few, as they do on a server left idle for five minutes.
-    "--thread-cache-size=4",
-    "--max-allowed-packet=16M",
+    "--open-files-limit=4096",
 ]
+# Server variables of every load; the model of a load has them too.
+VARIABLES = {
+    "max_connections": "500",
+    # Threads end with their connections but for a few, as they do on a server left idle for five minutes.
+    "thread_cache_size": "4",
+    "max_allowed_packet": "16M",
+}
 DATABASE = "load"
 PR_SET_THP_DISABLE = 41  # <linux/prctl.h>
 WAIT_S = 60
@@ -92,7 +96,7 @@ class Session:
 class Server:
     """A server on `directory`, which is made from `template` (a prepared data directory) or anew."""
 
-    def __init__(self, directory, options=(), template=None):
+    def __init__(self, directory, variables, template=None):
         self.directory = pathlib.Path(directory)
         self.socket = self.directory / "socket"
         self.pid_file = self.directory / "pid"
@@ -101,7 +105,7 @@ class Server:
         here = self.directory
         self.options = ["--no-defaults", f"--datadir={here}/data", f"--socket={self.socket}"]
         self.options += [f"--pid-file={self.pid_file}", f"--tmpdir={here}/tmp", f"--log-error={here}/error.log"]
-        self.options += OPTIONS + list(options)
+        self.options += OPTIONS + [f"--{name}={value}" for name, value in (VARIABLES | variables).items()]
         if os.geteuid() == 0:
             self.options.append("--user=root")
         if template:

@@ -7,6 +7,7 @@ import json
 import subprocess
 
 from record import recording_start_ns
+from scenarios import model_variables
 from synthetic import FragbenchError, output, workloads
 
 SCHEMA = 1  # of fragbench-model
@@ -16,14 +17,14 @@ class NotYet(Exception):
     """What this fragbench does not have."""
 
 
-def spec(workload):
-    """A run of the workload at its defaults, without an epilogue."""
-    work = {"kind": "named", "name": workload, "parameters": {}}
+def spec(workload, variables):
+    """A run of the workload with the server's variables, without an epilogue."""
+    work = {"kind": "named", "name": workload, "parameters": variables}
     common = {"schema": SCHEMA, "threads": None, "seed": 1, "scale": 1.0, "touch": "page", "thp": False}
     return common | {"workload": work, "latency_every": 0, "idle_ms": 0, "epilogue": False}
 
 
-def record_model(fragbench, workload, trace):
+def record_model(fragbench, workload, variables, trace):
     """Writes a trace of the worker's own allocations; returns when its load begins and ends, seconds on the trace's clock.
 
     The load is what follows the phase "warm-up", in which the model of a server starts."""
@@ -31,7 +32,7 @@ def record_model(fragbench, workload, trace):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     load, start_ns, done, line = [], None, False, ""
     with subprocess.Popen(command, text=True, bufsize=1, **pipes) as run:
-        run.stdin.write(json.dumps(spec(workload)) + "\n")
+        run.stdin.write(json.dumps(spec(workload, variables)) + "\n")
         for line in run.stdout:
             message = json.loads(line)
             if message["message"] == "hello":
@@ -54,7 +55,7 @@ def distances(campaign, scenario):
     recording = campaign.trace(scenario.name)
     at = {mark["name"]: mark["at_s"] for mark in json.loads(recording.with_suffix(".json").read_text())["marks"]}
     trace = campaign.options.output.resolve() / f"{scenario.name}.model.fbt"
-    begin, end = record_model(campaign.fragbench, scenario.model, trace)
+    begin, end = record_model(campaign.fragbench, scenario.model, model_variables(scenario), trace)
     files = [trace, "--from", f"{begin * 1e6:.0f}us", "--to", f"{end * 1e6:.0f}us", "--against", recording]
     window = ["--against-from", f"{at['load_begin']}s", "--against-to", f"{at['load_end']}s"]
     compared = output(campaign.fragbench, "trace", "stat", *files, *window, "--format", "json")

@@ -44,9 +44,10 @@ def replay(fragbench, scratch, trace, allocator):
     return measured(fragbench, scratch, "replay", trace, *allocator.choice, *pace)
 
 
-def model(fragbench, scratch, workload, allocator):
-    """One run of a workload."""
-    return measured(fragbench, scratch, "run", workload, *allocator.choice, "--idle", f"{allocator.idle_s}s")
+def model(fragbench, scratch, workload, variables, allocator):
+    """One run of a workload, with the server's variables."""
+    given = [word for name, value in variables.items() for word in ("--set", f"{name}={value}")]
+    return measured(fragbench, scratch, "run", workload, *given, *allocator.choice, "--idle", f"{allocator.idle_s}s")
 
 
 def workloads(fragbench):

@@ -14,7 +14,8 @@ SHAPE = {
     "lifetimes_events_ks": None,
     "cross_thread_points": 5.0,
     "realloc_points": None,
-    "live_nrmse": 0.15,
+    "live_nrmse": None,
+    "live_events_nrmse": 0.15,
 }
 MIB = 1 << 20
 

@@ -20,7 +20,7 @@ import record
 import shape
 import synthetic
 import table
-from scenarios import SCENARIOS
+from scenarios import SCENARIOS, model_variables
 from server import ServerError, require
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -99,7 +99,9 @@ class Campaign:
                     calls = {
                         "server": lambda: real.measure(name, allocator, shim, self.scratch),
                         "replay": lambda: synthetic.replay(self.fragbench, self.scratch, self.trace(name), allocator),
-                        "model": lambda: synthetic.model(self.fragbench, self.scratch, model, allocator),
+                        "model": lambda: synthetic.model(
+                            self.fragbench, self.scratch, model, model_variables(SCENARIOS[name]), allocator
+                        ),
                     }
                     for part in parts:
                         if part != "model" or model in have:

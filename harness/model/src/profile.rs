@@ -293,6 +293,7 @@ impl ShapeRows {
             lifetimes_events: self.lifetimes_events.histogram(),
             live_start_bytes: 0,
             live_growth_bytes: self.live_growth_bytes.iter().map(|b| *b as f64).collect(),
+            live_growth_by_event_bytes: Vec::new(),
             thread_starts: self.thread_starts.clone(),
             thread_exits: self.thread_exits.clone(),
             threads_peak: self.threads_peak,

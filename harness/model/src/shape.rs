@@ -39,6 +39,10 @@ pub struct Shape {
     pub live_start_bytes: u64,
     /// Mean live bytes in each of [`SLICES`] equal slices of the window, less those at its start.
     pub live_growth_bytes: Vec<f64>,
+    /// The same in [`SLICES`] slices of equally many events of the malloc API: the curve over work instead of time.
+    /// Empty when not measured.
+    #[serde(default)]
+    pub live_growth_by_event_bytes: Vec<f64>,
     /// Threads that started in each slice.
     pub thread_starts: Vec<u64>,
     /// Threads that ended in each slice.
@@ -92,6 +96,8 @@ pub struct Distances {
     pub unfreed_points: Option<f64>,
     /// Root mean square error of the live growth over normalised time, divided by the range of the reference's growth.
     pub live_nrmse: Option<f64>,
+    /// The same of the curves over events: for work that does not keep the reference's time.
+    pub live_events_nrmse: Option<f64>,
     /// KS distance of the starts of threads over normalised time.
     pub thread_starts_ks: Option<f64>,
     /// Threads started, as a multiple of the reference's.

@@ -36,7 +36,11 @@ pub fn distance_table(shape: &Shape, reference: &Shape, distances: &Distances) -
             row("reallocs among requests", &|s| percent(s.realloc_ratio()), points(d.realloc_points)),
             row("not freed in the window", &|s| percent(s.unfreed_ratio()), points(d.unfreed_points)),
             row("live growth, highest", &highest, d.live_nrmse.map(|v| format!("NRMSE {} %", digits(100.0 * v)))),
-            row("live growth, last", &growth, None),
+            row(
+                "live growth, last",
+                &growth,
+                d.live_events_nrmse.map(|v| format!("NRMSE over events {} %", digits(100.0 * v))),
+            ),
             row("threads started", &|s| number(s.thread_starts.iter().sum()), times(d.thread_starts_ratio)),
             row("their times", &none, ks(d.thread_starts_ks)),
             row("most threads at a time", &|s| number(s.threads_peak), times(d.threads_peak_ratio)),

@@ -5,7 +5,8 @@
 //! a size above 1 KiB, 25 % of a lifetime) is not seen.
 //!
 //! *NRMSE* is the root of the mean square difference of two curves, over the same slices of normalised time, divided by
-//! the range (highest less lowest) of the reference: 0.1 says that one is off by a tenth of the other's swing.
+//! the range (highest less lowest) of the reference: 0.1 says that one is off by a tenth of the other's swing. Over
+//! slices of equally many events it compares work that runs at another pace, such as a model that executes no queries.
 
 use fragbench_model::{Distances, Histogram, HistogramBin, Shape};
 
@@ -23,6 +24,7 @@ pub fn distances(shape: &Shape, reference: &Shape) -> Distances {
         realloc_points: points(Shape::realloc_ratio),
         unfreed_points: points(Shape::unfreed_ratio),
         live_nrmse: nrmse(&shape.live_growth_bytes, &reference.live_growth_bytes),
+        live_events_nrmse: nrmse(&shape.live_growth_by_event_bytes, &reference.live_growth_by_event_bytes),
         thread_starts_ks: slices_ks(&shape.thread_starts, &reference.thread_starts),
         thread_starts_ratio: multiple(starts(shape), starts(reference)),
         threads_peak_ratio: multiple(shape.threads_peak, reference.threads_peak),
@@ -137,9 +139,10 @@ mod tests {
             zero.realloc_points,
             zero.unfreed_points,
             zero.live_nrmse,
+            zero.live_events_nrmse,
             zero.thread_starts_ks,
         ];
-        assert_eq!(all, [Some(0.0); 9]);
+        assert_eq!(all, [Some(0.0); 10]);
         assert_eq!((zero.thread_starts_ratio, zero.threads_peak_ratio), (Some(1.0), Some(1.0)));
         let b = measured(&program(&Program { threads: 2, cross: 0, max_size: 512, ..plain }));
         let far = distances(&b, &a);

@@ -14,6 +14,8 @@ pub mod spool;
 #[cfg(feature = "std")]
 mod bins;
 #[cfg(feature = "std")]
+mod curve;
+#[cfg(feature = "std")]
 pub mod decode;
 #[cfg(feature = "std")]
 pub mod distance;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use fragbench_model::{SLICES, Shape};
 
 use crate::bins::Bins;
+use crate::curve::EventCurve;
 use crate::order::{Event, EventKind};
 use crate::reader::Trace;
 
@@ -54,6 +55,7 @@ struct Gauge {
     now_us: u64,
     /// Live bytes × microseconds of each slice.
     areas: Vec<f64>,
+    by_event: EventCurve,
 }
 
 impl Gauge {
@@ -72,6 +74,7 @@ impl Gauge {
             lifetimes_events: Vec::new(),
             live_start_bytes: 0,
             live_growth_bytes: Vec::new(),
+            live_growth_by_event_bytes: Vec::new(),
             thread_starts: vec![0; SLICES],
             thread_exits: vec![0; SLICES],
             threads_peak: 0,
@@ -89,6 +92,7 @@ impl Gauge {
             running: 0,
             first_thread: false,
             areas: vec![0.0; SLICES],
+            by_event: EventCurve::default(),
         }
     }
 
@@ -123,8 +127,6 @@ impl Gauge {
         }
         if inside {
             self.stand(event.at_us);
-        } else {
-            self.shape.live_start_bytes = self.live;
         }
         let slice = inside.then(|| self.slice(event.at_us));
         if event.thread == 0 && !self.first_thread {
@@ -149,6 +151,9 @@ impl Gauge {
                 self.live = self.live.saturating_sub(event.before.map_or(0, |b| b.size));
                 if event.kind != EventKind::Free {
                     self.live = self.live.saturating_add(event.size);
+                }
+                if inside {
+                    self.by_event.add(self.live as f64);
                 }
             }
         }
@@ -199,6 +204,7 @@ impl Gauge {
                 if length > 0.0 { self.areas[slice] / length - start } else { 0.0 }
             })
             .collect();
+        self.shape.live_growth_by_event_bytes = self.by_event.slices(SLICES).iter().map(|live| live - start).collect();
         self.shape.sizes = self.sizes.histogram();
         self.shape.lifetimes_us = self.lifetimes_us.histogram();
         self.shape.lifetimes_events = self.lifetimes_events.histogram();
@@ -270,6 +276,10 @@ mod tests {
         let a = made(0, 5, 0, 50);
         let s = shape_of([a, later(&a, 0, 25, EventKind::Free, 50)], 0..1000);
         assert_eq!(&s.live_growth_bytes[..4], [25.0, 50.0, 25.0, 0.0]);
+        // Two events: 50 bytes live after the first, none after the second, whenever that was.
+        let by_event = &s.live_growth_by_event_bytes;
+        let near = |slice: usize, live: f64| (by_event[slice] - live).abs() < 1e-9;
+        assert!(near(0, 50.0) && near(49, 50.0) && near(50, 0.0) && near(99, 0.0), "{by_event:?}");
     }
 
     #[test]
@@ -277,5 +287,6 @@ mod tests {
         let s = shape_of([], 0..0);
         assert_eq!((s.blocks, s.realloc_ratio(), s.cross_thread_ratio(), s.unfreed_ratio()), (0, None, None, None));
         assert_eq!(s.live_growth_bytes, vec![0.0; SLICES]);
+        assert_eq!(s.live_growth_by_event_bytes, vec![0.0; SLICES]);
     }
 }
