@@ -141,22 +141,24 @@ fn prove(pages: &mut Pages, mappings: &[Mapping], main: u64) -> Option<(&'static
     ARENAS.iter().find_map(|layout| Some((layout, ring(pages, mappings, layout, main)?)))
 }
 
-/// Follows `next` from `main` until it is back; `None` when it strays.
-fn ring(pages: &mut Pages, mappings: &[Mapping], layout: &ArenaLayout, main: u64) -> Option<Vec<u64>> {
+/// Follows `next` from one arena until it is back; `None` when it strays.
+fn ring(pages: &mut Pages, mappings: &[Mapping], layout: &ArenaLayout, start: u64) -> Option<Vec<u64>> {
     let mut arenas = Vec::new();
-    let mut at = main;
+    let mut strays = 0;
+    let mut at = start;
     while arenas.len() < ARENAS_MAX {
         if !at.is_multiple_of(8) || !may_write(mappings, at) || !is_arena(pages, layout, at) {
             return None;
         }
+        // Every arena but the main one stands behind the header of its first heap.
+        strays += usize::from(!HEAP_HEADERS.contains(&(at % pages.page_bytes())));
+        if strays > 1 {
+            return None;
+        }
         arenas.push(at);
         at = pages.word(at + layout.next)?;
-        if at == main {
+        if at == start {
             return Some(arenas);
-        }
-        // Every other arena stands behind the header of its first heap.
-        if !HEAP_HEADERS.contains(&(at % pages.page_bytes())) {
-            return None;
         }
     }
     None

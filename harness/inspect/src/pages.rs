@@ -79,6 +79,11 @@ impl<'a> Pages<'a> {
         self.tags[page as usize % SLOTS] = EMPTY;
     }
 
+    /// Forgets everything.
+    pub(crate) fn forget_all(&mut self) {
+        self.tags.fill(EMPTY);
+    }
+
     #[cold]
     fn load(&mut self, page: u64) -> Option<()> {
         let slot = page as usize % SLOTS;

@@ -14,7 +14,7 @@ use crate::pages::Pages;
 use crate::runs::Runs;
 use crate::walk::{Walked, walk};
 
-/// A stretch is read at most so often when the arena changes meanwhile and the chain of its chunks is torn.
+/// An arena is read at most so often when it changes meanwhile.
 const TRIES: usize = 3;
 
 /// Why there is no survey.
@@ -237,7 +237,11 @@ fn read(pages: &mut Pages, mappings: &[Mapping], found: &Found) -> Result<Survey
     })
 }
 
-/// Reads an arena and walks its memory, again when it changed under the walk and the chain of chunks is torn.
+/// The stretches of an arena and what was found in them.
+type Parts = Vec<(Extent, Walked)>;
+
+/// Reads an arena and walks its memory. When it changed meanwhile and something was not understood it is read again, with
+/// the mappings as they are then, since a heap that grew is longer than its mapping was; the best reading is kept.
 fn read_arena(
     pages: &mut Pages,
     mappings: &[Mapping],
@@ -245,27 +249,31 @@ fn read_arena(
     par: &Par,
     address: u64,
     main: bool,
-) -> Option<(Arena, Vec<(Extent, Walked)>)> {
-    let mut best: Option<(Arena, Vec<(Extent, Walked)>)> = None;
-    let breaks = |parts: &[(Extent, Walked)]| parts.iter().map(|(_, walked)| walked.breaks).sum::<u64>();
+) -> Option<(Arena, Parts)> {
+    let mut best: Option<(u64, Arena, Parts)> = None;
+    let mut newer = None;
     for _ in 0..TRIES {
-        let arena = Arena::read(pages, found.layout, address, main)?;
+        let mappings = newer.as_deref().unwrap_or(mappings);
+        let Some(arena) = Arena::read(pages, found.layout, address, main) else { break };
         let extents = if main {
             main_extents(pages, mappings, &arena, par)
         } else {
             heap_extents(pages, mappings, found.layout, &arena, par)
         };
-        let parts: Vec<_> = extents.into_iter().map(|extent| (extent, walk(pages, &extent.stretch))).collect();
-        let torn = breaks(&parts);
-        let moved = Arena::read(pages, found.layout, address, main).is_none_or(|after| after != arena);
-        if best.as_ref().is_none_or(|(_, before)| torn < breaks(before)) {
-            best = Some((arena, parts));
+        let parts: Parts = extents.into_iter().map(|extent| (extent, walk(pages, &extent.stretch))).collect();
+        let covered: u64 = parts.iter().map(|(extent, _)| extent.stretch.end - extent.start).sum();
+        let lost = parts.iter().map(|(_, walked)| walked.lost).sum::<u64>() + arena.system.saturating_sub(covered);
+        let still = Arena::read(pages, found.layout, address, main).as_ref() == Some(&arena);
+        if best.as_ref().is_none_or(|(least, ..)| lost < *least) {
+            best = Some((lost, arena, parts));
         }
-        if torn == 0 || !moved {
+        if lost == 0 || still && newer.is_some() {
             break;
         }
+        pages.forget_all();
+        newer = pages.target().mappings().ok();
     }
-    best
+    best.map(|(_, arena, parts)| (arena, parts))
 }
 
 /// A walked stretch with its residency. Where it is not known where the heap begins or ends, what was not understood at

@@ -43,6 +43,8 @@ pub(crate) struct Walked {
     pub(crate) tcaches: Vec<u64>,
     /// Places where the chain broke.
     pub(crate) breaks: u64,
+    /// Bytes not understood.
+    pub(crate) lost: u64,
 }
 
 /// Walks a stretch.
@@ -165,6 +167,9 @@ impl Walker<'_, '_> {
         let end = at.min(self.s.end);
         if from < end {
             self.push(from, kind);
+        }
+        if kind == Kind::Unknown && self.s.known {
+            self.out.lost += end - from;
         }
         end
     }

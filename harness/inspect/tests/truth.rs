@@ -5,13 +5,14 @@
 
 mod support;
 
-use fragbench_inspect::{Method, Survey, survey};
+use fragbench_inspect::{InspectError, Method, Survey, survey};
 use fragbench_model::HeapBytes;
-use fragbench_proc::{LiveTarget, Process};
+use fragbench_proc::{LiveTarget, ProcError, Process};
 use support::{Subject, program};
 
 /// Surveys the process; nothing it has or does may change by that.
 fn look(subject: &Subject) -> Survey {
+    subject.settle();
     let process = Process::live(subject.pid());
     let before = (process.times().unwrap(), subject.anonymous_bytes());
     let survey = survey(&LiveTarget::open(subject.pid()).unwrap()).unwrap();
@@ -67,6 +68,7 @@ fn bytes_are_those_of_malloc_and_the_prediction_is_what_trimming_does() {
         let before = subject.anonymous_bytes();
         subject.go_on();
         subject.says();
+        subject.settle();
         let released = before - subject.anonymous_bytes();
         // What the program's own stack and data do in the meantime is a few pages.
         let off = trim.predicted_release_bytes.abs_diff(released);
@@ -137,4 +139,49 @@ fn a_static_program_is_read_by_symbol_and_by_its_data_alike() {
     assert_eq!(with.libc.method, Method::Symbol);
     assert_eq!(without.libc.method, Method::InitialData);
     assert_eq!((with.libc.main_arena, with.libc.par), (without.libc.main_arena, without.libc.par));
+}
+
+#[test]
+fn a_heap_that_changes_meanwhile_is_surveyed_and_its_gaps_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let heap = program("heap", &[], dir.path());
+    let mut subject = Subject::start(&heap, &["restless"], &[]);
+    subject.says();
+    let target = LiveTarget::open(subject.pid()).unwrap();
+    // Until all four threads have an arena with something in it.
+    while survey(&target).unwrap().arenas.iter().filter(|a| a.system_bytes > 1 << 20).count() < 4 {}
+    for _ in 0..8 {
+        let survey = survey(&target).unwrap();
+        let bytes = survey.bytes();
+        check_sums(&survey, &bytes, "restless");
+        assert!(bytes.coverage_ratio() > 0.9, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_process_that_ends_is_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let heap = program("heap", &["-DSCALE=1"], dir.path());
+    let mut subject = Subject::start(&heap, &["fastbins"], &[]);
+    subject.says();
+    let target = LiveTarget::open(subject.pid()).unwrap();
+    survey(&target).unwrap();
+    drop(subject);
+    assert!(matches!(survey(&target), Err(InspectError::Proc(ProcError::Gone(_)))));
+}
+
+#[test]
+fn a_static_program_that_is_relocated_is_read_however_its_relocations_are_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    for flags in [&["-static-pie", "-s"][..], &["-static-pie", "-s", "-Wl,-z,pack-relative-relocs"]] {
+        let heap = program("heap", &[&["-DSCALE=1"], flags].concat(), dir.path());
+        let mut subject = Subject::start(&heap, &["pinned-top"], &[]);
+        let said = subject.says();
+        let survey = look(&subject);
+        assert_eq!(
+            (survey.libc.method, survey.bytes().system_bytes),
+            (Method::InitialData, said["arena"]),
+            "{flags:?}"
+        );
+    }
 }

@@ -9,6 +9,7 @@ mod badcase;
 mod cautions;
 mod csv;
 mod distance;
+mod heap_map;
 mod html;
 mod json;
 mod markdown;
@@ -28,8 +29,9 @@ use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 pub use crate::csv::summary_csv;
 pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table};
 pub use distance::distance_table;
+pub use heap_map::heap_map;
 pub use json::summary_json;
-pub use plots::{Layout, Plot, Scene, Styles, trace_plots};
+pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots};
 pub use samples::SampleFiles;
 pub use table::{
     COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row, SPEED_COLUMNS, Table, Value, failure_text,

@@ -260,6 +260,33 @@ static void refused_brk(void)
         give(blocks[i]);
 }
 
+/* Threads that never rest. */
+static void *thread_restless(void *arg)
+{
+    for (uintptr_t seed = (uintptr_t)arg;; seed += 8) {
+        size_t count = 3000;
+        void **mine = own(count * sizeof *mine);
+        uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+        for (size_t i = 0; i < 300000; i++) {
+            size_t at = next_random(&state) % count;
+            free(mine[at]);
+            mine[at] = malloc(16 + next_random(&state) % 3000);
+        }
+        for (size_t i = 0; i < count; i++)
+            free(mine[i]);
+        munmap(mine, count * sizeof *mine);
+    }
+    return NULL;
+}
+
+static void restless(void)
+{
+    pthread_t id;
+    for (size_t i = 0; i < 4; i++)
+        if (pthread_create(&id, NULL, thread_restless, (void *)(i + 1)))
+            fail("pthread_create\n");
+}
+
 static void nothing(void) {}
 
 static const struct {
@@ -282,6 +309,7 @@ static const struct {
     {"threads-heaps", threads_heaps},
     {"foreign-brk", foreign_brk},
     {"refused-brk", refused_brk},
+    {"restless", restless},
 };
 
 int main(int argc, char **argv)

@@ -45,12 +45,11 @@ impl Subject {
         let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
         let pairs: BTreeMap<String, u64> = line.split_whitespace().filter_map(pair).collect();
         assert!(!pairs.is_empty(), "the program said {line:?}");
-        self.settle();
         pairs
     }
 
     /// Waits until every thread waits for something.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let waits = |task: &Path| {
             let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
             stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))

@@ -4,6 +4,7 @@ mod arenas;
 mod axis;
 mod bars;
 mod frame;
+mod heap;
 mod latency;
 mod profile;
 mod purge;
@@ -18,6 +19,7 @@ mod virt;
 use fragbench_decide::{CellRuns, NULL, cell_runs};
 use fragbench_model::{Interval, RunRecord};
 
+pub use heap::heap_plot;
 pub use scene::Scene;
 pub use style::{Layout, Styles};
 pub use trace::trace_plots;

@@ -145,6 +145,8 @@ pub(crate) enum Key {
     Stroke(String, RGBColor, &'static [f64]),
     /// Filled box.
     Area(String, RGBColor),
+    /// Filled box of that opacity.
+    Swatch(String, RGBColor, f64),
 }
 
 /// Draws a legend below `top`, in as many rows as it needs, and returns its lower end.
@@ -158,7 +160,7 @@ pub(crate) fn legend(scene: &mut Scene, layout: Layout, left: f64, top: f64, key
             Key::Line(s) => (&s.label, 28.0),
             Key::Point(s) => (&s.label, 12.0),
             Key::Stroke(name, ..) => (name, 28.0),
-            Key::Area(name, _) => (name, 14.0),
+            Key::Area(name, _) | Key::Swatch(name, ..) => (name, 14.0),
         };
         let name = fitted(name, font, right - left - sample - 6.0);
         let width = sample + 6.0 + text_width(&name, font);
@@ -173,6 +175,7 @@ pub(crate) fn legend(scene: &mut Scene, layout: Layout, left: f64, top: f64, key
             Key::Point(s) => draw_marker(scene, s.marker, x + sample / 2.0, y, 4.2, s.colour),
             Key::Stroke(_, colour, dash) => scene.dashed(&[(x, y), (x + sample, y)], dash, *colour, 2.0),
             Key::Area(_, colour) => scene.rect(x, y - 5.0, sample, 10.0, Paint(*colour, 0.65)),
+            Key::Swatch(_, colour, opacity) => scene.rect(x, y - 5.0, sample, 10.0, Paint(*colour, *opacity)),
         }
         scene.text(x + sample + 6.0, y, &name, font, Align::Left);
         x += width + gap;
