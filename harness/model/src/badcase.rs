@@ -328,9 +328,8 @@ impl CaseFact {
 
     /// The versions that have it, in words.
     pub fn affected(&self) -> String {
-        let present: Vec<String> =
-            self.expectations.iter().filter(|e| e.present).map(|e| e.glibc.to_string()).collect();
-        if present.len() == self.expectations.len() { GlibcRange::ALL.to_string() } else { present.join(", ") }
+        let present = self.expectations.iter().filter(|e| e.present).map(|e| e.glibc).collect();
+        GlibcRange::joined(present).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Name as a workload of the worker.

@@ -21,6 +21,13 @@ pub const fn glibc(minor: u32) -> GlibcVersion {
     GlibcVersion { major: 2, minor }
 }
 
+impl GlibcVersion {
+    /// The release before this one.
+    fn before(self) -> GlibcVersion {
+        GlibcVersion { minor: self.minor.saturating_sub(1), ..self }
+    }
+}
+
 impl FromStr for GlibcVersion {
     type Err = String;
 
@@ -82,6 +89,18 @@ impl GlibcRange {
         GlibcRange { from: Some(glibc(from)), below: Some(glibc(below)) }
     }
 
+    /// The same versions in as few ranges as can be; `ranges` are in order and do not overlap.
+    pub fn joined(ranges: Vec<GlibcRange>) -> Vec<GlibcRange> {
+        let mut joined: Vec<GlibcRange> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if last.below.is_some() && last.below == range.from => last.below = range.below,
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+
     /// Whether a version lies in it.
     pub fn contains(&self, version: GlibcVersion) -> bool {
         self.from.is_none_or(|from| from <= version) && self.below.is_none_or(|below| version < below)
@@ -93,8 +112,10 @@ impl fmt::Display for GlibcRange {
         match (self.from, self.below) {
             (None, None) => write!(f, "all versions"),
             (Some(from), None) => write!(f, "{from} and later"),
-            (None, Some(below)) => write!(f, "before {below}"),
-            (Some(from), Some(below)) => write!(f, "{from} to before {below}"),
+            // As people say it: by the last version that lies in it. Minor numbers of a major follow each other.
+            (None, Some(below)) => write!(f, "up to {}", below.before()),
+            (Some(from), Some(below)) if from == below.before() => write!(f, "{from}"),
+            (Some(from), Some(below)) => write!(f, "{from} to {}", below.before()),
         }
     }
 }
@@ -123,5 +144,20 @@ mod tests {
         assert!(!range.contains(glibc(25)) && !range.contains(glibc(42)));
         assert!(GlibcRange::ALL.contains(glibc(0)) && GlibcRange::since(43).contains(glibc(99)));
         assert!(!GlibcRange::before(43).contains(glibc(43)));
+        let text = |range: GlibcRange| range.to_string();
+        assert_eq!((text(range), text(GlibcRange::before(43))), ("2.26 to 2.41".into(), "up to 2.42".into()));
+        assert_eq!(
+            (text(GlibcRange::between(37, 38)), text(GlibcRange::since(43))),
+            ("2.37".into(), "2.43 and later".into())
+        );
+    }
+
+    #[test]
+    fn ranges_that_meet_are_one() {
+        let join = |ranges: &[GlibcRange]| GlibcRange::joined(ranges.to_vec());
+        assert_eq!(join(&[GlibcRange::between(26, 43), GlibcRange::since(43)]), [GlibcRange::since(26)]);
+        assert_eq!(join(&[GlibcRange::before(26), GlibcRange::since(26)]), [GlibcRange::ALL]);
+        let apart = [GlibcRange::before(26), GlibcRange::since(42)];
+        assert_eq!(join(&apart), apart);
     }
 }

@@ -72,8 +72,8 @@ fn draw_aligned(table: &Table, width: Option<u16>, colour: bool, alignment: Cell
         Some(width) => out.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
         None => out.set_content_arrangement(ContentArrangement::Disabled),
     };
-    // Two words of a heading stand above each other: the figures decide the width.
-    let heads = table.columns.iter().map(|c| c.replacen(' ', "\n", 1));
+    // Two words of a heading stand above each other, and so do the parts of a name: the figures decide the width.
+    let heads = table.columns.iter().map(|c| c.replacen(' ', "\n", 1).replace('-', "\n"));
     if table.columns.iter().any(|c| !c.is_empty()) {
         out.set_header(std::iter::once(table.corner.clone()).chain(heads));
     }

@@ -1,7 +1,7 @@
 //! `arena-reuse-skew`: at the arena limit threads are dealt out in a circle, whatever they hold: one arena gets it all.
 
 use fragbench_engine::{Block, Crew};
-use fragbench_model::Effect::{Cures, Nothing};
+use fragbench_model::Effect::{Hurts, Nothing};
 use fragbench_model::{Bound, CaseFact, Expectation, GlibcRange, Judged, Quantity, Sign, Symptom};
 
 use crate::recipe::{fill, settings, texts};
@@ -45,8 +45,7 @@ fn fact() -> CaseFact {
             bounds,
             &[
                 (&[Nothing], "tcache-count-0 mxfast-0 mmap-threshold trim-threshold top-pad"),
-                (&[fragbench_model::Effect::Hurts], "arena-max-1"),
-                (&[Cures, fragbench_model::Effect::Hurts], "arena-max-2"),
+                (&[Hurts], "arena-max-1 arena-max-2"),
             ],
         )],
         symptoms: vec![Symptom {

@@ -50,6 +50,9 @@ pub(crate) struct Badcase {
     format: Format,
 }
 
+/// Columns of the table of symptoms where there is no terminal: its sentences need an end somewhere.
+const WIDTH_OF_A_FILE: u16 = 140;
+
 /// A case that is to be run, with the runs it needs.
 struct Planned<'a> {
     fact: &'a CaseFact,
@@ -61,7 +64,8 @@ impl Badcase {
         let worker = WorkerBinary::beside_this_program()?;
         let facts = fragbench_run::describe_cases(&worker)?;
         if self.symptoms {
-            println!("{}", fragbench_report::draw_words(&fragbench_report::symptom_table(&facts), terminal().0, false));
+            let width = terminal().0.unwrap_or(WIDTH_OF_A_FILE);
+            println!("{}", fragbench_report::draw_words(&fragbench_report::symptom_table(&facts), Some(width), false));
             return Ok(Outcome::Success);
         }
         let remedies = self.remedies()?;

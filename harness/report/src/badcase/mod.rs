@@ -4,7 +4,8 @@
 mod pages;
 
 use fragbench_model::{
-    CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Effect, REMEDIES, RemedyOutcome, SIGNS, Symptom, remedy,
+    CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Effect, REMEDIES, Remedy, RemedyOutcome, SIGNS, Symptom,
+    remedy,
 };
 
 use crate::table::{Mark, Row, Table, Value};
@@ -148,8 +149,8 @@ fn remedy_row(judged: &str, outcome: &RemedyOutcome) -> Row {
 }
 
 fn remedy_summary(name: &str) -> &'static str {
-    if name == fragbench_model::Remedy::NONE.name {
-        return fragbench_model::Remedy::NONE.summary;
+    if name == Remedy::NONE.name {
+        return Remedy::NONE.summary;
     }
     remedy(name).map_or("", |remedy| remedy.summary)
 }
@@ -196,11 +197,18 @@ pub fn symptom_table(facts: &[CaseFact]) -> Table {
     Table { corner: "what one sees".into(), columns, rows, notes: Vec::new() }
 }
 
-/// Remedies that are expected to cure the case, in the newest versions that have it; settings and calls of glibc first.
+/// What is expected to cure the case in the newest versions that have it: settings and calls of glibc by name, then the
+/// allocators that do, in whichever mode.
 fn cures(fact: &CaseFact) -> String {
     let Some(expectation) = fact.expectations.iter().rfind(|e| e.present) else { return String::new() };
     let cures = |name: &str| expectation.effects.iter().any(|e| e.remedy == name && e.effects == [Effect::Cures]);
-    let names: Vec<&str> = REMEDIES.iter().map(|remedy| remedy.name).filter(|name| cures(name)).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for remedy in REMEDIES.iter().filter(|remedy| cures(remedy.name)) {
+        let name = if remedy.allocator == Remedy::NONE.allocator { remedy.name } else { remedy.allocator };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     if names.is_empty() { "nothing that was tried".into() } else { names.join(", ") }
 }
 
