@@ -13,6 +13,9 @@ use crate::options::{Format, RunOptions};
 use crate::parameters::ParameterOptions;
 use crate::{Outcome, companions, generated, interrupt, usage};
 
+/// The modelled workload that runs beside the shipped traces when none is named.
+const MAIN_MODEL: &str = "mysql/oltp-read-write";
+
 /// Run workloads under every allocator; write a result directory, print a table and a finding
 ///
 /// Examples: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2;
@@ -21,7 +24,8 @@ use crate::{Outcome, companions, generated, interrupt, usage};
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Workloads by name or by the part before the slash (see `fragbench list workloads`), `profile:FILE.toml` for work
-    /// generated from a profile, FILE.fbt for a trace [default: all families]
+    /// generated from a profile, FILE.fbt for a trace [default: the shipped traces and
+    /// mysql/oltp-read-write]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
     /// Threads of a workload: a modelled server's sessions [default: the workload's own]
@@ -50,11 +54,9 @@ impl Run {
                 "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
             );
         }
-        // Workloads outside a family (`empty`) calibrate the tool, and bad cases are `fragbench badcase`'s; they are
-        // run when they are named.
         let (files, names): (Vec<&String>, Vec<&String>) = self.workloads.iter().partition(|text| is_file(text));
         let wanted = if self.workloads.is_empty() {
-            all.into_iter().filter(|name| name.contains('/') && !name.starts_with(CASE_FAMILY)).collect()
+            shipped.iter().map(|(name, _)| name.clone()).chain([MAIN_MODEL.to_owned()]).collect()
         } else {
             pick(&names, &all)?
         };
