@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_model::{CASE_FAMILY, Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
+use fragbench_model::{Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
