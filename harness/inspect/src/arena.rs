@@ -159,6 +159,19 @@ pub(crate) fn is_plain(mapping: &Mapping) -> bool {
     mapping.source == Source::Anonymous && mapping.private && mapping.readable && mapping.writable
 }
 
+/// Whether all of a range may be written, be it in one mapping or in several.
+fn may_write(mappings: &[Mapping], start: u64, end: u64) -> bool {
+    let first = mappings.partition_point(|m| m.end <= start);
+    let mut at = start;
+    for mapping in mappings[first..].iter().take_while(|m| m.start < end) {
+        if mapping.start > at || !mapping.writable {
+            return false;
+        }
+        at = mapping.end;
+    }
+    at >= end
+}
+
 /// Whether a mapping begins with a chunk of the main arena: in use before and behind, of a size that stays inside.
 fn looks_like_main(pages: &mut Pages, mapping: &Mapping) -> bool {
     let Some(head) = pages.word(mapping.start + 8) else { return false };
@@ -192,7 +205,7 @@ pub(crate) fn heap_extents(
         } else {
             heap + header
         };
-        let mapped = mappings.iter().any(|m| m.holds(heap) && end <= m.end && m.writable);
+        let mapped = may_write(mappings, heap, end);
         let seen = extents.iter().any(|e: &Extent| e.start == heap);
         if !HEAP_HEADERS.contains(&header) || !mapped || first >= end || seen {
             break;

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use fragbench_proc::{Part, ProcError, Target};
 
-/// Slots: 16 MiB of 4 KiB pages.
-const SLOTS: usize = 4096;
-/// Pages read ahead at most: copies of 1 MiB.
-const SPAN_MAX: u64 = 256;
+/// Slots: 1 MiB of 4 KiB pages, which stays in the processor's own cache.
+const SLOTS: usize = 256;
+/// Pages read ahead at most: copies of 256 KiB.
+const SPAN_MAX: u64 = 64;
 const EMPTY: u64 = u64::MAX;
 
 /// A target's memory, word by word.

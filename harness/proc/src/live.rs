@@ -123,6 +123,8 @@ impl From<MemoryMap> for Mapping {
                 MMapPath::Heap => Source::Heap,
                 MMapPath::Stack => Source::Stack,
                 MMapPath::Path(path) => Source::File(path),
+                // Memory that was given a name by prctl(PR_SET_VMA), as glibc does with `glibc.mem.decorate_maps`.
+                MMapPath::Other(name) if name.starts_with("anon:") => Source::Anonymous,
                 _ => Source::Other,
             },
         }
@@ -150,6 +152,17 @@ mod tests {
         let residency = me.residency(inner.clone()).unwrap().unwrap();
         assert_eq!(residency.present, [inner]);
         me.check().unwrap();
+    }
+
+    #[test]
+    fn named_memory_is_anonymous_still() {
+        use procfs::FromBufRead;
+        let text = "7f0000000000-7f0000021000 rw-p 00000000 00:00 0    [anon:glibc: malloc arena]\n\
+                    7f0000021000-7f0004000000 ---p 00000000 00:00 0\n\
+                    7ffe4bd8b000-7ffe4bdac000 r-xp 00000000 00:00 0    [vdso]\n";
+        let maps = procfs::process::MemoryMaps::from_buf_read(text.as_bytes()).unwrap();
+        let sources: Vec<Source> = maps.0.into_iter().map(|m| Mapping::from(m).source).collect();
+        assert_eq!(sources, [Source::Anonymous, Source::Anonymous, Source::Other]);
     }
 
     #[test]
