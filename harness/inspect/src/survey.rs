@@ -192,7 +192,7 @@ fn read(pages: &mut Pages, mappings: &[Mapping], found: &Found) -> Result<Survey
     let mut taken: Vec<(u64, u64)> = segments.iter().map(|s| (s.start, s.end)).collect();
     taken.sort_unstable();
     let new_layout = found.layout.fastbins.is_none();
-    let mut mmapped = mmapped::find(pages, mappings, &taken, &par, new_layout);
+    let mut mmapped = mmapped::find(pages, mappings, &taken, &par, new_layout)?;
     for chunk in &mut mmapped {
         let residency = pages.target().residency(chunk.start..chunk.start + chunk.bytes)?;
         chunk.present_bytes = residency.map(|r| r.present.iter().map(|p| p.end - p.start).sum());

@@ -158,7 +158,7 @@ mod tests {
     fn named_memory_is_anonymous_still() {
         use procfs::FromBufRead;
         let text = "7f0000000000-7f0000021000 rw-p 00000000 00:00 0    [anon:glibc: malloc arena]\n\
-                    7f0000021000-7f0004000000 ---p 00000000 00:00 0\n\
+                    7f0000021000-7f0004000000 ---p 00000000 00:00 0 \n\
                     7ffe4bd8b000-7ffe4bdac000 r-xp 00000000 00:00 0    [vdso]\n";
         let maps = procfs::process::MemoryMaps::from_buf_read(text.as_bytes()).unwrap();
         let sources: Vec<Source> = maps.0.into_iter().map(|m| Mapping::from(m).source).collect();
