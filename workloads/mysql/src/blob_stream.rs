@@ -70,7 +70,8 @@ fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
         smallest,
         largest: load.size("largest_value", smallest, MOST)?.min(vars.max_allowed_packet as u64),
     };
-    let server = Server::new(vars, request.threads.unwrap_or(SESSIONS) as usize);
+    let sessions = vars.sessions(request, SESSIONS)?;
+    let server = Server::new(vars, sessions);
     Ok(Box::new(BlobStream { stream, server }))
 }
 

@@ -10,7 +10,7 @@ use fragbench_engine::{Block, Context, Crew, Ledger, Parameters, Random, Spawner
 use fragbench_model::WorkerError;
 
 use crate::memory::{MemRoot, Thd};
-use crate::{Load, Sysvars};
+use crate::{Flavor, Load, Sysvars};
 
 /// The parameter that all of them have.
 pub(crate) const STATEMENTS: &str = "statements";
@@ -67,6 +67,13 @@ impl Client {
         self.thd.as_mut().map(|thd| &mut thd.query_root)
     }
 
+    /// Sends a row of `bytes`.
+    pub(crate) fn send_value(&mut self, ledger: &mut Ledger, bytes: usize) {
+        if let Some(thd) = &mut self.thd {
+            thd.send_value(ledger, bytes);
+        }
+    }
+
     /// Sends a result and ends the statement.
     pub(crate) fn end_statement(&mut self, ledger: &mut Ledger, result: usize) {
         if let Some(thd) = &mut self.thd {
@@ -87,8 +94,9 @@ impl Client {
 
     pub(crate) fn disconnect(&mut self, ledger: &mut Ledger) {
         self.kept.drain(..).for_each(|block| ledger.free(block));
-        if let Some(thd) = &mut self.thd {
-            thd.disconnect(ledger);
+        match (&mut self.thd, self.vars.flavor) {
+            (Some(thd), Flavor::Mariadb) => thd.disconnect(ledger),
+            _ => self.end(ledger),
         }
     }
 

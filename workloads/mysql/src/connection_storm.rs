@@ -65,7 +65,8 @@ fn fact() -> WorkloadFact {
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
     let (vars, load) = Sysvars::read(request, LOAD)?;
     let rounds = load.size("rounds", 1, MOST)?;
-    let server = Server::new(vars, request.threads.unwrap_or(SESSIONS) as usize);
+    let sessions = vars.sessions(request, SESSIONS)?;
+    let server = Server::new(vars, sessions);
     Ok(Box::new(ConnectionStorm { rounds, server }))
 }
 

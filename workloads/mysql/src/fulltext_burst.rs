@@ -42,7 +42,7 @@ fn fact() -> WorkloadFact {
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
     let (vars, load) = Sysvars::read(request, LOAD)?;
     Ok(Box::new(FulltextBurst {
-        sessions: request.threads.unwrap_or(SESSIONS) as usize,
+        sessions: vars.sessions(request, SESSIONS)?,
         vars: Arc::new(vars),
         statements: load.size(STATEMENTS, 1, MOST)?,
         heap: load.size("heap_size", 1, 1 << 32)? as usize,

@@ -60,6 +60,11 @@ impl<T> Handover<T> {
         state.things.pop_front()
     }
 
+    /// Does `job` with each thing on its way; none may be put or taken meanwhile.
+    pub(crate) fn each(&self, job: impl FnMut(&mut T)) {
+        self.lock().things.iter_mut().for_each(job);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

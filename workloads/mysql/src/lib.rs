@@ -10,6 +10,8 @@ mod blob_stream;
 mod calibration;
 mod client;
 mod connection_storm;
+mod definition;
+mod definition_cache;
 mod flavor;
 mod fulltext_burst;
 mod handover;

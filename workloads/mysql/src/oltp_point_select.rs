@@ -56,7 +56,8 @@ fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
     let (vars, load) = Sysvars::read(request, LOAD)?;
     let tables = load.size("tables", 1, MOST)? as usize;
     let reads = load.size("reads", 1, MOST)?;
-    let server = Server::new(vars, request.threads.unwrap_or(SESSIONS) as usize);
+    let sessions = vars.sessions(request, SESSIONS)?;
+    let server = Server::new(vars, sessions);
     Ok(Box::new(OltpPointSelect { tables, reads, server }))
 }
 

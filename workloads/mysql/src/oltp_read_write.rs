@@ -68,12 +68,14 @@ fn fact() -> WorkloadFact {
 
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
     let (vars, load) = Sysvars::read(request, LOAD)?;
+    let sessions = vars.sessions(request, SESSIONS)?;
     let sysbench = Sysbench {
         tables: load.size("tables", 1, MOST)?,
         transactions: load.size("transactions", 1, MOST)?,
         range_size: load.size("range_size", 1, MOST)? as usize,
+        sessions: sessions as u64,
     };
-    let server = Server::new(vars, request.threads.unwrap_or(SESSIONS) as usize);
+    let server = Server::new(vars, sessions);
     Ok(Box::new(OltpReadWrite { sysbench, server }))
 }
 
@@ -83,6 +85,8 @@ pub(crate) struct Sysbench {
     pub(crate) tables: u64,
     pub(crate) transactions: u64,
     pub(crate) range_size: usize,
+    /// Sessions that change rows at the same time.
+    pub(crate) sessions: u64,
 }
 
 impl Sysbench {
@@ -210,8 +214,9 @@ impl Sysbench {
         let table = self.any_table(session);
         session.lock_table(ledger, table, Lock::Read);
         session.range_access(ledger, true);
-        // Of a hundred rows these have changed since the view was made: 64 sessions on 40,000 rows.
-        let changed = session.random.between(rows as u64 * 4 / 100, rows as u64 * 12 / 100) as usize;
+        // Of a hundred rows these have changed since the view was made, by 64 sessions on 40,000 rows.
+        let of = |percent: u64| rows as u64 * percent * self.sessions / u64::from(SESSIONS) / 100;
+        let changed = session.random.between(of(4), of(12)) as usize;
         match range {
             Range::Simple | Range::Sum => session.old_versions(ledger, changed),
             Range::Order => {
@@ -292,7 +297,8 @@ mod tests {
     use crate::calibration::{Sizes, assert_close, calls, freed_late};
 
     const TRANSACTIONS: u64 = 400;
-    const SYSBENCH: Sysbench = Sysbench { tables: 4, transactions: TRANSACTIONS, range_size: 100 };
+    const SYSBENCH: Sysbench =
+        Sysbench { tables: 4, transactions: TRANSACTIONS, range_size: 100, sessions: SESSIONS as u64 };
 
     /// Recording oltp-read-write, sessions' threads alone, from the second second of the load to the end of its work:
     /// allocations a transaction. Frees by another session are 4.2 % of the load's.

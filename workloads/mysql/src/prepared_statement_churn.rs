@@ -59,7 +59,8 @@ fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
         batch: load.size("batch", 1, MOST)?,
         kept: load.size("kept", 1, MOST)? as usize,
     };
-    let server = Server::new(vars, request.threads.unwrap_or(SESSIONS) as usize);
+    let sessions = vars.sessions(request, SESSIONS)?;
+    let server = Server::new(vars, sessions);
     Ok(Box::new(PreparedStatementChurn { churn, server }))
 }
 

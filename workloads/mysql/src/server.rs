@@ -8,7 +8,7 @@ use fragbench_engine::{Context, Crew, Ledger, Random, Settings};
 use crate::Sysvars;
 use crate::memory::{TableShare, TrxPool};
 use crate::purge::PurgeWorker;
-use crate::session::{Connect, Links, Session};
+use crate::session::{Connect, Instances, Links, Session};
 use crate::startup::Startup;
 
 /// `innodb_purge_threads`.
@@ -148,6 +148,11 @@ impl Server {
             .collect();
         working.into_iter().for_each(|turn| turn.wait());
         drop((purging, polling));
+    }
+
+    /// All instances in the table cache, by the session that opens them; while no session works.
+    pub(crate) fn instances(&self) -> Vec<Instances> {
+        self.seats.iter().map(|seat| sit(seat).instances()).collect()
     }
 
     /// The monitoring agent's session does `job`, as whoever comes to maintain the server.

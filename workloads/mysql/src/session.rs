@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use fragbench_engine::{Block, Ledger, Random};
 
-use crate::Sysvars;
 use crate::handover::{Handover, Pair};
 use crate::memory::{BinlogCache, MemRoot, PreparedStatement, Table, Thd, TrxPool, Use};
+use crate::{Flavor, Sysvars};
 
 /// Transactions after which what a session leaves in a table instance is found by another. A server's instances go
 /// around faster; this bounds how closely threads must keep step.
@@ -43,7 +43,25 @@ pub(crate) struct Links {
     /// Leftovers: to the next, from the one before.
     leaves: Pair<LeftBehind>,
     /// Table instances beyond the cache: opened here and closed by the next.
-    instances: Pair<Table>,
+    instances: Pair<Instance>,
+}
+
+/// A place of the table cache: an instance, until it is flushed.
+type Instance = Option<Table>;
+
+/// Instances that one session has opened and its neighbour will close.
+#[derive(Debug, Clone)]
+pub(crate) struct Instances(Arc<Handover<Instance>>);
+
+impl Instances {
+    /// Closes all that are on their way, for a flush.
+    pub(crate) fn close(&self, ledger: &mut Ledger) {
+        self.0.each(|instance| {
+            if let Some(table) = instance.take() {
+                table.close(ledger);
+            }
+        });
+    }
 }
 
 impl Links {
@@ -157,10 +175,15 @@ impl Session {
         }
         self.opened += 1;
         let table = Table::open(ledger, columns, used);
-        self.links.instances.0.put(ledger, table);
-        if let Some(table) = self.links.instances.1.take(ledger, self.opened) {
+        self.links.instances.0.put(ledger, Some(table));
+        if let Some(Some(table)) = self.links.instances.1.take(ledger, self.opened) {
             table.close(ledger);
         }
+    }
+
+    /// The instances that this session opens.
+    pub(crate) fn instances(&self) -> Instances {
+        Instances(self.links.instances.0.clone())
     }
 
     /// A transaction begins, with a `trx_t` of the pool.
@@ -213,15 +236,16 @@ impl Session {
         }
     }
 
-    /// COM_QUIT: all that is the connection's goes; the THD stays with the thread.
+    /// COM_QUIT: all that is the connection's goes; the THD stays with the thread, but for MySQL, which deletes it.
     pub(crate) fn disconnect(&mut self, ledger: &mut Ledger) {
         while let Some(statement) = self.statements.pop() {
             statement.close(ledger);
         }
         self.free_connection_blocks(ledger);
         self.binlog.free(ledger);
-        if let Some(thd) = &mut self.thd {
-            thd.disconnect(ledger);
+        match (&mut self.thd, self.vars.flavor) {
+            (Some(thd), Flavor::Mariadb) => thd.disconnect(ledger),
+            _ => self.end(ledger),
         }
     }
 

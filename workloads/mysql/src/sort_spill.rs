@@ -35,9 +35,10 @@ fn fact() -> WorkloadFact {
 }
 
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
-    let sessions = request.threads.unwrap_or(SESSIONS) as usize;
+    let (vars, load) = Sysvars::read(request, LOAD)?;
+    let sessions = vars.sessions(request, SESSIONS)?;
     let make = |_: &Sysvars| Sorts { held: None };
-    Ok(Box::new(ClientLoad::new(Sysvars::read(request, LOAD)?, sessions, make)?))
+    Ok(Box::new(ClientLoad::new((vars, load), sessions, make)?))
 }
 
 /// A session that sorts.

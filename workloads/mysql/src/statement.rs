@@ -28,6 +28,8 @@ const OLD_VERSION: usize = 736;
 /// What an UPDATE or DELETE leaves in its instance.
 const REFERENCE: usize = 33;
 
+/// Locks a session makes before it comes to find those it has freed.
+const LOCKS: usize = 40;
 /// Locks a session makes of a table that many use.
 const FEW_LOCKS: usize = 12;
 /// From here on a block is a buffer.
@@ -75,7 +77,9 @@ impl Session {
     pub(crate) fn prepare(&mut self, ledger: &mut Ledger, tree: usize) {
         self.statements.push(PreparedStatement::prepare(ledger, &self.vars, tree));
         self.lock_for_statement(ledger);
-        self.new_lock(ledger);
+        if self.mdl_locks < LOCKS {
+            self.new_lock(ledger);
+        }
         self.end_statement(ledger);
     }
 

@@ -37,8 +37,9 @@ fn fact() -> WorkloadFact {
 }
 
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
-    let sessions = request.threads.unwrap_or(SESSIONS) as usize;
-    Ok(Box::new(ClientLoad::new(Sysvars::read(request, LOAD)?, sessions, Strings::new)?))
+    let (vars, load) = Sysvars::read(request, LOAD)?;
+    let sessions = vars.sessions(request, SESSIONS)?;
+    Ok(Box::new(ClientLoad::new((vars, load), sessions, Strings::new)?))
 }
 
 /// A session that builds strings.
@@ -76,7 +77,8 @@ impl Work for Strings {
         self.build(client, ledger, bytes.min(client.vars.max_allowed_packet as u64));
         client.keep(ledger);
         self.release(ledger);
-        client.end_statement(ledger, bytes as usize);
+        client.send_value(ledger, bytes as usize);
+        client.end_statement(ledger, 100);
     }
 
     fn hold(&mut self, client: &mut Client, ledger: &mut Ledger) {

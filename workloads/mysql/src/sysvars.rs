@@ -205,25 +205,25 @@ use Range::{BaseName, Size, Switch, Words};
 sysvars! {
     query_alloc_block_size: usize, Size(1024, MOST), "32K" | "8K", [], "block of a statement's arena";
     query_prealloc_size: usize, Size(1024, MOST), "32K" | "8K", [],
-        "first block of a statement's arena, kept between statements";
+        "first block of a prepared statement's arena; not of a session's, as measured";
     transaction_alloc_block_size: usize, Size(1024, 512 << 10), "8K", [], "block of a transaction's arena";
     transaction_prealloc_size: usize, Size(1024, 512 << 10), "4K", [],
-        "first block of a transaction's arena, kept between transactions";
+        "first block of a transaction's arena; as measured the block is of transaction_alloc_block_size, changes nothing here";
     range_alloc_block_size: usize, Size(4096, MOST), "4K", [], "block of the arena of a range access";
     net_buffer_length: usize, Size(1024, 1 << 20), "16K", [], "buffer for sending and receiving, one each a connection";
     max_allowed_packet: usize, Size(1024, 1 << 30), "16M" | "64M", [], "longest packet, and string";
     slave_max_allowed_packet: usize, Size(1024, 1 << 30), "1G", ["replica_max_allowed_packet"],
-        "longest packet of replication";
+        "longest packet of replication; changes nothing here";
     sort_buffer_size: usize, Size(1024, MOST), "2M" | "256K", [], "most that a sort takes at a time";
     join_buffer_size: usize, Size(128, MOST), "256K", [], "buffer of a join without an index";
     join_buffer_space_limit: usize, Size(2048, NO_LIMIT), "2M" , [],
-        "most that all join buffers of a statement take (MariaDB alone)";
+        "most that all join buffers of a statement take (MariaDB alone); changes nothing here";
     read_buffer_size: usize, Size(8192, 2 << 30), "128K", [], "buffer of a sequential scan, and of a sort's files";
     read_rnd_buffer_size: usize, Size(1, 2 << 30), "256K", [],
         "buffer of rows read back in sorted order; MySQL's multi-range read uses it too";
     mrr_buffer_size: usize, Size(8192, 2 << 30), "256K", [], "buffer of a multi-range read (MariaDB alone)";
     bulk_insert_buffer_size: usize, Size(0, MOST), "8M", ["myisam_bulk_insert_tree_size"],
-        "tree of keys of a bulk insert into MyISAM or Aria";
+        "tree of keys of a bulk insert into MyISAM or Aria; changes nothing here";
     tmp_memory_table_size: usize, Size(0, MOST), "16M", ["tmp_table_size"],
         "largest internal temporary table in memory";
     max_heap_table_size: usize, Size(16384, MOST), "16M", [], "largest HEAP table; the lesser of the two holds";
@@ -236,7 +236,7 @@ sysvars! {
     binlog_cache_size: usize, Size(4096, MOST), "32K", [], "binary log cache of a transaction";
     binlog_stmt_cache_size: usize, Size(4096, MOST), "32K", [], "binary log cache for what is not transactional";
     binlog_file_cache_size: usize, Size(8192, MOST), "16K", [],
-        "buffer of a binary log that is being read (MariaDB alone)";
+        "buffer of a binary log that is being read (MariaDB alone); changes nothing here";
     binlog_row_event_max_size: usize, Size(256, MOST), "8K", [], "longest event of rows, unless one row is longer";
     slave_parallel_threads: usize, Size(0, 16383), "0" | "4", ["slave_parallel_workers", "replica_parallel_workers"],
         "threads that apply replicated events";
@@ -247,11 +247,11 @@ sysvars! {
     table_open_cache: usize, Size(1, 1 << 20), "2000" | "4000", ["table_cache"],
         "open instances of tables, of all sessions together";
     table_open_cache_instances: usize, Size(1, 64), "4" | "16", [],
-        "parts the table cache is divided in; each evicts for itself";
+        "parts the table cache is divided in; each evicts for itself; changes nothing here";
     table_definition_cache: usize, Size(400, 2 << 20), "400" | "2000", [], "definitions of tables that are kept";
-    stored_program_cache: usize, Size(0, 512 << 10), "256", [], "stored routines kept, a connection";
-    max_prepared_stmt_count: usize, Size(0, 4 << 20), "16382", [], "prepared statements of all sessions together";
-    max_connections: usize, Size(1, 100_000), "151", [], "clients at one time";
+    stored_program_cache: usize, Size(0, 512 << 10), "256", [], "stored routines kept, a connection; changes nothing here";
+    max_prepared_stmt_count: usize, Size(0, 4 << 20), "16382", [], "prepared statements of all sessions together; changes nothing here";
+    max_connections: usize, Size(1, 100_000), "151", [], "clients at one time: sessions are no more, and more are refused";
     thread_cache_size: usize, Size(0, 16384), "151" | "9", [],
         "threads kept, with their THD, when their clients have gone";
     thread_stack: usize, Size(128 << 10, MOST), "292K" | "1M", [],
@@ -263,9 +263,9 @@ sysvars! {
     innodb_sort_buffer_size: usize, Size(64 << 10, 64 << 20), "1M", [],
         "buffers of an index build; mapped outside the heap, changes nothing here";
     innodb_ft_cache_size: usize, Size(1_600_000, 80_000_000), "8000000", [],
-        "fulltext cache of a table until it is written out";
+        "fulltext cache of a table until it is written out; changes nothing here";
     innodb_ft_total_cache_size: usize, Size(32_000_000, 1_600_000_000), "640000000", [],
-        "fulltext caches of all tables";
+        "fulltext caches of all tables; changes nothing here";
     innodb_ft_result_cache_limit: usize, Size(1_000_000, MOST), "2000000000", [],
         "most that a fulltext query takes for its result";
     key_buffer_size: usize, Size(0, NO_LIMIT), "128M" | "8M", [],
@@ -329,6 +329,25 @@ impl Sysvars {
         Ok((vars, parameters))
     }
 
+    /// How many clients a workload of `usual` sessions has: as many as asked for, else as many of those as the server
+    /// admits.
+    ///
+    /// # Errors
+    /// `bad_spec` when more are asked for than `max_connections`.
+    pub fn sessions(&self, request: &Request, usual: u32) -> Result<usize, WorkerError> {
+        match request.threads {
+            None => Ok(self.max_connections.min(usual as usize)),
+            Some(asked) if asked as usize <= self.max_connections => Ok(asked as usize),
+            Some(asked) => {
+                let limit = self.max_connections;
+                let text = format!(
+                    "{asked} sessions, but max_connections={limit}; ask for fewer, or set max_connections={asked}"
+                );
+                Err(refuse("bad_spec", text))
+            }
+        }
+    }
+
     /// Most that an internal temporary table takes in memory.
     pub fn tmp_table_limit(&self) -> usize {
         match self.internal_tmp_mem_storage_engine {
@@ -375,6 +394,21 @@ mod tests {
         assert_eq!(mysql.tmp_table_limit(), 16 << 20);
         let (vars, _) = read(&[("max-heap-table-size", "1M"), ("Sort_Buffer_Size", "64k")]).unwrap();
         assert_eq!((vars.tmp_table_limit(), vars.sort_buffer_size), (1 << 20, 64 << 10));
+    }
+
+    #[test]
+    fn max_connections_bounds_the_sessions() {
+        let sessions = |threads, limit: &str| {
+            let parameters = [("max_connections".to_owned(), limit.to_owned())].into();
+            let request = Request { parameters, threads };
+            Sysvars::read(&request, LOAD).unwrap().0.sessions(&request, 64)
+        };
+        assert_eq!(
+            (sessions(None, "151"), sessions(None, "10"), sessions(Some(151), "151")),
+            (Ok(64), Ok(10), Ok(151))
+        );
+        let text = sessions(Some(200), "151").unwrap_err().text;
+        assert!(text.contains("200 sessions") && text.contains("max_connections=151"), "{text}");
     }
 
     #[test]

@@ -37,9 +37,10 @@ fn fact() -> WorkloadFact {
 }
 
 fn build(request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
-    let sessions = request.threads.unwrap_or(SESSIONS) as usize;
+    let (vars, load) = Sysvars::read(request, LOAD)?;
+    let sessions = vars.sessions(request, SESSIONS)?;
     let make = move |vars: &Sysvars| TemporaryTables::new(vars, sessions);
-    Ok(Box::new(ClientLoad::new(Sysvars::read(request, LOAD)?, sessions, make)?))
+    Ok(Box::new(ClientLoad::new((vars, load), sessions, make)?))
 }
 
 /// A temporary table of either engine.
