@@ -67,6 +67,8 @@ mod tests {
         "lib",
         "calibration",
         "client",
+        "definition",
+        "definition-cache",
         "flavor",
         "handover",
         "purge",
