@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use object::elf as abi;
-use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind};
 
 /// Word size, byte order and processor: what must agree for a library to be loaded into a program.
@@ -68,6 +68,11 @@ pub struct Elf {
     pub is_dynamic: bool,
     /// Whether `DT_FLAGS_1` says it is a position-independent program rather than a library.
     pub is_pie: bool,
+    /// Newest version of glibc's symbols it cannot do without (`GLIBC_2.34` is `(2, 34)`): the dynamic loader of an
+    /// older glibc refuses it.
+    pub needs_glibc: Option<(u32, u32)>,
+    /// GNU build id in hexadecimal, where it has one.
+    pub build_id: Option<String>,
     exported: BTreeSet<String>,
 }
 
@@ -146,6 +151,8 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
         has_interpreter: false,
         is_dynamic: false,
         is_pie: false,
+        needs_glibc: None,
+        build_id: None,
         exported: BTreeSet::new(),
     };
     for segment in header.program_headers(endian, bytes).map_err(damaged)? {
@@ -158,6 +165,27 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
         }
     }
     let sections = header.sections(endian, bytes).map_err(damaged)?;
+    for section in sections.iter() {
+        let Some(mut notes) = section.notes(endian, bytes).map_err(damaged)? else { continue };
+        while let Some(note) = notes.next().map_err(damaged)? {
+            if note.name() == abi::ELF_NOTE_GNU && note.n_type(endian) == abi::NT_GNU_BUILD_ID {
+                elf.build_id = Some(note.desc().iter().map(|byte| format!("{byte:02x}")).collect());
+            }
+        }
+    }
+    if let Some((needs, strings)) = sections.gnu_verneed(endian, bytes).map_err(damaged)? {
+        let strings = sections.strings(endian, bytes, strings).map_err(damaged)?;
+        for need in needs {
+            for version in need.map_err(damaged)?.1 {
+                let version = version.map_err(damaged)?;
+                // A weak one may be missing: the loader goes on (LSB, "Symbol Versioning").
+                if version.vna_flags.get(endian) & abi::VER_FLG_WEAK != abi::VER_FLG_WEAK {
+                    let name = version.name(endian, strings).map_err(damaged)?;
+                    elf.needs_glibc = elf.needs_glibc.max(glibc_version(name));
+                }
+            }
+        }
+    }
     let symbols = sections.symbols(endian, bytes, abi::SHT_DYNSYM).map_err(damaged)?;
     for symbol in symbols.iter() {
         if symbol.st_shndx(endian) != abi::SHN_UNDEF && !symbol.is_local() {
@@ -166,4 +194,34 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
         }
     }
     Ok(elf)
+}
+
+/// `GLIBC_2.2.5` is `(2, 2)`. The marker `GLIBC_ABI_DT_RELR` came with 2.36; what else is not a number is private to
+/// glibc's own libraries.
+fn glibc_version(name: &[u8]) -> Option<(u32, u32)> {
+    if name == b"GLIBC_ABI_DT_RELR" {
+        return Some((2, 36));
+    }
+    version(std::str::from_utf8(name).ok()?.strip_prefix("GLIBC_")?)
+}
+
+/// The first two numbers of a version: `2.31`, `2.43.9000`.
+pub fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbol_versions_are_compared_as_numbers() {
+        assert_eq!(glibc_version(b"GLIBC_2.2.5"), Some((2, 2)));
+        assert!(glibc_version(b"GLIBC_2.17") > glibc_version(b"GLIBC_2.4"));
+        assert_eq!(glibc_version(b"GLIBC_ABI_DT_RELR"), Some((2, 36)));
+        for private in ["GLIBC_PRIVATE", "GCC_3.0", "GLIBC_", "GLIBC_2"] {
+            assert_eq!(glibc_version(private.as_bytes()), None, "{private}");
+        }
+    }
 }

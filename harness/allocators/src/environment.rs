@@ -1,12 +1,15 @@
-//! The variables of a worker, and the padding that gives every worker of a plan an environment of the same size.
+//! The command line and the variables of a worker, and the padding that gives every worker of a plan a block of
+//! arguments and environment of the same size.
 //!
-//! The environment lies at the top of the stack: its size moves every stack address of the process and with them
-//! cache and page conflicts, enough to turn a comparison around.
+//! The block lies at the top of the stack: its size moves every stack address of the process and with them cache and
+//! page conflicts, enough to turn a comparison around.
 //!
 //! Source: Mytkowicz, Diwan, Hauswirth, Sweeney, "Producing wrong data without doing anything obviously wrong!",
 //! ASPLOS 2009; execve(2) for how the block is laid out.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
 
 use fragbench_model::Allocator;
 
@@ -22,29 +25,52 @@ pub fn variables(allocator: &Allocator) -> BTreeMap<String, String> {
     variables
 }
 
-/// For each environment, the variables to add so that all have the same number of variables and of bytes.
-pub fn padding(environments: &[BTreeMap<String, String>]) -> Vec<BTreeMap<String, String>> {
-    let count = environments.iter().map(BTreeMap::len).max().unwrap_or(0) + 1;
-    let empty = |environment: &BTreeMap<String, String>| -> BTreeMap<String, String> {
-        (0..count - environment.len()).map(|i| (format!("{PADDING_VARIABLE}{i:03}"), String::new())).collect()
+/// The words that start `worker` on the allocator's C library: with another than the system's, that library's own
+/// dynamic loader starts it. `LD_PRELOAD` and tunables are read by the loader that is started.
+pub fn command(allocator: &Allocator, worker: &Path) -> Vec<OsString> {
+    let worker = worker.as_os_str().to_owned();
+    match &allocator.libc {
+        None => vec![worker],
+        Some(libc) => {
+            let libraries = libc.file.parent().unwrap_or(Path::new("/")).as_os_str().to_owned();
+            vec![libc.loader.as_os_str().to_owned(), "--library-path".into(), libraries, worker]
+        }
+    }
+}
+
+/// For each environment and the command started with it, the variables to add so that all have the same number of
+/// strings and of bytes.
+pub fn padding(workers: &[(BTreeMap<String, String>, Vec<OsString>)]) -> Vec<BTreeMap<String, String>> {
+    let strings = |(environment, command): &(BTreeMap<_, _>, Vec<_>)| environment.len() + command.len();
+    let count = workers.iter().map(strings).max().unwrap_or(0) + 1;
+    let empty = |worker: &(BTreeMap<String, String>, Vec<OsString>)| -> BTreeMap<String, String> {
+        (0..count - strings(worker)).map(|i| (format!("{PADDING_VARIABLE}{i:03}"), String::new())).collect()
     };
-    let total = |environment: &BTreeMap<String, String>| size(environment) + size(&empty(environment));
-    let most = environments.iter().map(total).max().unwrap_or(0);
-    environments
+    let total = |worker: &(BTreeMap<String, String>, Vec<OsString>)| {
+        size(&worker.0) + command_size(&worker.1) + size(&empty(worker))
+    };
+    let most = workers.iter().map(total).max().unwrap_or(0);
+    workers
         .iter()
-        .map(|environment| {
-            let mut padding = empty(environment);
+        .map(|worker| {
+            let mut padding = empty(worker);
             if let Some(mut last) = padding.last_entry() {
-                *last.get_mut() = "x".repeat(most - total(environment));
+                *last.get_mut() = "x".repeat(most - total(worker));
             }
             padding
         })
         .collect()
 }
 
-/// Bytes of the block: `NAME=VALUE` and a zero each.
+/// Bytes of the environment's strings: `NAME=VALUE` and a zero each.
 fn size(environment: &BTreeMap<String, String>) -> usize {
     environment.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
+}
+
+/// Bytes of the arguments' strings, a zero each, and of the program's path, which the kernel puts beside them
+/// (`AT_EXECFN`).
+fn command_size(command: &[OsString]) -> usize {
+    command.iter().chain(command.first()).map(|word| word.len() + 1).sum()
 }
 
 #[cfg(test)]
@@ -56,22 +82,40 @@ mod tests {
         let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
-        let environments = [
-            of(&[]),
-            of(&[("LD_PRELOAD", "/a/long/path/to/some/library.so")]),
-            of(&[("A", "1"), ("B", "2"), ("C", "3")]),
-            of(&[("MALLOC_ARENA_MAX", "16")]),
+        let workers = [
+            (of(&[]), vec!["/bin/worker".into()]),
+            (of(&[("LD_PRELOAD", "/a/long/path/to/some/library.so")]), vec!["/bin/worker".into()]),
+            (of(&[("A", "1"), ("B", "2"), ("C", "3")]), vec!["/bin/worker".into()]),
+            (
+                of(&[("MALLOC_ARENA_MAX", "16")]),
+                ["/opt/glibc/ld.so", "--library-path", "/opt/glibc", "/bin/worker"].map(OsString::from).to_vec(),
+            ),
         ];
-        let padded: Vec<_> = padding(&environments)
+        let padded: Vec<_> = padding(&workers)
             .into_iter()
-            .zip(&environments)
-            .map(|(mut padding, environment)| {
+            .zip(&workers)
+            .map(|(mut padding, (environment, command))| {
                 assert!(!padding.is_empty());
                 padding.extend(environment.clone());
-                (padding.len(), size(&padding))
+                (padding.len() + command.len(), size(&padding) + command_size(command))
             })
             .collect();
         assert!(padded.iter().all(|p| *p == padded[0]), "{padded:?}");
         assert!(padding(&[]).is_empty());
+    }
+
+    #[test]
+    fn another_c_library_is_started_by_its_own_loader() {
+        let libc = fragbench_model::Libc {
+            version: "2.31".into(),
+            build_id: None,
+            file: "/opt/glibc/lib/libc.so.6".into(),
+            loader: "/opt/glibc/lib64/ld-linux-x86-64.so.2".into(),
+        };
+        let other = crate::resolve_glibc("glibc 2.31", &libc, &Default::default()).unwrap();
+        let words = ["/opt/glibc/lib64/ld-linux-x86-64.so.2", "--library-path", "/opt/glibc/lib", "/bin/worker"];
+        assert_eq!(command(&other, Path::new("/bin/worker")), words);
+        let own = crate::resolve("glibc", &Default::default(), Path::new("/")).unwrap();
+        assert_eq!(command(&own, Path::new("/bin/worker")), ["/bin/worker"]);
     }
 }

@@ -4,6 +4,8 @@
 //! forgotten and then silently ignored), single tunables (`glibc.malloc.tcache_count`) and whole `GLIBC_TUNABLES`
 //! strings. A tunable and the variable that means the same may not both be given.
 //!
+//! A glibc other than the system's has a name with its version, and its notes say what that version makes of a setting.
+//!
 //! Source: `elf/dl-tunables.list` and the manual's "Memory Allocation Tunables" of glibc 2.26 to 2.43; mallopt(3).
 
 use std::collections::BTreeMap;
@@ -26,30 +28,53 @@ pub const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
 const TUNABLES: &str = "GLIBC_TUNABLES";
 const PREFIX: &str = "glibc.malloc.";
 
-/// Tunables of malloc (without `glibc.malloc.`) with the variable that means the same, and whether setting it ends
-/// the dynamic adjustment of the mmap and trim thresholds (`do_set_mmap_threshold` and its neighbours in malloc.c set
-/// `mp_.no_dyn_threshold`).
-const KNOBS: &[(&str, Option<&str>, bool)] = &[
-    ("arena_max", Some(ARENA_MAX), false),
-    ("arena_test", Some("MALLOC_ARENA_TEST"), false),
-    ("check", Some("MALLOC_CHECK_"), false),
-    ("hugetlb", None, false),
-    ("mmap_max", Some("MALLOC_MMAP_MAX_"), true),
-    ("mmap_threshold", Some("MALLOC_MMAP_THRESHOLD_"), true),
-    ("mxfast", None, false),
-    ("perturb", Some("MALLOC_PERTURB_"), false),
-    ("tcache_count", None, false),
-    ("tcache_max", None, false),
-    ("tcache_unsorted_limit", None, false),
-    ("top_pad", Some("MALLOC_TOP_PAD_"), true),
-    ("trim_threshold", Some("MALLOC_TRIM_THRESHOLD_"), true),
+/// A tunable of malloc.
+struct Knob {
+    /// Without `glibc.malloc.`.
+    name: &'static str,
+    /// The variable that means the same.
+    variable: Option<&'static str>,
+    /// Whether setting it ends the dynamic adjustment of the mmap and trim thresholds (`do_set_mmap_threshold` and its
+    /// neighbours in malloc.c set `mp_.no_dyn_threshold`).
+    freezes: bool,
+    /// First version that knows it.
+    since: (u32, u32),
+    /// First version in which it does nothing any more, and why.
+    until: Option<((u32, u32), &'static str)>,
+}
+
+/// Versions before this one are not told apart: tunables came with 2.25, the tcache with 2.26.
+const OLDEST: (u32, u32) = (2, 26);
+
+const fn knob(name: &'static str, variable: Option<&'static str>) -> Knob {
+    Knob { name, variable, freezes: false, since: OLDEST, until: None }
+}
+
+const KNOBS: &[Knob] = &[
+    knob("arena_max", Some(ARENA_MAX)),
+    knob("arena_test", Some("MALLOC_ARENA_TEST")),
+    Knob {
+        until: Some(((2, 34), " without libc_malloc_debug.so preloaded")),
+        ..knob("check", Some("MALLOC_CHECK_"))
+    },
+    Knob { since: (2, 35), ..knob("hugetlb", None) },
+    Knob { freezes: true, ..knob("mmap_max", Some("MALLOC_MMAP_MAX_")) },
+    Knob { freezes: true, ..knob("mmap_threshold", Some("MALLOC_MMAP_THRESHOLD_")) },
+    Knob { since: (2, 31), until: Some(((2, 43), ", which has no fastbins")), ..knob("mxfast", None) },
+    knob("perturb", Some("MALLOC_PERTURB_")),
+    knob("tcache_count", None),
+    knob("tcache_max", None),
+    knob("tcache_unsorted_limit", None),
+    Knob { freezes: true, ..knob("top_pad", Some("MALLOC_TOP_PAD_")) },
+    Knob { freezes: true, ..knob("trim_threshold", Some("MALLOC_TRIM_THRESHOLD_")) },
 ];
 
 pub(crate) fn accepts(key: &str) -> bool {
     key == TUNABLES || key.starts_with("glibc.") || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
 }
 
-pub(crate) fn interpret(settings: &Settings) -> Result<Interpreted, AllocatorError> {
+/// Interprets settings for the glibc of this version; `None` when the version is not known.
+pub(crate) fn interpret(settings: &Settings, version: Option<(u32, u32)>) -> Result<Interpreted, AllocatorError> {
     let mut result = Interpreted::default();
     let mut tunables: BTreeMap<String, String> = BTreeMap::new();
     // Knob → the name it was set by.
@@ -66,17 +91,17 @@ pub(crate) fn interpret(settings: &Settings) -> Result<Interpreted, AllocatorErr
                     value: pair.to_owned(),
                     reason: "expected name=value pairs separated by colons".to_owned(),
                 })?;
-                set(&tunable(name, value, &mut result.notes)?, name)?;
+                set(&tunable(name, value, version, &mut result.notes)?, name)?;
                 tunables.insert(name.to_owned(), value.to_owned());
             }
         } else if key.starts_with("glibc.") {
-            set(&tunable(key, value, &mut result.notes)?, key)?;
+            set(&tunable(key, value, version, &mut result.notes)?, key)?;
             tunables.insert(key.clone(), value.clone());
         } else {
-            let knob = KNOBS.iter().find(|(_, variable, _)| *variable == Some(key)).ok_or_else(|| unknown(key))?;
+            let knob = KNOBS.iter().find(|knob| knob.variable == Some(key)).ok_or_else(|| unknown(key))?;
             number(key, value)?;
-            note(knob.0, key, knob.2, &mut result.notes);
-            set(knob.0, key)?;
+            note(knob, key, version, &mut result.notes);
+            set(knob.name, key)?;
             result.environment.insert(key.clone(), value.clone());
         }
     }
@@ -88,7 +113,12 @@ pub(crate) fn interpret(settings: &Settings) -> Result<Interpreted, AllocatorErr
 }
 
 /// Checks one tunable and gives the knob it sets. Tunables outside `glibc.malloc` are taken as they are.
-fn tunable(name: &str, value: &str, notes: &mut Vec<String>) -> Result<String, AllocatorError> {
+fn tunable(
+    name: &str,
+    value: &str,
+    version: Option<(u32, u32)>,
+    notes: &mut Vec<String>,
+) -> Result<String, AllocatorError> {
     let Some(knob) = name.strip_prefix(PREFIX) else {
         if name.starts_with("glibc.") {
             notes.push(format!("{name} is passed on unchecked: it is not a tunable of malloc"));
@@ -96,22 +126,27 @@ fn tunable(name: &str, value: &str, notes: &mut Vec<String>) -> Result<String, A
         }
         return Err(unknown(name));
     };
-    let knob = KNOBS.iter().find(|(k, _, _)| *k == knob).ok_or_else(|| unknown(name))?;
+    let knob = KNOBS.iter().find(|known| known.name == knob).ok_or_else(|| unknown(name))?;
     number(name, value)?;
-    note(knob.0, name, knob.2, notes);
-    Ok(knob.0.to_owned())
+    note(knob, name, version, notes);
+    Ok(knob.name.to_owned())
 }
 
-fn note(knob: &str, by: &str, freezes: bool, notes: &mut Vec<String>) {
-    if freezes {
+fn note(knob: &Knob, by: &str, version: Option<(u32, u32)>, notes: &mut Vec<String>) {
+    if knob.freezes {
         notes.push(format!(
             "{by} ends glibc's dynamic adjustment of the mmap and trim thresholds for the whole process"
         ));
     }
-    match knob {
-        "mxfast" => notes.push(format!("{by} has no effect from glibc 2.43 on, which has no fastbins")),
-        "check" => notes.push(format!("{by} has no effect from glibc 2.34 on without libc_malloc_debug.so preloaded")),
-        _ => {}
+    let before = knob.since > OLDEST && version.is_none_or(|version| version < knob.since);
+    if before {
+        let (major, minor) = knob.since;
+        notes.push(format!("{by} has no effect before glibc {major}.{minor}, which does not know it"));
+    }
+    if let Some(((major, minor), why)) = knob.until
+        && version.is_none_or(|version| version >= (major, minor))
+    {
+        notes.push(format!("{by} has no effect from glibc {major}.{minor} on{why}"));
     }
 }
 
@@ -134,7 +169,7 @@ fn number(key: &str, value: &str) -> Result<(), AllocatorError> {
 fn unknown(key: &str) -> AllocatorError {
     let names: Vec<String> = KNOBS
         .iter()
-        .flat_map(|(knob, variable, _)| [variable.map(str::to_owned), Some(format!("{PREFIX}{knob}"))])
+        .flat_map(|knob| [knob.variable.map(str::to_owned), Some(format!("{PREFIX}{}", knob.name))])
         .flatten()
         .collect();
     AllocatorError::UnknownSetting {
@@ -160,7 +195,7 @@ mod tests {
             ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=0"),
             ("glibc.malloc.mxfast", "0"),
         ]);
-        let result = interpret(&given).unwrap();
+        let result = interpret(&given, None).unwrap();
         assert_eq!(result.environment["MALLOC_ARENA_MAX"], "2");
         assert_eq!(
             result.environment["GLIBC_TUNABLES"],
@@ -181,30 +216,43 @@ mod tests {
             "glibc.malloc.top_pad",
             "glibc.malloc.mmap_max",
         ] {
-            let result = interpret(&settings(&[(key, "131072")])).unwrap();
+            let result = interpret(&settings(&[(key, "131072")]), None).unwrap();
             assert!(result.notes.iter().any(|n| n.contains(key) && n.contains("dynamic adjustment")), "{key}");
         }
     }
 
     #[test]
     fn a_forgotten_underscore_is_found() {
-        let error = interpret(&settings(&[("MALLOC_MMAP_THRESHOLD", "1")])).unwrap_err().to_string();
+        let error = interpret(&settings(&[("MALLOC_MMAP_THRESHOLD", "1")]), None).unwrap_err().to_string();
         assert!(error.contains("did you mean MALLOC_MMAP_THRESHOLD_?"), "{error}");
     }
 
     #[test]
     fn values_glibc_would_ignore_are_refused() {
         for value in ["", "128K", "-1", "two", "0x"] {
-            assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", value)])).is_err(), "{value:?}");
+            assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", value)]), None).is_err(), "{value:?}");
         }
-        assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", "0x20000")])).is_ok());
-        assert!(interpret(&settings(&[(ARENA_MAX, "0")])).is_err());
-        assert!(interpret(&settings(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count")])).is_err());
+        assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", "0x20000")]), None).is_ok());
+        assert!(interpret(&settings(&[(ARENA_MAX, "0")]), None).is_err());
+        assert!(interpret(&settings(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count")]), None).is_err());
     }
 
     #[test]
     fn one_knob_is_set_once() {
-        let error = interpret(&settings(&[(ARENA_MAX, "1"), ("glibc.malloc.arena_max", "2")])).unwrap_err();
+        let error = interpret(&settings(&[(ARENA_MAX, "1"), ("glibc.malloc.arena_max", "2")]), None).unwrap_err();
         assert!(matches!(error, AllocatorError::SetTwice { .. }));
+    }
+
+    #[test]
+    fn a_version_is_told_what_it_ignores() {
+        let notes = |knob: &str, version| interpret(&settings(&[(knob, "1")]), version).unwrap().notes.join("; ");
+        let (hugetlb, mxfast) = ("glibc.malloc.hugetlb", "glibc.malloc.mxfast");
+        assert!(notes(hugetlb, Some((2, 31))).contains("no effect before glibc 2.35"));
+        assert_eq!(notes(hugetlb, Some((2, 36))), "");
+        assert_eq!(notes(mxfast, Some((2, 41))), "");
+        assert!(notes(mxfast, Some((2, 43))).contains("no effect from glibc 2.43 on"));
+        assert_eq!(notes("MALLOC_CHECK_", Some((2, 31))), "");
+        assert!(notes(mxfast, None).contains("2.31") && notes(mxfast, None).contains("2.43"), "not known: both");
+        assert_eq!(notes(ARENA_MAX, Some((2, 17))), "");
     }
 }

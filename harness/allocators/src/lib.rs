@@ -8,6 +8,7 @@
 //! Refuses: unknown names and settings (with the nearest known one), libraries that cannot be preloaded into this
 //! machine's programs, and settings of one allocator given to another.
 
+mod c_library;
 mod custom;
 pub mod elf;
 mod environment;
@@ -21,9 +22,10 @@ mod tcmalloc;
 
 use std::path::Path;
 
-use fragbench_model::{Allocator, AllocatorKind, Settings};
+use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
 
-pub use environment::{PADDING_VARIABLE, padding, variables};
+pub use c_library::{LibcError, find, find_all};
+pub use environment::{PADDING_VARIABLE, command, padding, variables};
 pub use error::AllocatorError;
 pub use glibc::ARENA_MAX;
 
@@ -82,7 +84,7 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
     };
     let ours = !request.contains('=');
     let interpreted = match kind {
-        AllocatorKind::Glibc => glibc::interpret(settings),
+        AllocatorKind::Glibc => glibc::interpret(settings, None),
         AllocatorKind::Jemalloc => jemalloc::interpret(settings, ours),
         AllocatorKind::Mimalloc => mimalloc::interpret(settings, ours),
         AllocatorKind::Tcmalloc => tcmalloc::interpret(settings),
@@ -93,6 +95,24 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
         name: name.to_owned(),
         kind,
         library,
+        libc: None,
+        settings: settings.clone(),
+        environment: interpreted.environment,
+        notes: interpreted.notes,
+    })
+}
+
+/// Describes another glibc than the system's, under a name of [`find_all`].
+///
+/// # Errors
+/// Says what is wrong with a setting.
+pub fn resolve_glibc(name: &str, libc: &Libc, settings: &Settings) -> Result<Allocator, AllocatorError> {
+    let interpreted = glibc::interpret(settings, elf::version(&libc.version))?;
+    Ok(Allocator {
+        name: name.to_owned(),
+        kind: AllocatorKind::Glibc,
+        library: None,
+        libc: Some(libc.clone()),
         settings: settings.clone(),
         environment: interpreted.environment,
         notes: interpreted.notes,
@@ -113,7 +133,7 @@ mod tests {
     use super::*;
 
     /// Files of this crate that describe no allocator.
-    const INFRASTRUCTURE: &[&str] = &["lib", "elf", "environment", "error", "setting", "custom", "tcmalloc"];
+    const INFRASTRUCTURE: &[&str] = &["lib", "c_library", "elf", "environment", "error", "setting", "custom", "tcmalloc"];
 
     #[test]
     fn every_allocator_file_is_in_the_table() {

@@ -6,6 +6,7 @@
 mod cmd;
 mod companions;
 mod generated;
+mod glibc;
 mod interrupt;
 mod option_file;
 mod options;

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use fragbench_model::{Allocator, AllocatorKind, RunSpec, SCHEMA, Settings, Touch, WorkloadSpec};
 use fragbench_run::{RunLimits, Selection};
 
+use crate::glibc::GlibcOptions;
 use crate::sizes::{parse_duration, parse_size};
 use crate::{companions, usage};
 
@@ -81,6 +82,8 @@ pub(crate) struct RunOptions {
     /// with it beside the default
     #[arg(long, value_name = "KEY=VALUE")]
     setting: Vec<String>,
+    #[command(flatten)]
+    pub(crate) glibc: GlibcOptions,
     /// How much time to spend
     #[arg(long, value_enum, default_value = "quick")]
     pub(crate) profile: Profile,
@@ -197,7 +200,7 @@ impl RunOptions {
     }
 
     /// Allocators in the order of the tables: each with default settings, glibc with each arena limit, then the
-    /// variants that `--setting` asks for.
+    /// variants that `--setting` asks for; after the system's glibc, each other one in the same way.
     fn allocators(&self) -> Result<Vec<Allocator>> {
         let names: Vec<String> = if self.allocator.is_empty() {
             ["glibc", "jemalloc", "mimalloc", "null"].map(String::from).to_vec()
@@ -206,14 +209,15 @@ impl RunOptions {
         };
         let arena_limits = self.arena_limits()?;
         let settings = self.settings()?;
+        let versions = self.glibc.versions()?;
         let mut used = BTreeSet::new();
         let mut allocators: Vec<Allocator> = Vec::new();
         let mut seen = BTreeSet::new();
         let libraries = companions::libraries()?;
-        let resolve =
-            |name: &str, settings: &Settings| fragbench_allocators::resolve(name, settings, &libraries).map_err(usage);
         for name in &names {
-            let plain = resolve(name, &Settings::new())?;
+            let resolve =
+                |settings: &Settings| fragbench_allocators::resolve(name, settings, &libraries).map_err(usage);
+            let plain = resolve(&Settings::new())?;
             if !seen.insert(plain.name.clone()) {
                 return Err(usage(format!("--allocator names `{}` twice", plain.name)));
             }
@@ -223,17 +227,23 @@ impl RunOptions {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect();
             used.extend(own.keys().cloned());
-            if plain.kind == AllocatorKind::Glibc {
-                for limit in &arena_limits {
-                    let limited: Settings = limit.iter().map(|n| ("MALLOC_ARENA_MAX".to_owned(), n.clone())).collect();
-                    allocators.push(resolve(name, &limited)?);
-                }
+            let mut variants: Vec<Settings> = if plain.kind == AllocatorKind::Glibc {
+                arena_limits.iter().map(arena_limit_setting).collect()
             } else {
-                allocators.push(plain);
+                vec![Settings::new()]
+            };
+            variants.extend((!own.is_empty()).then_some(own));
+            for settings in &variants {
+                allocators.push(resolve(settings)?);
             }
-            if !own.is_empty() {
-                allocators.push(resolve(name, &own)?);
+            for (name, libc) in versions.iter().filter(|_| plain.kind == AllocatorKind::Glibc) {
+                for settings in &variants {
+                    allocators.push(fragbench_allocators::resolve_glibc(name, libc, settings).map_err(usage)?);
+                }
             }
+        }
+        if !versions.is_empty() && !allocators.iter().any(|a| a.kind == AllocatorKind::Glibc) {
+            return Err(usage("--glibc names versions of glibc, which --allocator leaves out; add glibc to it"));
         }
         if !self.arena_max.is_empty() && !allocators.iter().any(|a| a.kind == AllocatorKind::Glibc) {
             return Err(usage("--arena-max is a setting of glibc, which --allocator leaves out; add glibc to it"));
@@ -288,6 +298,11 @@ impl RunOptions {
         }
         Ok(settings)
     }
+}
+
+/// No setting for glibc's default.
+fn arena_limit_setting(limit: &Option<String>) -> Settings {
+    limit.iter().map(|n| (fragbench_allocators::ARENA_MAX.to_owned(), n.clone())).collect()
 }
 
 /// Gives glibc the arena limit it would have on a machine of `cores` cores, unless its settings have one: eight a core

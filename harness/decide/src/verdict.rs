@@ -53,7 +53,8 @@ pub struct Evidence {
     pub workloads: usize,
     /// Noise floor by metric.
     pub noise: BTreeMap<String, f64>,
-    /// Every cell but the baseline, in the plan's order.
+    /// Every cell but the baseline and those on another C library, in the plan's order. A C library comes with the
+    /// distribution: its cells are shown for comparison and never advised.
     pub candidates: Vec<Candidate>,
 }
 
@@ -74,7 +75,7 @@ pub fn evidence(cells: &[CellRuns], noise: &BTreeMap<String, f64>) -> Evidence {
     let workloads: Vec<String> =
         cells.iter().filter(|c| c.is_baseline() && !c.ok.is_empty()).map(|c| c.cell.workload.name()).collect();
     let mut candidates: Vec<Candidate> = Vec::new();
-    for cell in cells.iter().filter(|c| !c.cell.aa && !c.is_baseline()) {
+    for cell in cells.iter().filter(|c| !c.cell.aa && !c.is_baseline() && c.cell.allocator.libc.is_none()) {
         let (name, settings) = (&cell.cell.allocator.name, &cell.cell.allocator.settings);
         if candidates.iter().any(|c| c.allocator == *name && c.settings == *settings) {
             continue;
@@ -199,7 +200,7 @@ fn enough_data(evidence: &Evidence) -> Result<(), String> {
     }
     if !evidence.candidates.iter().any(|c| c.allocator != NULL) {
         return Err(format!(
-            "Only {BASELINE} with default settings was run; name another allocator or setting to compare with."
+            "Only {BASELINE} with default settings was run; name another allocator or setting to compare with (other versions of glibc are shown, not advised)."
         ));
     }
     for metric in [PEAK, THROUGHPUT] {

@@ -143,6 +143,7 @@ fn plan(names: &[(&str, bool)], repetitions: u32) -> Plan {
             name: name.into(),
             kind: AllocatorKind::Other,
             library: None,
+            libc: None,
             settings: Settings::new(),
             environment: BTreeMap::new(),
             notes: Vec::new(),
@@ -173,6 +174,7 @@ fn record(plan: &Plan, run: u32, memory: f64) -> RunRecord {
         attempt: 1,
         environment: BTreeMap::new(),
         proof: None,
+        libc: None,
         metrics: [("heap_rss_idle_bytes", memory), ("heap_rss_peak_bytes", memory), ("ops_per_s", 1e6)]
             .map(|(k, v)| (k.to_owned(), v))
             .into(),

@@ -27,16 +27,46 @@ pub enum AllocatorKind {
 /// Settings of an allocator as the user named them, for instance `MALLOC_ARENA_MAX` = `2`.
 pub type Settings = BTreeMap<String, String>;
 
+/// A glibc other than the system's: an unpacked package whose own dynamic loader starts the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Libc {
+    /// Version as its banner says it: `2.31`.
+    pub version: String,
+    /// GNU build id of `file` in hexadecimal; `None` where it has none.
+    pub build_id: Option<String>,
+    /// Its `libc.so.6`; the other libraries lie beside it.
+    pub file: PathBuf,
+    /// Its dynamic loader.
+    pub loader: PathBuf,
+}
+
+/// The C library a worker runs on, as the worker says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LibcAnswer {
+    /// `gnu_get_libc_version`.
+    pub version: String,
+    /// Path of the object that defines `gnu_get_libc_version`, from the dynamic linker.
+    pub path: String,
+    /// GNU build id in the object's mapped notes, in hexadecimal; `None` where it has none.
+    pub build_id: Option<String>,
+}
+
 /// One allocator with one choice of settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allocator {
-    /// Name on the command line: `glibc`, `jemalloc`, `mimalloc`, `null`, or the user's own.
+    /// Name on the command line: `glibc`, `jemalloc`, `mimalloc`, `null`, or the user's own; a glibc other than the
+    /// system's is named with its version: `glibc 2.31`.
     pub name: String,
     /// Family.
     pub kind: AllocatorKind,
     /// Library to preload; `None` for glibc.
     pub library: Option<PathBuf>,
+    /// The C library to run on; `None` for the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libc: Option<Libc>,
     /// Settings as the user named them; part of the cell's identity.
     pub settings: Settings,
     /// Variables to set in the worker: what the settings become.

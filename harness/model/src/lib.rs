@@ -22,7 +22,7 @@ mod spec;
 mod summary;
 mod trace_stat;
 
-pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Settings, label};
+pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, Settings, label};
 pub use badcase::{
     ACTION_PARAMETER, Bound, CASE_FAMILY, CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Description, Effect,
     Expectation, ExpectedEffect, FigureFact, Figures, Judged, Quantity, RemedyOutcome, SIGNS, Sign, Symptom,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::AllocatorAnswer;
+use crate::{AllocatorAnswer, LibcAnswer};
 
 /// Parent to worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +66,8 @@ pub struct Hello {
     pub pid: u32,
     /// Which allocator answered.
     pub allocator: AllocatorAnswer,
-    /// `gnu_get_libc_version`.
-    pub libc_version: String,
+    /// Which C library is in place.
+    pub libc: LibcAnswer,
     /// Address space the harness itself has mapped in the worker; subtracted from VIRT. Grows with
     /// stacks; the last value is in [`Done`].
     pub harness_vm_bytes: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocatorAnswer, AllocatorStats, Done, Purge, Settings, Snapshot};
+use crate::{AllocatorAnswer, AllocatorStats, Done, LibcAnswer, Purge, Settings, Snapshot};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +114,9 @@ pub struct RunRecord {
     pub environment: BTreeMap<String, String>,
     /// Proof of placement.
     pub proof: Option<AllocatorAnswer>,
+    /// The C library it ran on; not in records of earlier versions.
+    #[serde(default)]
+    pub libc: Option<LibcAnswer>,
     /// Figures by metric name (see [`crate::METRICS`]); a missing one could not be had.
     pub metrics: BTreeMap<String, f64>,
     /// Phases in order.

@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fragbench_model::{
-    Allocator, AllocatorKind, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad,
+    Allocator, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad,
     Message, PhaseRecord, Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
 };
 use fragbench_proc::{CpuTotals, Process};
 
+use crate::binary::WorkerBinary;
 use crate::metrics::{self, Observed};
+use crate::placement;
 use crate::sampler::{Sampled, Sampler};
 use crate::sys;
-use crate::worker::{Silence, Worker, WorkerBinary};
+use crate::worker::{Silence, Worker};
 
 /// Phase at whose barrier the parent purges.
 const IDLE: &str = "idle";
@@ -58,6 +60,7 @@ pub fn run_once(
         attempt: 1,
         environment: environment.clone(),
         proof: None,
+        libc: None,
         metrics: BTreeMap::new(),
         phases: Vec::new(),
         done: None,
@@ -67,7 +70,7 @@ pub fn run_once(
         cautions: Vec::new(),
     };
     record.environment.retain(|name, _| !name.starts_with(fragbench_allocators::PADDING_VARIABLE));
-    let worker = match Worker::start(binary, environment, spec) {
+    let worker = match Worker::start(binary, allocator, environment, spec) {
         Ok(worker) => worker,
         Err(error) => {
             record.status = failed(FailureKind::Spawn, format!("{error:#}"));
@@ -135,6 +138,7 @@ impl Course<'_> {
         self.check_placement(allocator, &hello)?;
         self.harness_vm_bytes = hello.harness_vm_bytes;
         self.record.proof = Some(hello.allocator);
+        self.record.libc = Some(hello.libc);
         let statm = self.process.statm().map_err(|e| Stop::Because(FailureKind::Crashed, e.to_string()))?;
         self.start_ns = sys::monotonic_ns();
         self.start = Some(self.snapshot("start")?);
@@ -232,44 +236,16 @@ impl Course<'_> {
         at_ns.saturating_sub(self.start_ns)
     }
 
-    /// The allocator named must be the one that answers, and its library must be mapped: a preload that did not
-    /// take effect is never a figure under the wrong name.
     fn check_placement(&self, allocator: &Allocator, hello: &Hello) -> Result<(), Stop> {
-        let not_in_place = |why: String| Err(Stop::Because(FailureKind::NotInPlace, why));
         if hello.schema != SCHEMA {
             return Err(Stop::Because(
                 FailureKind::Refused,
                 format!("the worker speaks schema {}, this program {SCHEMA}: build both together", hello.schema),
             ));
         }
-        if hello.allocator.kind != allocator.kind {
-            return not_in_place(format!(
-                "{} was asked for, but malloc in the worker is {:?} {} from {}; the preload did not take effect",
-                allocator.label(),
-                hello.allocator.kind,
-                hello.allocator.version,
-                hello.allocator.malloc_object
-            ));
-        }
-        if let Some(library) = &allocator.library {
-            let library = std::fs::canonicalize(library).unwrap_or_else(|_| library.clone());
-            let mapped = self
-                .process
-                .mapped_files()
-                .map_err(|e| Stop::Because(FailureKind::NotInPlace, format!("the worker's maps: {e}")))?;
-            if !mapped.contains(&library) {
-                return not_in_place(format!("{} is not mapped in the worker", library.display()));
-            }
-            let object = std::fs::canonicalize(&hello.allocator.malloc_object).ok();
-            if allocator.kind == AllocatorKind::Other && object.as_ref() != Some(&library) {
-                return not_in_place(format!(
-                    "{} is mapped, but malloc resolves to {}: the library does not export malloc",
-                    library.display(),
-                    hello.allocator.malloc_object
-                ));
-            }
-        }
-        Ok(())
+        let not_in_place = |why| Stop::Because(FailureKind::NotInPlace, why);
+        let mapped = self.process.mapped_files().map_err(|e| not_in_place(format!("the worker's maps: {e}")))?;
+        placement::check(allocator, hello, &mapped).map_err(not_in_place)
     }
 
     fn snapshot(&self, name: &str) -> Result<Snapshot, Stop> {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use fragbench_model::{AllocatorKind, Caution, Failure, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus};
 
+use crate::binary::WorkerBinary;
 use crate::course::{RunLimits, run_once};
 use crate::results::ResultDir;
-use crate::worker::WorkerBinary;
 
 /// A run during which other processes took more than this share of a core is repeated once, then marked.
 const FOREIGN_CPU_LIMIT: f64 = 0.25;
@@ -183,6 +183,7 @@ mod tests {
             attempt: 1,
             environment: Default::default(),
             proof: None,
+            libc: None,
             metrics: Default::default(),
             phases: vec![],
             done: Some(Done {

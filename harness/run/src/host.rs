@@ -25,6 +25,14 @@ pub fn host() -> Host {
     }
 }
 
+/// The C library this program runs on, which is the one of every worker that is not started on another; `None` when it
+/// cannot be told.
+pub fn own_libc() -> Option<LibraryFact> {
+    let files = fragbench_proc::Process::live(std::process::id()).mapped_files().ok()?;
+    let file = files.into_iter().find(|file| crate::placement::is_libc(file))?;
+    Some(library_fact("libc", &file, Some(crate::sys::libc_version())))
+}
+
 /// GNU build id of a file in hexadecimal.
 pub fn build_id(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;

@@ -4,11 +4,13 @@
 //! worker.
 
 mod badcase;
+mod binary;
 mod course;
 mod environment;
 mod execute;
 mod host;
 mod metrics;
+mod placement;
 mod plan;
 mod results;
 mod sampler;
@@ -16,10 +18,11 @@ mod sys;
 mod worker;
 
 pub use badcase::{CaseRun, case_figures, case_runs, median_figures};
+pub use binary::WorkerBinary;
 pub use course::{RunLimits, run_once};
 pub use environment::environments;
 pub use execute::{Event, Execution, execute};
-pub use host::{build_id, host, library_fact};
+pub use host::{build_id, host, library_fact, own_libc};
 pub use plan::{Selection, build};
 pub use results::ResultDir;
-pub use worker::{WorkerBinary, allocator_version, check, describe, describe_cases};
+pub use worker::{allocator_version, check, describe, describe_cases};

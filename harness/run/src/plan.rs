@@ -25,7 +25,7 @@ pub struct Selection {
     pub seed: u64,
 }
 
-/// Makes the plan. The baseline (glibc without settings, if it is among the allocators) gets a second copy per
+/// Makes the plan. The baseline (the system's glibc without settings, if it is among the allocators) gets a second copy per
 /// workload, whose distance from the first is the noise floor.
 pub fn build(selection: &Selection) -> Plan {
     let mut cells = Vec::new();
@@ -53,7 +53,7 @@ pub fn build(selection: &Selection) -> Plan {
 }
 
 fn is_baseline(allocator: &Allocator) -> bool {
-    allocator.kind == AllocatorKind::Glibc && allocator.settings.is_empty()
+    allocator.kind == AllocatorKind::Glibc && allocator.libc.is_none() && allocator.settings.is_empty()
 }
 
 #[cfg(test)]
@@ -66,6 +66,7 @@ mod tests {
             name: name.into(),
             kind,
             library: None,
+            libc: None,
             settings: Default::default(),
             environment: Default::default(),
             notes: vec![],

@@ -145,3 +145,9 @@ pub(crate) fn address_space_limit() -> Option<u64> {
     let ok = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0;
     (ok && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
+
+/// Version of the C library this program runs on.
+pub(crate) fn libc_version() -> String {
+    // SAFETY: returns a static C string.
+    unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}

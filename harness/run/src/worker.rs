@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command as Process, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -14,40 +14,8 @@ use fragbench_model::{
     WorkloadSpec,
 };
 
+use crate::binary::WorkerBinary;
 use crate::sys::{self, Counters};
-
-/// Where the worker's program is.
-#[derive(Debug, Clone)]
-pub struct WorkerBinary(PathBuf);
-
-impl WorkerBinary {
-    /// Looks beside this program (or its parent, for test programs in `deps`).
-    ///
-    /// # Errors
-    /// Names the places looked at and the command that builds the worker.
-    pub fn beside_this_program() -> Result<Self> {
-        let me = std::env::current_exe().context("this program's own path cannot be read")?;
-        let beside = me.parent().into_iter().flat_map(|dir| [Some(dir), dir.parent()]).flatten();
-        let candidates: Vec<PathBuf> = beside.map(|dir| dir.join("fragbench-worker")).collect();
-        match candidates.iter().find(|path| path.is_file()) {
-            Some(path) => Ok(Self(path.clone())),
-            None => bail!(
-                "fragbench-worker is missing: looked for {}; build the whole workspace with `cargo build --release`",
-                candidates.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and ")
-            ),
-        }
-    }
-
-    /// A program at a known place.
-    pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
 
 /// Asks the worker which workloads it has.
 ///
@@ -115,8 +83,8 @@ pub fn allocator_version(worker: &WorkerBinary, allocator: &Allocator) -> Option
         epilogue: false,
     };
     let cell = Cell { workload: spec.workload.clone(), allocator: allocator.clone(), aa: false };
-    let environment = crate::environments(&[cell]).pop()?;
-    let worker = Worker::start(worker, &environment, &spec).ok()?;
+    let environment = crate::environments(&[cell], worker).pop()?;
+    let worker = Worker::start(worker, allocator, &environment, &spec).ok()?;
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match worker.hear(deadline) {
@@ -152,14 +120,21 @@ pub(crate) struct Worker {
 const STDERR_KEPT: u64 = 4096;
 
 impl Worker {
-    /// Starts it under exactly `environment` and hands it `spec`.
-    pub(crate) fn start(binary: &WorkerBinary, environment: &BTreeMap<String, String>, spec: &RunSpec) -> Result<Self> {
+    /// Starts it on the allocator's C library, under exactly `environment`, and hands it `spec`.
+    pub(crate) fn start(
+        binary: &WorkerBinary,
+        allocator: &Allocator,
+        environment: &BTreeMap<String, String>,
+        spec: &RunSpec,
+    ) -> Result<Self> {
         let counters = Arc::new(Counters::new().context("no shared memory for the counters")?);
-        let mut command = Process::new(binary.path());
-        command.env_clear().envs(environment);
+        let words = fragbench_allocators::command(allocator, binary.path());
+        let (program, arguments) = words.split_first().context("no program to start")?;
+        let mut command = Process::new(program);
+        command.args(arguments).env_clear().envs(environment);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         sys::prepare(&mut command, &counters);
-        let mut child = command.spawn().with_context(|| format!("{} could not be started", binary.path().display()))?;
+        let mut child = command.spawn().with_context(|| format!("{} could not be started", Path::new(program).display()))?;
         let mut stdin = child.stdin.take().context("the worker has no standard input")?;
         let stdout = child.stdout.take().context("the worker has no standard output")?;
         let stderr = child.stderr.take().context("the worker has no standard error")?;

@@ -8,6 +8,7 @@ use crate::{Context, Settings, Workload, clock, fail, link, offheap, probe, refu
 /// Runs `workload` as `spec` says, speaking to the parent over standard input and output.
 pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
     sys::die_with_parent();
+    sys::name_process();
     if !sys::allow_thp(spec.thp) {
         fail(refuse("internal", "the kernel refuses PR_SET_THP_DISABLE; Linux 3.15 or later is needed"));
     }
@@ -17,7 +18,7 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
         schema: SCHEMA,
         pid: std::process::id(),
         allocator: ctx.probe.answer(),
-        libc_version: sys::libc_version(),
+        libc: probe::libc_answer(),
         harness_vm_bytes: offheap::vm_bytes(),
         timer_ns: clock::cost_ns(),
         threads: workload.threads(),

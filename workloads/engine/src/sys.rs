@@ -28,6 +28,12 @@ pub(crate) fn allow_thp(allow: bool) -> bool {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, u64::from(!allow), 0, 0, 0) == 0 }
 }
 
+/// Names this process for `ps` and `top`: started by another glibc's loader, it would bear the loader's name.
+pub(crate) fn name_process() {
+    // SAFETY: a C string; the kernel copies 15 bytes of it.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"fragbench-worker".as_ptr(), 0, 0, 0) };
+}
+
 /// Asks the kernel to kill this process when the thread that started it is gone.
 pub(crate) fn die_with_parent() {
     // SAFETY: takes integers only.

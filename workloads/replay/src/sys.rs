@@ -26,8 +26,8 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 
 /// The kernel's number of this thread.
 pub(crate) fn thread_id() -> u32 {
-    // SAFETY: no arguments, no effects.
-    unsafe { libc::gettid() as u32 }
+    // By number: glibc has the function since 2.30 only. SAFETY: no arguments, no effects.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
 }
 
 /// Whether a thread of this process has ended altogether, libc's tear-down of its arena and tcache included.

@@ -164,7 +164,7 @@ fn messages_come_in_their_order_and_probes_are_answered_at_barriers() {
     // Four sessions, four purge threads, and the agent that watches.
     assert_eq!((hello.schema, hello.pid, hello.threads), (SCHEMA, worker.child.id(), 9));
     assert_eq!(hello.allocator.kind, AllocatorKind::Glibc);
-    assert!(hello.timer_ns > 0.0 && !hello.libc_version.is_empty());
+    assert!(hello.timer_ns > 0.0 && hello.libc.build_id.is_some());
     let mut names = Vec::new();
     let mut purges = BTreeMap::new();
     let done = worker.finish(|worker, name| {

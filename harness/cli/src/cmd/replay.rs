@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use fragbench_model::{Pace, WorkloadSpec};
-use fragbench_run::WorkerBinary;
 
 use crate::options::RunOptions;
 use crate::sizes::parse_duration;
@@ -48,7 +47,6 @@ fn parse_pace(text: &str) -> Result<Pace, String> {
 
 impl Replay {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let worker = WorkerBinary::beside_this_program()?;
         let mut workloads: Vec<WorkloadSpec> = Vec::new();
         for file in &self.files {
             let mut workload = recording(file)?;
@@ -62,7 +60,7 @@ impl Replay {
             }
             workloads.push(workload);
         }
-        super::run::measure(&self.options, &worker, workloads, None)
+        super::run::measure(&self.options, workloads, None)
     }
 }
 

@@ -39,9 +39,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let worker = WorkerBinary::beside_this_program()?;
-        let workloads = self.workloads(&worker)?;
-        measure(&self.options, &worker, workloads, self.threads)
+        let workloads = self.workloads(&self.options.glibc.own_worker()?)?;
+        measure(&self.options, workloads, self.threads)
     }
 
     fn workloads(&self, worker: &WorkerBinary) -> Result<Vec<WorkloadSpec>> {
@@ -124,7 +123,6 @@ fn pick(wanted: &[&String], all: &[String]) -> Result<Vec<String>> {
 /// Plan → order → runs → records → summary → verdict → report.
 pub(crate) fn measure(
     options: &RunOptions,
-    worker: &WorkerBinary,
     mut workloads: Vec<WorkloadSpec>,
     threads: Option<u32>,
 ) -> Result<Outcome> {
@@ -137,20 +135,20 @@ pub(crate) fn measure(
     if options.dry_run {
         return show_plan(&plan, options.format);
     }
-    let (mut results, mut manifest, done) = match &options.resume {
-        Some(dir) => {
-            let (results, manifest, done) = ResultDir::resume(dir)?;
-            (results, manifest, done)
-        }
+    let resumed = options.resume.as_deref().map(ResultDir::resume).transpose()?;
+    let cells = &resumed.as_ref().map_or(&plan, |(_, manifest, _)| &manifest.plan).cells;
+    let worker = options.glibc.worker_for(cells.iter().map(|cell| &cell.allocator))?;
+    let (mut results, mut manifest, done) = match resumed {
+        Some(resumed) => resumed,
         None => {
-            let manifest = new_manifest(options.profile.name(), worker, plan, common, &limits);
+            let manifest = new_manifest(options.profile.name(), &worker, plan, common, &limits);
             (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
         }
     };
     generated::generate_all(&mut manifest)?;
     results.write_manifest(&manifest)?;
     let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
-    let records = carry_out(worker, &manifest.plan, &manifest.common, limits, &mut results, done)?;
+    let records = carry_out(&worker, &manifest.plan, &manifest.common, limits, &mut results, done)?;
     let partial = records.len() < manifest.plan.runs.len();
     if !partial {
         manifest.ended_unix_s = Some(unix_now());
@@ -174,7 +172,7 @@ fn carry_out(
     results: &mut ResultDir,
     done: Vec<RunRecord>,
 ) -> Result<Vec<RunRecord>> {
-    let environments = fragbench_run::environments(&plan.cells);
+    let environments = fragbench_run::environments(&plan.cells, worker);
     let bar = ProgressBar::new(plan.runs.len() as u64)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left  {msg}")?)
         .with_position(done.len() as u64);
@@ -278,11 +276,14 @@ pub(crate) fn new_manifest(
     limits: &RunLimits,
 ) -> Manifest {
     let mut libraries = vec![fragbench_run::library_fact("worker", worker.path(), None)];
+    libraries.extend(fragbench_run::own_libc());
     for allocator in plan.cells.iter().map(|cell| &cell.allocator) {
-        if let Some(path) = &allocator.library
+        let file = allocator.library.as_ref().or(allocator.libc.as_ref().map(|libc| &libc.file));
+        if let Some(path) = file
             && !libraries.iter().any(|known| known.name == allocator.name)
         {
-            libraries.push(fragbench_run::library_fact(&allocator.name, path, None));
+            let version = allocator.libc.as_ref().map(|libc| libc.version.clone());
+            libraries.push(fragbench_run::library_fact(&allocator.name, path, version));
         }
     }
     Manifest {

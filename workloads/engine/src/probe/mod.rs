@@ -15,7 +15,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fragbench_model::{AllocatorAnswer, AllocatorKind, AllocatorStats, Purge};
+use fragbench_model::{AllocatorAnswer, AllocatorKind, AllocatorStats, LibcAnswer, Purge};
 
 use crate::{Spawner, clock, heap};
 use sys::Object;
@@ -64,6 +64,16 @@ const FAMILIES: &[(&str, Recognise)] = &[
     ("tcmalloc", tcmalloc::recognise),
     ("null", null::recognise),
 ];
+
+/// Which C library this process runs on.
+pub(crate) fn libc_answer() -> LibcAnswer {
+    let object = sys::libc_object();
+    LibcAnswer {
+        version: crate::sys::libc_version(),
+        build_id: object.as_ref().and_then(sys::build_id),
+        path: object.map(|object| object.path).unwrap_or_default(),
+    }
+}
 
 /// The allocator in place.
 #[derive(Debug)]
@@ -177,6 +187,9 @@ mod tests {
         assert_eq!(answer.kind, AllocatorKind::Glibc);
         assert!(answer.malloc_object.contains("libc.so"), "{}", answer.malloc_object);
         assert_eq!(probe.purge().call, "malloc_trim(0)");
+        let libc = libc_answer();
+        assert_eq!((libc.path, libc.version), (answer.malloc_object, answer.version));
+        assert!(libc.build_id.is_some_and(|id| id.len() >= 16));
         let stalled = probe.purge_with_stall(&Spawner::new(crate::Share::default()));
         assert!(stalled.supported && stalled.stall_max_ns > Some(0));
     }

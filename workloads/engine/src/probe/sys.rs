@@ -19,7 +19,61 @@ pub(crate) fn malloc_object() -> Option<Object> {
 
 /// Whether `object` is libc itself: it owns a symbol that no allocator exports.
 pub(crate) fn is_libc(object: &Object) -> bool {
-    find(c"gnu_get_libc_version").and_then(owner).as_ref() == Some(object)
+    libc_object().as_ref() == Some(object)
+}
+
+/// The C library of this process.
+pub(crate) fn libc_object() -> Option<Object> {
+    find(c"gnu_get_libc_version").and_then(owner)
+}
+
+/// What [`build_id`] looks for and has found.
+struct Sought {
+    base: usize,
+    id: Option<String>,
+}
+
+/// GNU build id in the mapped notes of `object`, in hexadecimal.
+pub(crate) fn build_id(object: &Object) -> Option<String> {
+    let mut sought = Sought { base: object.base, id: None };
+    // SAFETY: `read_notes` takes the pointer given here for what it is, within this call.
+    unsafe { libc::dl_iterate_phdr(Some(read_notes), (&raw mut sought).cast()) };
+    sought.id
+}
+
+/// One loaded object: reads the build id of the one that is sought. Layout of notes: elf(5), "Notes (Nhdr)".
+unsafe extern "C" fn read_notes(info: *mut libc::dl_phdr_info, _size: usize, sought: *mut c_void) -> c_int {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    const HEADER: usize = 12;
+    // SAFETY: the linker gives a valid description; a library's first segment begins at its load address; note
+    // segments are mapped readable for as long as the object is loaded.
+    unsafe {
+        let (info, sought) = (&*info, &mut *sought.cast::<Sought>());
+        if info.dlpi_addr as usize != sought.base {
+            return 0;
+        }
+        let headers = std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into());
+        for header in headers.iter().filter(|header| header.p_type == libc::PT_NOTE) {
+            let start = (info.dlpi_addr + header.p_vaddr) as *const u8;
+            let mut notes = std::slice::from_raw_parts(start, header.p_memsz as usize);
+            while notes.len() > HEADER {
+                let word = |i: usize| u32::from_ne_bytes([notes[i], notes[i + 1], notes[i + 2], notes[i + 3]]);
+                let (name, text, kind) = (word(0) as usize, word(4) as usize, word(8));
+                let text_at = HEADER + name.next_multiple_of(4);
+                let end = text_at + text.next_multiple_of(4);
+                if end > notes.len() {
+                    break;
+                }
+                if kind == NT_GNU_BUILD_ID && notes[HEADER..].starts_with(b"GNU\0") {
+                    let id = &notes[text_at..text_at + text];
+                    sought.id = Some(id.iter().map(|byte| format!("{byte:02x}")).collect());
+                    return 1;
+                }
+                notes = &notes[end..];
+            }
+        }
+    }
+    1
 }
 
 fn find(name: &CStr) -> Option<*mut c_void> {
