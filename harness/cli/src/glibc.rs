@@ -45,7 +45,7 @@ impl GlibcOptions {
             return Ok(own);
         }
         if self.worker.is_some() {
-            own.check_runs_on(&libcs).map_err(|error| usage(format!("--worker: {error}")))?;
+            own.check_runs_on(&libcs).map_err(|error| usage(format!("--worker: {error}; harness/glibc/worker.sh builds one for old versions")))?;
             return Ok(own);
         }
         let worker = WorkerBinary::for_libcs(&libcs)?;
