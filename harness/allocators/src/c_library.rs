@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fragbench_model::Libc;
+use fragbench_model::{GlibcVersion, Libc};
 
 use crate::elf::{self, Elf};
 
@@ -163,7 +163,7 @@ fn banner(bytes: &[u8]) -> Option<String> {
     let line = bytes[at..].split(|byte| matches!(byte, b'\n' | 0)).next()?;
     let (_, version) = std::str::from_utf8(line).ok()?.split_once(VERSION)?;
     let version = version.trim_end_matches('.');
-    elf::version(version)?;
+    version.parse::<GlibcVersion>().ok()?;
     Some(version.to_owned())
 }
 
@@ -207,7 +207,7 @@ mod tests {
             let libc = find(root.path()).unwrap();
             assert_eq!(libc.file.canonicalize().unwrap(), place.join(LIBC).canonicalize().unwrap());
             assert_eq!(find(&place).unwrap().loader, libc.loader, "the directory with libc.so.6 itself");
-            assert!(elf::version(&libc.version).unwrap() >= (2, 17), "{libc:?}");
+            assert!(libc.version.parse::<GlibcVersion>().unwrap() >= fragbench_model::glibc(17), "{libc:?}");
             assert!(libc.build_id.is_some_and(|id| id.len() >= 16 && id.bytes().all(|b| b.is_ascii_hexdigit())));
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use fragbench_model::{GlibcVersion, glibc};
 use object::elf as abi;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind};
@@ -68,9 +69,9 @@ pub struct Elf {
     pub is_dynamic: bool,
     /// Whether `DT_FLAGS_1` says it is a position-independent program rather than a library.
     pub is_pie: bool,
-    /// Newest version of glibc's symbols it cannot do without (`GLIBC_2.34` is `(2, 34)`): the dynamic loader of an
-    /// older glibc refuses it.
-    pub needs_glibc: Option<(u32, u32)>,
+    /// Newest version of glibc's symbols it cannot do without (`GLIBC_2.34`): the dynamic loader of an older glibc
+    /// refuses it.
+    pub needs_glibc: Option<GlibcVersion>,
     /// GNU build id in hexadecimal, where it has one.
     pub build_id: Option<String>,
     exported: BTreeSet<String>,
@@ -196,19 +197,13 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
     Ok(elf)
 }
 
-/// `GLIBC_2.2.5` is `(2, 2)`. The marker `GLIBC_ABI_DT_RELR` came with 2.36; what else is not a number is private to
-/// glibc's own libraries.
-fn glibc_version(name: &[u8]) -> Option<(u32, u32)> {
+/// `GLIBC_2.2.5` is 2.2. The marker `GLIBC_ABI_DT_RELR` came with 2.36; what else is not a number is private to glibc's
+/// own libraries.
+fn glibc_version(name: &[u8]) -> Option<GlibcVersion> {
     if name == b"GLIBC_ABI_DT_RELR" {
-        return Some((2, 36));
+        return Some(glibc(36));
     }
-    version(std::str::from_utf8(name).ok()?.strip_prefix("GLIBC_")?)
-}
-
-/// The first two numbers of a version: `2.31`, `2.43.9000`.
-pub fn version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split('.').map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    std::str::from_utf8(name).ok()?.strip_prefix("GLIBC_")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -217,9 +212,9 @@ mod tests {
 
     #[test]
     fn symbol_versions_are_compared_as_numbers() {
-        assert_eq!(glibc_version(b"GLIBC_2.2.5"), Some((2, 2)));
+        assert_eq!(glibc_version(b"GLIBC_2.2.5"), Some(glibc(2)));
         assert!(glibc_version(b"GLIBC_2.17") > glibc_version(b"GLIBC_2.4"));
-        assert_eq!(glibc_version(b"GLIBC_ABI_DT_RELR"), Some((2, 36)));
+        assert_eq!(glibc_version(b"GLIBC_ABI_DT_RELR"), Some(glibc(36)));
         for private in ["GLIBC_PRIVATE", "GCC_3.0", "GLIBC_", "GLIBC_2"] {
             assert_eq!(glibc_version(private.as_bytes()), None, "{private}");
         }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{AllocatorKind, Settings};
+use fragbench_model::{AllocatorKind, GlibcVersion, Settings, glibc};
 
 use crate::setting::{Interpreted, nearest};
 use crate::{AllocatorError, Builtin};
@@ -38,13 +38,13 @@ struct Knob {
     /// neighbours in malloc.c set `mp_.no_dyn_threshold`).
     freezes: bool,
     /// First version that knows it.
-    since: (u32, u32),
+    since: GlibcVersion,
     /// First version in which it does nothing any more, and why.
-    until: Option<((u32, u32), &'static str)>,
+    until: Option<(GlibcVersion, &'static str)>,
 }
 
 /// Versions before this one are not told apart: tunables came with 2.25, the tcache with 2.26.
-const OLDEST: (u32, u32) = (2, 26);
+const OLDEST: GlibcVersion = glibc(26);
 
 const fn knob(name: &'static str, variable: Option<&'static str>) -> Knob {
     Knob { name, variable, freezes: false, since: OLDEST, until: None }
@@ -54,13 +54,13 @@ const KNOBS: &[Knob] = &[
     knob("arena_max", Some(ARENA_MAX)),
     knob("arena_test", Some("MALLOC_ARENA_TEST")),
     Knob {
-        until: Some(((2, 34), " without libc_malloc_debug.so preloaded")),
+        until: Some((glibc(34), " without libc_malloc_debug.so preloaded")),
         ..knob("check", Some("MALLOC_CHECK_"))
     },
-    Knob { since: (2, 35), ..knob("hugetlb", None) },
+    Knob { since: glibc(35), ..knob("hugetlb", None) },
     Knob { freezes: true, ..knob("mmap_max", Some("MALLOC_MMAP_MAX_")) },
     Knob { freezes: true, ..knob("mmap_threshold", Some("MALLOC_MMAP_THRESHOLD_")) },
-    Knob { since: (2, 31), until: Some(((2, 43), ", which has no fastbins")), ..knob("mxfast", None) },
+    Knob { since: glibc(31), until: Some((glibc(43), ", which has no fastbins")), ..knob("mxfast", None) },
     knob("perturb", Some("MALLOC_PERTURB_")),
     knob("tcache_count", None),
     knob("tcache_max", None),
@@ -74,7 +74,7 @@ pub(crate) fn accepts(key: &str) -> bool {
 }
 
 /// Interprets settings for the glibc of this version; `None` when the version is not known.
-pub(crate) fn interpret(settings: &Settings, version: Option<(u32, u32)>) -> Result<Interpreted, AllocatorError> {
+pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> Result<Interpreted, AllocatorError> {
     let mut result = Interpreted::default();
     let mut tunables: BTreeMap<String, String> = BTreeMap::new();
     // Knob → the name it was set by.
@@ -116,7 +116,7 @@ pub(crate) fn interpret(settings: &Settings, version: Option<(u32, u32)>) -> Res
 fn tunable(
     name: &str,
     value: &str,
-    version: Option<(u32, u32)>,
+    version: Option<GlibcVersion>,
     notes: &mut Vec<String>,
 ) -> Result<String, AllocatorError> {
     let Some(knob) = name.strip_prefix(PREFIX) else {
@@ -132,7 +132,7 @@ fn tunable(
     Ok(knob.name.to_owned())
 }
 
-fn note(knob: &Knob, by: &str, version: Option<(u32, u32)>, notes: &mut Vec<String>) {
+fn note(knob: &Knob, by: &str, version: Option<GlibcVersion>, notes: &mut Vec<String>) {
     if knob.freezes {
         notes.push(format!(
             "{by} ends glibc's dynamic adjustment of the mmap and trim thresholds for the whole process"
@@ -140,13 +140,12 @@ fn note(knob: &Knob, by: &str, version: Option<(u32, u32)>, notes: &mut Vec<Stri
     }
     let before = knob.since > OLDEST && version.is_none_or(|version| version < knob.since);
     if before {
-        let (major, minor) = knob.since;
-        notes.push(format!("{by} has no effect before glibc {major}.{minor}, which does not know it"));
+        notes.push(format!("{by} has no effect before glibc {}, which does not know it", knob.since));
     }
-    if let Some(((major, minor), why)) = knob.until
-        && version.is_none_or(|version| version >= (major, minor))
+    if let Some((until, why)) = knob.until
+        && version.is_none_or(|version| version >= until)
     {
-        notes.push(format!("{by} has no effect from glibc {major}.{minor} on{why}"));
+        notes.push(format!("{by} has no effect from glibc {until} on{why}"));
     }
 }
 
@@ -247,12 +246,12 @@ mod tests {
     fn a_version_is_told_what_it_ignores() {
         let notes = |knob: &str, version| interpret(&settings(&[(knob, "1")]), version).unwrap().notes.join("; ");
         let (hugetlb, mxfast) = ("glibc.malloc.hugetlb", "glibc.malloc.mxfast");
-        assert!(notes(hugetlb, Some((2, 31))).contains("no effect before glibc 2.35"));
-        assert_eq!(notes(hugetlb, Some((2, 36))), "");
-        assert_eq!(notes(mxfast, Some((2, 41))), "");
-        assert!(notes(mxfast, Some((2, 43))).contains("no effect from glibc 2.43 on"));
-        assert_eq!(notes("MALLOC_CHECK_", Some((2, 31))), "");
+        assert!(notes(hugetlb, Some(glibc(31))).contains("no effect before glibc 2.35"));
+        assert_eq!(notes(hugetlb, Some(glibc(36))), "");
+        assert_eq!(notes(mxfast, Some(glibc(41))), "");
+        assert!(notes(mxfast, Some(glibc(43))).contains("no effect from glibc 2.43 on"));
+        assert_eq!(notes("MALLOC_CHECK_", Some(glibc(31))), "");
         assert!(notes(mxfast, None).contains("2.31") && notes(mxfast, None).contains("2.43"), "not known: both");
-        assert_eq!(notes(ARENA_MAX, Some((2, 17))), "");
+        assert_eq!(notes(ARENA_MAX, Some(glibc(17))), "");
     }
 }

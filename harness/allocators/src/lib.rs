@@ -107,7 +107,7 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
 /// # Errors
 /// Says what is wrong with a setting.
 pub fn resolve_glibc(name: &str, libc: &Libc, settings: &Settings) -> Result<Allocator, AllocatorError> {
-    let interpreted = glibc::interpret(settings, elf::version(&libc.version))?;
+    let interpreted = glibc::interpret(settings, libc.version.parse().ok())?;
     Ok(Allocator {
         name: name.to_owned(),
         kind: AllocatorKind::Glibc,
@@ -133,7 +133,8 @@ mod tests {
     use super::*;
 
     /// Files of this crate that describe no allocator.
-    const INFRASTRUCTURE: &[&str] = &["lib", "c_library", "elf", "environment", "error", "setting", "custom", "tcmalloc"];
+    const INFRASTRUCTURE: &[&str] =
+        &["lib", "c_library", "elf", "environment", "error", "setting", "custom", "tcmalloc"];
 
     #[test]
     fn every_allocator_file_is_in_the_table() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_model::{Allocator, Libc};
+use fragbench_model::{Cell, Libc};
 use fragbench_run::WorkerBinary;
 
 use crate::usage;
@@ -36,16 +36,18 @@ impl GlibcOptions {
         }
     }
 
-    /// The worker for all of these allocators. With another glibc among them it is one linked for old versions, for
-    /// the cells on the system's glibc too: they are to differ in the C library only.
-    pub(crate) fn worker_for<'a>(&self, allocators: impl Iterator<Item = &'a Allocator>) -> Result<WorkerBinary> {
-        let libcs: Vec<&Libc> = allocators.filter_map(|allocator| allocator.libc.as_ref()).collect();
+    /// The worker for all of these cells. With another glibc among them it is one linked for old versions, for the cells
+    /// on the system's glibc too: they are to differ in the C library only.
+    pub(crate) fn worker_for<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>) -> Result<WorkerBinary> {
+        let libcs: Vec<&Libc> = cells.into_iter().filter_map(|cell| cell.allocator.libc.as_ref()).collect();
         let own = self.own_worker()?;
         if libcs.is_empty() {
             return Ok(own);
         }
         if self.worker.is_some() {
-            own.check_runs_on(&libcs).map_err(|error| usage(format!("--worker: {error}; harness/glibc/worker.sh builds one for old versions")))?;
+            own.check_runs_on(&libcs).map_err(|error| {
+                usage(format!("--worker: {error}; harness/glibc/worker.sh builds one for old versions"))
+            })?;
             return Ok(own);
         }
         let worker = WorkerBinary::for_libcs(&libcs)?;

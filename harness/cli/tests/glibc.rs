@@ -7,14 +7,15 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use fragbench_model::{GlibcVersion, Libc, glibc};
+
 use common::{arg, json, refuse, run, runs, stderr, succeed};
 
 const QUICK: &[&str] = &["--reps", "1", "--idle", "1ms", "--scale", "0.05", "--arena-max", "default"];
 
 /// Directories with other versions, or a word about what is skipped. Where nothing may be skipped, none is a failure.
 fn others() -> Vec<PathBuf> {
-    let dirs: Vec<PathBuf> =
-        std::env::var_os("FRAGBENCH_GLIBC_DIRS").iter().flat_map(std::env::split_paths).collect();
+    let dirs: Vec<PathBuf> = std::env::var_os("FRAGBENCH_GLIBC_DIRS").iter().flat_map(std::env::split_paths).collect();
     if dirs.is_empty() {
         assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "FRAGBENCH_GLIBC_DIRS is not set");
         eprintln!("skipped: FRAGBENCH_GLIBC_DIRS names no directories (harness/glibc/fetch.sh unpacks some)");
@@ -22,10 +23,8 @@ fn others() -> Vec<PathBuf> {
     dirs
 }
 
-/// The system's `libc.so.6` and its loader.
-fn system_files() -> (PathBuf, PathBuf) {
-    let libc = fragbench_allocators::find(Path::new("/")).unwrap();
-    (libc.file, libc.loader)
+fn version(libc: &Libc) -> GlibcVersion {
+    libc.version.parse().unwrap()
 }
 
 fn named<'a>(records: &'a [serde_json::Value], allocator: &str) -> &'a serde_json::Value {
@@ -65,12 +64,12 @@ fn the_systems_glibc_by_its_directory_is_a_cell_beside_itself() {
 #[test]
 fn a_libc_that_is_not_the_one_in_the_directory_is_no_figure() {
     let dir = tempfile::tempdir().unwrap();
-    let (libc, loader) = system_files();
+    let Libc { file, loader, .. } = fragbench_allocators::find(Path::new("/")).unwrap();
     let preferred = dir.path().join("glibc-hwcaps/x86-64-v2");
     std::fs::create_dir_all(&preferred).unwrap();
     std::fs::copy(&loader, dir.path().join(loader.file_name().unwrap())).unwrap();
     for place in [dir.path(), &preferred] {
-        std::fs::copy(&libc, place.join("libc.so.6")).unwrap();
+        std::fs::copy(&file, place.join("libc.so.6")).unwrap();
     }
     let out = dir.path().join("r");
     let options = ["run", "empty", "--allocator", "glibc", "--glibc", arg(dir.path()), "-o", arg(&out)];
@@ -120,7 +119,8 @@ fn versions_do_the_same_work_each_on_its_own_libc() {
     }
     let mut builds = std::collections::BTreeSet::new();
     for libc in &found {
-        let on_it: Vec<_> = records.iter().filter(|r| r["libc"]["build_id"] == libc.build_id.clone().unwrap()).collect();
+        let on_it: Vec<_> =
+            records.iter().filter(|r| r["libc"]["build_id"] == libc.build_id.clone().unwrap()).collect();
         // Two workloads, with and without the setting.
         let cells = on_it.iter().filter(|r| r["allocator"] != "glibc" && r["allocator"] != "null").count();
         assert_eq!(cells, 4, "glibc {}", libc.version);
@@ -128,7 +128,7 @@ fn versions_do_the_same_work_each_on_its_own_libc() {
             assert_eq!(record["libc"]["version"], libc.version);
             let told = record["cautions"].to_string().contains("which has no fastbins");
             let set = record["settings"]["glibc.malloc.mxfast"] == "0";
-            assert_eq!(told, set && libc.version.as_str() >= "2.43" && record["allocator"] != "glibc");
+            assert_eq!(told, set && version(libc) >= glibc(43) && record["allocator"] != "glibc");
         }
         builds.insert(libc.build_id.clone());
     }
@@ -140,14 +140,14 @@ fn a_worker_linked_for_a_newer_glibc_is_refused_with_the_way_to_build_one() {
     let Some((dir, libc)) = others()
         .into_iter()
         .map(|dir| (dir.clone(), fragbench_allocators::find(&dir).unwrap()))
-        .find(|(_, libc)| libc.version.as_str() < "2.34")
+        .find(|(_, libc)| version(libc) < glibc(34))
     else {
         return;
     };
     // This test was linked like the worker beside the command: for the system's glibc.
     let own = std::env::current_exe().unwrap();
     let needs = fragbench_allocators::elf::parse(&std::fs::read(&own).unwrap()).unwrap().needs_glibc.unwrap();
-    if needs < (2, 34) {
+    if needs < glibc(34) {
         eprintln!("skipped: this system's glibc is as old as that of {}", dir.display());
         return;
     }

@@ -27,7 +27,7 @@ use fragbench_decide::Comparison;
 use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 
 pub use crate::csv::summary_csv;
-pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table};
+pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table, versions_text};
 pub use distance::distance_table;
 pub use heap_map::heap_map;
 pub use json::summary_json;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use fragbench_model::Libc;
+use fragbench_model::{GlibcVersion, Libc};
 
 const NAME: &str = "fragbench-worker";
 
@@ -70,10 +70,10 @@ impl WorkerBinary {
         let path = self.0.display();
         let bytes = std::fs::read(&self.0).with_context(|| format!("{path} cannot be read"))?;
         let elf = fragbench_allocators::elf::parse(&bytes).with_context(|| path.to_string())?;
-        let needs = elf.needs_glibc.unwrap_or_default();
-        let older = |libc: &&&Libc| fragbench_allocators::elf::version(&libc.version).is_none_or(|has| has < needs);
+        let Some(needs) = elf.needs_glibc else { return Ok(()) };
+        let older = |libc: &&&Libc| libc.version.parse::<GlibcVersion>().is_ok_and(|has| has < needs);
         match libcs.iter().find(older) {
-            Some(libc) => bail!("{path} asks for symbols of glibc {}.{}, newer than {}", needs.0, needs.1, libc.version),
+            Some(libc) => bail!("{path} asks for symbols of glibc {needs}, newer than {}", libc.version),
             None => Ok(()),
         }
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fragbench_model::{
-    Allocator, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad,
-    Message, PhaseRecord, Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
+    Allocator, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad, Message, PhaseRecord,
+    Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
 };
 use fragbench_proc::{CpuTotals, Process};
 

@@ -134,7 +134,8 @@ impl Worker {
         command.args(arguments).env_clear().envs(environment);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         sys::prepare(&mut command, &counters);
-        let mut child = command.spawn().with_context(|| format!("{} could not be started", Path::new(program).display()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("{} could not be started", Path::new(program).display()))?;
         let mut stdin = child.stdin.take().context("the worker has no standard input")?;
         let stdout = child.stdout.take().context("the worker has no standard output")?;
         let stderr = child.stderr.take().context("the worker has no standard error")?;

@@ -12,12 +12,13 @@ use fragbench_allocators::AllocatorError;
 use fragbench_decide::{RemedyRun, judge_case};
 use fragbench_model::{
     Allocator, AllocatorKind, CaseFact, CaseOutcome, CaseReport, CaseStatus, Failure, FailureKind, Figures,
-    GlibcVersion, Plan, PlannedRun, REMEDIES, Remedy, RunRecord, RunStatus, Settings, remedy,
+    GlibcVersion, Libc, Plan, PlannedRun, REMEDIES, Remedy, RunRecord, RunStatus, Settings, remedy,
 };
 use fragbench_run::{CaseRun, ResultDir, RunLimits, WorkerBinary, case_figures, case_runs, median_figures};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::{default_directory, new_manifest, terminal, unix_now};
+use crate::glibc::GlibcOptions;
 use crate::options::Format;
 use crate::{Outcome, companions, interrupt, usage};
 
@@ -39,6 +40,8 @@ pub(crate) struct Badcase {
     /// Remedies to try; `none` for the case alone [default: all that apply]
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     remedy: Vec<String>,
+    #[command(flatten)]
+    glibc: GlibcOptions,
     /// Runs of each; figures are medians over them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     reps: u32,
@@ -61,35 +64,46 @@ struct Planned<'a> {
 
 impl Badcase {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let worker = WorkerBinary::beside_this_program()?;
-        let facts = fragbench_run::describe_cases(&worker)?;
+        let facts = fragbench_run::describe_cases(&self.glibc.own_worker()?)?;
         if self.symptoms {
             let width = terminal().0.unwrap_or(WIDTH_OF_A_FILE);
             println!("{}", fragbench_report::draw_words(&fragbench_report::symptom_table(&facts), Some(width), false));
             return Ok(Outcome::Success);
         }
         let remedies = self.remedies()?;
-        let planned: Vec<Planned> = self
-            .cases(&facts)?
-            .into_iter()
-            .map(|fact| Ok(Planned { fact, runs: case_runs(fact, &remedies, 1.0, resolve).map_err(usage)? }))
-            .collect::<Result<_>>()?;
+        let cases = self.cases(&facts)?;
+        // The system's glibc first, then the others; each takes all cases.
+        let versions = self.glibc.versions()?;
+        let mut planned: Vec<Planned> = Vec::new();
+        for version in std::iter::once(None).chain(versions.iter().map(Some)) {
+            for fact in &cases {
+                let on_it = |name: &str, settings: &Settings| resolve(name, settings, version);
+                planned.push(Planned { fact, runs: case_runs(fact, &remedies, 1.0, on_it).map_err(usage)? });
+            }
+        }
+        let worker = self.glibc.worker_for(planned.iter().flat_map(|case| &case.runs).map(|run| &run.cell))?;
         let limits = limits()?;
         let (mut manifest, mut results) = self.result_directory(&worker, &planned, &limits)?;
         let Some(records) = self.carry_out(&worker, &planned, &limits, results.as_mut())? else {
             eprintln!("stopped before the end: nothing is concluded");
             return Ok(Outcome::FellShort);
         };
-        let report = judge(&planned, &records)?;
+        let of_versions = planned.chunks(cases.len()).zip(records.chunks(cases.len()));
+        let reports: Vec<CaseReport> =
+            of_versions.map(|(planned, records)| judge(planned, records)).collect::<Result<_>>()?;
+        let names: Vec<&str> = std::iter::once("glibc").chain(versions.iter().map(|(name, _)| name.as_str())).collect();
         if let Some(results) = &results {
             manifest.ended_unix_s = Some(unix_now());
             results.write_manifest(&manifest)?;
-            for (name, bytes) in fragbench_report::render_cases(&facts, &report, &manifest)? {
-                results.write(&name, &bytes)?;
+            for (i, report) in reports.iter().enumerate() {
+                let folder = if i == 0 { String::new() } else { format!("{}/", names[i].replace(' ', "-")) };
+                for (name, bytes) in fragbench_report::render_cases(&facts, report, &manifest)? {
+                    results.write(&format!("{folder}{name}"), &bytes)?;
+                }
             }
         }
-        self.print(&planned, &report, results.as_ref())?;
-        let differs = report.cases.iter().any(|case| case.status == CaseStatus::Differs);
+        self.print(&cases, &names, &reports, results.as_ref())?;
+        let differs = reports.iter().flat_map(|report| &report.cases).any(|case| case.status == CaseStatus::Differs);
         Ok(if differs { Outcome::FellShort } else { Outcome::Success })
     }
 
@@ -155,7 +169,7 @@ impl Badcase {
     ) -> Result<Option<Vec<Vec<Vec<RunRecord>>>>> {
         let interrupted = interrupt::flag()?;
         let cells: Vec<_> = planned.iter().flat_map(|case| &case.runs).map(|run| run.cell.clone()).collect();
-        let environments = fragbench_run::environments(&cells);
+        let environments = fragbench_run::environments(&cells, worker);
         let bar = ProgressBar::new((cells.len() * self.reps as usize) as u64)
             .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left  {msg}")?);
         let mut records: Vec<Vec<Vec<RunRecord>>> =
@@ -191,20 +205,39 @@ impl Badcase {
         Ok(Some(records))
     }
 
-    fn print(&self, planned: &[Planned], report: &CaseReport, results: Option<&ResultDir>) -> Result<()> {
+    fn print(
+        &self,
+        cases: &[&CaseFact],
+        names: &[&str],
+        reports: &[CaseReport],
+        results: Option<&ResultDir>,
+    ) -> Result<()> {
+        let [own, others @ ..] = reports else { return Ok(()) };
         if self.format == Format::Json {
-            println!("{}", serde_json::to_string_pretty(report)?);
+            let mut value = serde_json::to_value(own)?;
+            if !others.is_empty() {
+                value["others"] = serde_json::to_value(others)?;
+            }
+            println!("{}", serde_json::to_string_pretty(&value)?);
             return Ok(());
         }
         let (width, colour) = terminal();
-        for (case, outcome) in planned.iter().zip(&report.cases) {
-            // Of all cases at once the matrix shows enough, but for those that need a look.
-            if !self.all || outcome.status == CaseStatus::Differs {
-                println!("{}", fragbench_report::case_text(case.fact, outcome, width, colour));
+        for (name, report) in names.iter().zip(reports) {
+            if !others.is_empty() {
+                println!("{name} ({})\n", report.glibc);
+            }
+            for (fact, outcome) in cases.iter().zip(&report.cases) {
+                // Of all cases at once the matrix shows enough, but for those that need a look.
+                if !self.all || outcome.status == CaseStatus::Differs {
+                    println!("{}", fragbench_report::case_text(fact, outcome, width, colour));
+                }
+            }
+            if self.all {
+                println!("{}", fragbench_report::matrix_text(report, width, colour));
             }
         }
-        if self.all {
-            println!("{}", fragbench_report::matrix_text(report, width, colour));
+        if !others.is_empty() {
+            println!("{}", fragbench_report::versions_text(names, reports, width, colour));
         }
         if let Some(results) = results {
             println!("{}: badcases.html, badcases.md, badcases.json", results.path().display());
@@ -213,8 +246,20 @@ impl Badcase {
     }
 }
 
-/// The allocator of a remedy; `None` for a tcmalloc that is not installed.
-fn resolve(name: &str, settings: &Settings) -> Result<Option<Allocator>, AllocatorError> {
+/// The allocator of a remedy on one glibc (`None`: the system's); `None` for a tcmalloc that is not installed, and for
+/// other allocators than glibc on another version: they are built for the system's, and are run on it.
+fn resolve(
+    name: &str,
+    settings: &Settings,
+    version: Option<&(String, Libc)>,
+) -> Result<Option<Allocator>, AllocatorError> {
+    match (version, name) {
+        (Some((version, libc)), "glibc") => {
+            return fragbench_allocators::resolve_glibc(version, libc, settings).map(Some);
+        }
+        (Some(_), _) => return Ok(None),
+        (None, _) => {}
+    }
     let libraries = companions::libraries().unwrap_or_default();
     let request = match (name, companions::tcmalloc()) {
         ("tcmalloc", None) => return Ok(None),

@@ -121,11 +121,7 @@ fn pick(wanted: &[&String], all: &[String]) -> Result<Vec<String>> {
 }
 
 /// Plan → order → runs → records → summary → verdict → report.
-pub(crate) fn measure(
-    options: &RunOptions,
-    mut workloads: Vec<WorkloadSpec>,
-    threads: Option<u32>,
-) -> Result<Outcome> {
+pub(crate) fn measure(options: &RunOptions, mut workloads: Vec<WorkloadSpec>, threads: Option<u32>) -> Result<Outcome> {
     let Some(first) = workloads.first().cloned() else { return Err(usage("there is nothing to run")) };
     let limits = options.limits()?;
     let common = options.common(first, threads);
@@ -137,7 +133,7 @@ pub(crate) fn measure(
     }
     let resumed = options.resume.as_deref().map(ResultDir::resume).transpose()?;
     let cells = &resumed.as_ref().map_or(&plan, |(_, manifest, _)| &manifest.plan).cells;
-    let worker = options.glibc.worker_for(cells.iter().map(|cell| &cell.allocator))?;
+    let worker = options.glibc.worker_for(cells)?;
     let (mut results, mut manifest, done) = match resumed {
         Some(resumed) => resumed,
         None => {

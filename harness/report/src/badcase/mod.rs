@@ -229,9 +229,55 @@ pub fn matrix_text(report: &CaseReport, width: Option<u16>, colour: bool) -> Str
     format!("{}\n{LEGEND}\n", draw(&case_matrix(report), width, colour))
 }
 
+/// Cases by versions of glibc for a terminal: what each has. `names` and `reports` belong together, and all reports
+/// hold the same cases.
+pub fn versions_text(names: &[&str], reports: &[CaseReport], width: Option<u16>, colour: bool) -> String {
+    draw_words(&versions_table(names, reports), width, colour)
+}
+
+fn versions_table(names: &[&str], reports: &[CaseReport]) -> Table {
+    let columns = names
+        .iter()
+        .zip(reports)
+        .map(
+            |(name, report)| if *name == "glibc" { format!("glibc {} (system)", report.glibc) } else { (*name).into() },
+        )
+        .collect();
+    let cases = reports.first().map_or(&[][..], |report| &report.cases);
+    let rows = cases
+        .iter()
+        .map(|case| {
+            let of = |report: &CaseReport| report.cases.iter().find(|other| other.name == case.name).map(|c| c.status);
+            let values = reports.iter().map(|report| of(report).and_then(|status| text(status_word(status)))).collect();
+            Row { label: case.name.clone(), values }
+        })
+        .collect();
+    Table { corner: "case".into(), columns, rows, notes: Vec::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_case_stands_beside_itself_under_each_version() {
+        let report = |glibc: &str, status| CaseReport {
+            glibc: glibc.into(),
+            cases: vec![CaseOutcome {
+                name: "fastbin-hoard".into(),
+                status,
+                failure: None,
+                figures: Default::default(),
+                checks: Vec::new(),
+                remedies: Vec::new(),
+            }],
+        };
+        let reports = [report("2.36", CaseStatus::Reproduced), report("2.43", CaseStatus::NotPresent)];
+        let table = versions_table(&["glibc", "glibc 2.43"], &reports);
+        assert_eq!(table.columns, ["glibc 2.36 (system)", "glibc 2.43"]);
+        let words: Vec<_> = table.rows[0].values.iter().map(|v| v.as_ref().unwrap().text.clone()).collect();
+        assert_eq!(words, [status_word(CaseStatus::Reproduced), status_word(CaseStatus::NotPresent)]);
+    }
     use fragbench_model::{Bound, Figures};
 
     fn check(bound: &Bound) -> Check {
