@@ -62,11 +62,13 @@ pub enum LibcError {
         /// The libc found.
         libc: PathBuf,
     },
-    /// Two directories with the same files.
-    #[error("{} is named twice", file.display())]
+    /// Two directories with the same build.
+    #[error("{} and {} are the same build, named twice", first.display(), second.display())]
     Twice {
-        /// The libc of both.
-        file: PathBuf,
+        /// One libc.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
     },
 }
 
@@ -97,8 +99,9 @@ pub fn find_all(dirs: &[PathBuf]) -> Result<Vec<(String, Libc)>, LibcError> {
     let mut found: Vec<Libc> = Vec::new();
     for dir in dirs {
         let libc = find(dir)?;
-        if found.contains(&libc) {
-            return Err(LibcError::Twice { file: libc.file });
+        let same = |other: &&Libc| (&other.version, &other.build_id) == (&libc.version, &libc.build_id);
+        if let Some(other) = found.iter().find(same) {
+            return Err(LibcError::Twice { first: other.file.clone(), second: libc.file });
         }
         found.push(libc);
     }
@@ -191,6 +194,10 @@ mod tests {
         fs::write(file, bytes).unwrap();
     }
 
+    fn from_hex(digits: &[u8]) -> u8 {
+        u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap()
+    }
+
     /// A 32-bit header, 52 bytes, of the Intel 386 (machine 3), a shared object (type 3), with no tables.
     fn i386() -> Vec<u8> {
         let mut header = vec![0; 52];
@@ -265,16 +272,22 @@ mod tests {
     #[test]
     fn versions_name_them_and_builds_tell_twins_apart() {
         let (one, _) = unpacked("lib");
-        let (two, _) = unpacked("lib64");
+        let (two, place) = unpacked("lib64");
         let dirs = [one.path().to_owned(), two.path().to_owned()];
         let own = find(Path::new("/")).unwrap();
+        assert!(find_all(&dirs).unwrap_err().to_string().contains("named twice"), "one build in two places");
+        // Another build: the last byte of the id in its note (owner `GNU`, then the id's bytes) is changed.
+        let id: Vec<u8> = own.build_id.as_deref().unwrap().as_bytes().chunks(2).map(from_hex).collect();
+        let mut bytes = fs::read(place.join(LIBC)).unwrap();
+        let at = bytes.windows(id.len()).position(|window| window == id).unwrap() + id.len() - 1;
+        bytes[at] ^= 1;
+        fs::write(place.join(LIBC), bytes).unwrap();
         let alone = find_all(&dirs[..1]).unwrap();
         assert_eq!(alone[0].0, format!("glibc {}", own.version));
         let both = find_all(&dirs).unwrap();
         let id = own.build_id.unwrap();
-        assert_eq!(both[1].0, format!("glibc {} {}", own.version, &id[..8]));
-        let twice = [dirs[0].clone(), dirs[0].join("lib")];
-        assert!(find_all(&twice).unwrap_err().to_string().contains("named twice"));
+        assert_eq!(both[0].0, format!("glibc {} {}", own.version, &id[..8]));
+        assert_eq!(both[1].1.build_id.as_ref().unwrap()[..id.len() - 1], id[..id.len() - 1]);
     }
 
     #[test]

@@ -157,3 +157,32 @@ fn a_worker_linked_for_a_newer_glibc_is_refused_with_the_way_to_build_one() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("asks for symbols of glibc") && text.contains(&libc.version), "{text}");
 }
+
+/// What each version has is data of the cases; two of them changed with 2.43.
+#[test]
+fn bad_cases_are_judged_by_the_version_they_ran_on() {
+    let build = |dir: &Path| fragbench_allocators::find(dir).unwrap().build_id;
+    let system = build(Path::new("/"));
+    let dirs: Vec<PathBuf> = others().into_iter().filter(|dir| build(dir) != system).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let mut options = vec!["badcase", "fastbin-hoard", "lazy-tcache-pin", "--remedy", "malloc-trim,mimalloc-delay-0"];
+    options.extend(["--format", "json", "--glibc", "/", "-o", arg(&out)]);
+    for dir in &dirs {
+        options.extend(["--glibc", arg(dir)]);
+    }
+    let report = json(&succeed(&options));
+    let others = report["others"].as_array().unwrap();
+    assert_eq!(others.len(), dirs.len() + 1);
+    assert_eq!(others[0]["glibc"], report["glibc"], "the system's by its directory");
+    for report in others.iter().chain([&report]) {
+        let new = report["glibc"].as_str().unwrap().parse::<GlibcVersion>().unwrap() >= glibc(43);
+        let status = |case: usize| report["cases"][case]["status"].as_str().unwrap();
+        let expected = if new { ("not_present", "reproduced") } else { ("reproduced", "not_present") };
+        assert_eq!((status(0), status(1)), expected, "{report}");
+    }
+    let remedies = |report: &serde_json::Value| report["cases"][0]["remedies"].as_array().unwrap().len();
+    assert_eq!((remedies(&report), remedies(&others[0])), (2, 1), "other allocators run on the system's glibc only");
+    let folder = out.join(format!("glibc-{}", report["glibc"].as_str().unwrap()));
+    assert_eq!(json(&std::fs::read_to_string(folder.join("badcases.json")).unwrap()), others[0]);
+}
