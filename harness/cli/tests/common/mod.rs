@@ -1,6 +1,7 @@
 //! What the tests of the command share: running it, and saying plainly when a program they need is missing.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
