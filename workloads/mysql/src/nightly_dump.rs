@@ -8,6 +8,9 @@
 //! Calibrated on a recording of MariaDB 10.11.19 (24 connections of 20 transactions a day, 80 archives, three days): days
 //! by the bounds of `oltp-read-write`, nights by those in this file's test.
 //!
+//! Not in the model: time. A server's night lasts seconds, in which allocators that give back by time do so; here days
+//! and nights follow each other at once, so that those keep more at the end than under the server.
+//!
 //! Should reveal: whether what a day leaves is used by the night, and whether a few blocks that outlive it keep pages of
 //! the rest from going back.
 
