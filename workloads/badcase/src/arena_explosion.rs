@@ -1,7 +1,7 @@
 //! `arena-explosion`: many threads that each hold one small block make glibc reserve 64 MiB of address space a thread.
 
 use fragbench_engine::Crew;
-use fragbench_model::Effect::{Cures, Nothing};
+use fragbench_model::Effect::{Cures, Helps, Nothing};
 use fragbench_model::{Bound, CaseFact, Expectation, GlibcRange, Judged, Sign, Symptom};
 
 use crate::recipe::{block, settings, texts};
@@ -55,6 +55,8 @@ fn fact() -> CaseFact {
             bounds(),
             &[
                 (&[Cures], "arena-max-1 arena-max-2 arena-max-4 jemalloc tcmalloc"),
+                // It reserves 1 GiB at its start, however many threads there are.
+                (&[Helps], "mimalloc mimalloc-collect mimalloc-delay-0"),
                 (&[Nothing], "malloc-trim tcache-count-0 mxfast-0 mmap-threshold trim-threshold top-pad"),
             ],
         )],

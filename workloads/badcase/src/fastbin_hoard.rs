@@ -28,7 +28,7 @@ fn fact() -> CaseFact {
         ]),
         sources: texts([
             "malloc/malloc.c: _int_free, malloc_consolidate; FASTBIN_CONSOLIDATION_THRESHOLD",
-            "glibc bug 14827, memory of freed small blocks is not returned",
+            "glibc bug 14827",
             "glibc 2.43 has no fastbins (removed in December 2025)",
         ]),
         settings: Settings::new(),

@@ -1,7 +1,7 @@
 //! `fastbin-hoard-threads`: the fastbins of threads that have ended, which `malloc_trim` joins and cannot give back.
 
 use fragbench_engine::Crew;
-use fragbench_model::Effect::{Cures, Helps, Nothing};
+use fragbench_model::Effect::{Cures, Nothing};
 use fragbench_model::{Bound, CaseFact, Expectation, GlibcRange, Judged, Sign, Symptom};
 
 use crate::recipe::{fill, free_all, kick, settings, texts};
@@ -47,7 +47,7 @@ fn fact() -> CaseFact {
                     (&[Cures], "mxfast-0 kick"),
                     (&[Cures], "jemalloc-purge jemalloc-decay-0 mimalloc-delay-0 mimalloc-collect"),
                     (&[Nothing], "malloc-trim tcache-count-0 mmap-threshold trim-threshold top-pad"),
-                    (&[Nothing, Helps], "arena-max-1 arena-max-2 arena-max-4"),
+                    (&[Nothing], "arena-max-1 arena-max-2 arena-max-4"),
                 ],
             ),
             Expectation::absent(GlibcRange::since(43), absent),

@@ -17,8 +17,8 @@ fn fact() -> CaseFact {
     let bounds = vec![
         Bound::at_least("rss_freed_bytes", 0.98, "all stays resident after the large blocks were freed")
             .of("rss_filled_bytes"),
-        Bound::at_least("rss_freed_bytes", 55.0, "sixty times what is live").of("live_freed_bytes"),
-        Bound::within("rss_purged_bytes", 3.5, 6.0, "after malloc_trim each small block holds a page or two")
+        Bound::at_least("rss_freed_bytes", 59.0, "sixty times what is live").of("live_freed_bytes"),
+        Bound::within("rss_purged_bytes", 4.7, 4.9, "after malloc_trim each small block holds a page or two")
             .of("live_freed_bytes"),
     ];
     CaseFact {
@@ -44,7 +44,7 @@ fn fact() -> CaseFact {
             GlibcRange::ALL,
             bounds,
             &[
-                (&[Cures], "malloc-trim jemalloc-purge jemalloc-decay-0 mimalloc-delay-0"),
+                (&[Cures], "malloc-trim jemalloc-purge jemalloc-decay-0 mimalloc-collect mimalloc-delay-0"),
                 (&[Nothing], "arena-max-1 arena-max-2 arena-max-4 tcache-count-0 mxfast-0"),
                 (&[Nothing], "mmap-threshold trim-threshold top-pad"),
             ],

@@ -47,7 +47,7 @@ fn fact() -> CaseFact {
             bounds,
             &[
                 (&[Cures], "malloc-trim mmap-threshold trim-threshold top-pad"),
-                (&[Cures], "jemalloc jemalloc-purge jemalloc-decay-0 mimalloc-delay-0"),
+                (&[Cures], "jemalloc jemalloc-purge jemalloc-decay-0 mimalloc-collect mimalloc-delay-0"),
                 (&[Nothing], "arena-max-1 arena-max-2 arena-max-4 tcache-count-0 mxfast-0"),
             ],
         )],

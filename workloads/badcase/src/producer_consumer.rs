@@ -50,7 +50,7 @@ fn fact() -> CaseFact {
                 present,
                 &[
                     (&[Cures], "malloc-trim arena-max-1 tcache-count-0"),
-                    (&[Cures], "jemalloc-purge jemalloc-decay-0"),
+                    (&[Cures], "jemalloc-purge jemalloc-decay-0 mimalloc-collect mimalloc-delay-0"),
                     (&[Nothing], "mxfast-0 mmap-threshold trim-threshold"),
                 ],
             ),

@@ -46,9 +46,10 @@ fn fact() -> CaseFact {
                 GlibcRange::since(22),
                 bounds,
                 &[
-                    (&[Cures], "mmap-threshold trim-threshold"),
-                    (&[Cures], "jemalloc-purge jemalloc-decay-0 mimalloc-delay-0"),
-                    (&[Cures, Helps], "arena-max-1"),
+                    (&[Cures], "mmap-threshold trim-threshold top-pad"),
+                    (&[Cures], "jemalloc-purge jemalloc-decay-0 mimalloc-collect mimalloc-delay-0"),
+                    (&[Cures], "arena-max-1"),
+                    (&[Helps], "arena-max-2 arena-max-4"),
                     (&[Nothing], "malloc-trim thread-exit tcache-count-0 mxfast-0"),
                 ],
             ),

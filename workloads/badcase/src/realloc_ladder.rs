@@ -15,7 +15,7 @@ const FIRST: usize = 64;
 
 fn fact() -> CaseFact {
     let bounds = vec![
-        Bound::at_most("rss_grown_bytes", 1.15, "hardly more than what is live").of("live_grown_bytes"),
+        Bound::at_most("rss_grown_bytes", 1.02, "hardly more than what is live").of("live_grown_bytes"),
         Bound::at_least("rss_grown_bytes", 1.0, "which was all touched").of("live_grown_bytes"),
         Bound::at_most("rss_freed_bytes", 0.02, "and all is given back").of("rss_grown_bytes"),
     ];

@@ -14,10 +14,11 @@ const ROUNDS: usize = 12;
 
 fn fact() -> CaseFact {
     let bounds = vec![
-        Bound::within("rss_drifted_bytes", 1.7, 2.0, "resident is not quite twice what is live")
+        Bound::within("rss_drifted_bytes", 1.8, 1.88, "resident is not quite twice what is live")
             .of("live_drifted_bytes"),
-        Bound::at_most("rss_purged_bytes", 0.95, "malloc_trim gives a part back").of("rss_drifted_bytes"),
-        Bound::at_least("rss_purged_bytes", 1.3, "the rest lies in holes smaller than a page").of("live_drifted_bytes"),
+        Bound::at_most("rss_purged_bytes", 0.85, "malloc_trim gives a part back").of("rss_drifted_bytes"),
+        Bound::at_least("rss_purged_bytes", 1.42, "the rest lies in holes smaller than a page")
+            .of("live_drifted_bytes"),
     ];
     CaseFact {
         name: "size-drift".into(),

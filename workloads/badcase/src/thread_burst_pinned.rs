@@ -44,7 +44,7 @@ fn fact() -> CaseFact {
             GlibcRange::ALL,
             bounds,
             &[
-                (&[Cures], "malloc-trim jemalloc-purge jemalloc-decay-0 mimalloc-delay-0"),
+                (&[Cures], "malloc-trim jemalloc-purge jemalloc-decay-0 mimalloc-collect mimalloc-delay-0"),
                 (&[Nothing], "arena-max-1 arena-max-2 arena-max-4 tcache-count-0 mxfast-0"),
                 (&[Nothing], "mmap-threshold trim-threshold top-pad"),
             ],
