@@ -152,6 +152,7 @@ mod tests {
             name: name.into(),
             kind: AllocatorKind::Glibc,
             library: None,
+            libc: None,
             settings: settings.clone(),
             environment: BTreeMap::new(),
             notes: Vec::new(),
