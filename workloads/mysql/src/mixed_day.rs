@@ -29,7 +29,7 @@ pub(crate) const ENTRY: Entry = Entry { fact, build };
 
 const SESSIONS: u32 = 24;
 const LOAD: &[Load] = &[
-    ClientLoad::<Mixed>::statements("120"),
+    ClientLoad::<Mixed>::statements("80"),
     ("days", "2", "days and nights"),
     ("dumped_tables", "600", "tables that the dump reads in a night, at scale 1"),
     ("replicated_transactions", "6000", "transactions that the replica applies in a day, at scale 1"),

@@ -19,7 +19,7 @@ use crate::{Load, Sysvars};
 pub(crate) const ENTRY: Entry = Entry { fact, build };
 
 const SESSIONS: u32 = 16;
-const LOAD: &[Load] = &[ClientLoad::<Sorts>::statements("400")];
+const LOAD: &[Load] = &[ClientLoad::<Sorts>::statements("200")];
 /// Smallest sort that is interesting, in bytes of records.
 const LEAST: u64 = 64 << 10;
 /// Expected rows of a range of an InnoDB table: enough to ask for the whole of `sort_buffer_size`.

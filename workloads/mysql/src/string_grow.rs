@@ -20,7 +20,7 @@ use crate::{Load, Sysvars};
 pub(crate) const ENTRY: Entry = Entry { fact, build };
 
 const SESSIONS: u32 = 8;
-const LOAD: &[Load] = &[ClientLoad::<Strings>::statements("150")];
+const LOAD: &[Load] = &[ClientLoad::<Strings>::statements("60")];
 /// Bytes of a value that is appended, with its separator or quotes.
 const VALUE: u64 = 120;
 const LONGEST: u64 = 1 << 20;

@@ -23,7 +23,7 @@ pub(crate) const ENTRY: Entry = Entry { fact, build };
 /// Ready from the start.
 const FIRST: usize = 16;
 const SESSIONS: u32 = 24;
-const LOAD: &[Load] = &[ClientLoad::<Transactions>::statements("12000")];
+const LOAD: &[Load] = &[ClientLoad::<Transactions>::statements("6000")];
 /// InnoDB's heaps of a statement, and locks of a transaction.
 const HEAPS: usize = 4;
 const HEAP: usize = 1024;
