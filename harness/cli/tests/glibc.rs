@@ -119,16 +119,18 @@ fn versions_do_the_same_work_each_on_its_own_libc() {
     }
     let mut builds = std::collections::BTreeSet::new();
     for libc in &found {
-        let on_it: Vec<_> =
-            records.iter().filter(|r| r["libc"]["build_id"] == libc.build_id.clone().unwrap()).collect();
-        // Two workloads, with and without the setting.
-        let cells = on_it.iter().filter(|r| r["allocator"] != "glibc" && r["allocator"] != "null").count();
-        assert_eq!(cells, 4, "glibc {}", libc.version);
+        // The system's own cells may run on the same build.
+        let on_it: Vec<_> = records
+            .iter()
+            .filter(|r| r["libc"]["build_id"] == libc.build_id.clone().unwrap())
+            .filter(|r| r["allocator"] != "glibc" && r["allocator"] != "null")
+            .collect();
+        assert_eq!(on_it.len(), 4, "two workloads, with and without the setting, on glibc {}", libc.version);
         for record in on_it {
             assert_eq!(record["libc"]["version"], libc.version);
             let told = record["cautions"].to_string().contains("which has no fastbins");
             let set = record["settings"]["glibc.malloc.mxfast"] == "0";
-            assert_eq!(told, set && version(libc) >= glibc(43) && record["allocator"] != "glibc");
+            assert_eq!(told, set && version(libc) >= glibc(43), "{record}");
         }
         builds.insert(libc.build_id.clone());
     }
