@@ -15,6 +15,7 @@ mod definition_cache;
 mod flavor;
 mod fulltext_burst;
 mod handover;
+mod lanes;
 pub mod memory;
 mod mixed_day;
 mod nightly_dump;

@@ -38,6 +38,9 @@ const RESULT: usize = 200;
 const WARM_LOCKS: usize = 60;
 const LOCK_AT_FIRST: u64 = 8;
 const LOCK_LATER: u64 = 160;
+/// Reads of a session at a stretch: all then wait for the slowest, so that what sessions gather grows in all of them
+/// alike, as on a server where each read takes a client's round trip.
+const STRETCH: u64 = 100;
 /// Reads of all sessions between two looks of the monitoring agent.
 const READS_A_POLL: u64 = 2200;
 /// Reads of a session when work resumes after the purge.
@@ -81,10 +84,14 @@ impl Workload for OltpPointSelect {
             self.server.connect(ctx, sessions as usize);
             self.server.all(move |session, ledger| prepare(session, ledger, tables));
         });
-        let polls = (reads * sessions / READS_A_POLL) as usize;
         ctx.phase("steady", |_| {
-            let background = Background { polls, ..Background::default() };
-            self.server.with(background, move |session, ledger| (0..reads).for_each(|_| read(session, ledger)));
+            let polls_until = |reads: u64| reads * sessions / READS_A_POLL;
+            for done in (0..reads).step_by(STRETCH as usize) {
+                let to = (done + STRETCH).min(reads);
+                let polls = (polls_until(to) - polls_until(done)) as usize;
+                let background = Background { polls, ..Background::default() };
+                self.server.with(background, move |session, ledger| (done..to).for_each(|_| read(session, ledger)));
+            }
         });
         ctx.phase("peak", |_| self.server.all(read));
         ctx.phase("disconnect", |_| self.server.disconnect());

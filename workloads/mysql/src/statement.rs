@@ -32,6 +32,7 @@ const REFERENCE: usize = 33;
 const LOCKS: usize = 40;
 /// Locks a session makes of a table that many use.
 const FEW_LOCKS: usize = 12;
+const PAGE: usize = 4096;
 /// From here on a block is a buffer.
 const BUFFER: usize = 16 << 10;
 
@@ -183,6 +184,12 @@ impl Session {
         }
     }
 
+    /// A block for the length of the statement of which the first `used` bytes are written.
+    pub(crate) fn for_statement_using(&mut self, ledger: &mut Ledger, bytes: usize, used: usize) {
+        let id = ledger.next_id();
+        self.statement.push(ledger.malloc_touching(id, bytes, used.min(bytes).div_ceil(PAGE) as u32));
+    }
+
     /// A block for the length of the statement, filled.
     pub(crate) fn whole_for_statement(&mut self, ledger: &mut Ledger, bytes: usize) {
         let id = ledger.next_id();
@@ -200,6 +207,13 @@ impl Session {
     pub(crate) fn send(&mut self, ledger: &mut Ledger, bytes: usize) {
         if let Some(thd) = &mut self.thd {
             thd.send(ledger, bytes);
+        }
+    }
+
+    /// Sends a row with a value of `bytes`.
+    pub(crate) fn send_value(&mut self, ledger: &mut Ledger, bytes: usize) {
+        if let Some(thd) = &mut self.thd {
+            thd.send_value(ledger, bytes);
         }
     }
 
