@@ -20,18 +20,19 @@ OLTP = ["--tables=4", "--table-size=10000"]
 @dataclass(frozen=True)
 class Scenario:
     """`model` is the synthetic workload that stands for this load, None when there is none. `variables` are the server's
-    in this load, beside those of every load."""
+    in this load, beside those of every load; `model_load` are parameters of the model where its default is a smaller load."""
 
     name: str
     load: Callable
     prepare: Callable
     model: str | None
     variables: dict = field(default_factory=dict)
+    model_load: dict = field(default_factory=dict)
 
 
 def model_variables(scenario):
     """What the model of a load is to be told."""
-    return VARIABLES | scenario.variables
+    return VARIABLES | scenario.variables | scenario.model_load
 
 
 def prepared(server, script, *commands):
@@ -110,6 +111,7 @@ SCENARIOS = {
             prepare=lambda server: prepared(server, "blob-stream", ["prepare"]),
             load=lambda server, mark: held(server, mark, "blob-stream", 16, 20),
             model="mysql/blob-stream",
+            model_load={"values": "10"},
         ),
         Scenario(
             "prepared-statement-churn",

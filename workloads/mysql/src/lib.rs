@@ -72,6 +72,7 @@ mod tests {
         "definition-cache",
         "flavor",
         "handover",
+        "lanes",
         "purge",
         "server",
         "session",

@@ -5,7 +5,7 @@
 //! the sessions themselves, the transaction pool filled by one of them, locks kept by the lock table's allocator, and a
 //! monitoring agent that reads the process list.
 //!
-//! Calibrated on a recording of MariaDB 10.11.19 under sysbench oltp_point_select (64 connections, 4 tables, 3000 reads
+//! Calibrated on a recording of MariaDB 10.11.19 under the load oltp-point-select of `harness/validate` (sysbench, 64 connections, 4 tables, 3000 reads
 //! each, from the first connection to the last disconnect): the bounds in this file's test.
 //!
 //! Should reveal: what an allocator keeps per thread, since nothing else happens; a throughput of small pairs that any
@@ -140,7 +140,7 @@ mod tests {
 
     const READS: u64 = 3000;
 
-    /// Recording oltp-point-select: allocations of one of 64 sessions from its first prepared statement on.
+    /// Recording of `harness/validate`'s oltp-point-select: allocations of one of 64 sessions from its first prepared statement on.
     #[test]
     fn a_read_asks_for_one_ticket_and_seldom_for_a_lock() {
         let work = |session: &mut Session, ledger: &mut Ledger| {

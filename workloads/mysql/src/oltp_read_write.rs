@@ -300,7 +300,7 @@ mod tests {
     const SYSBENCH: Sysbench =
         Sysbench { tables: 4, transactions: TRANSACTIONS, range_size: 100, sessions: SESSIONS as u64 };
 
-    /// Recording oltp-read-write, sessions' threads alone, from the second second of the load to the end of its work:
+    /// The shipped trace `workloads/replay/traces/oltp-read-write.fbt`, sessions' threads alone, from the second second of the load to the end of its work:
     /// allocations a transaction. Frees by another session are 4.2 % of the load's.
     #[test]
     fn a_transaction_asks_for_what_the_server_was_seen_to_ask_for() {
