@@ -92,14 +92,6 @@ impl Thd {
         }
     }
 
-    /// Sends a row whose value takes `bytes`: the packet's string grows to it and shrinks afterwards.
-    pub fn send_value(&mut self, ledger: &mut Ledger, bytes: usize) {
-        if let Some(c) = &mut self.connection {
-            c.packet.packet(ledger, bytes);
-            c.packet.shrink(ledger);
-        }
-    }
-
     /// Receives a packet of `bytes`.
     pub fn receive(&mut self, ledger: &mut Ledger, bytes: usize) {
         if let Some(c) = &mut self.connection {
