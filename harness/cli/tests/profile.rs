@@ -14,7 +14,7 @@ fn a_recording_becomes_a_profile_and_the_profile_work() {
     std::fs::copy(BLOBS, &trace).unwrap();
     let profile = dir.path().join("shop.toml");
     let text = succeed(&["trace", "profile", arg(&trace), "-o", arg(&profile)]);
-    assert!(text.contains("roles of 26 threads") && text.contains("KS"), "{text}");
+    assert!(text.contains("roles of 27 threads") && text.contains("KS"), "{text}");
     let file = format!("profile:{}", arg(&profile));
     let out = dir.path().join("result");
     let summary = json(&succeed(&[
