@@ -202,7 +202,7 @@ fn agreed(environment: &[(&str, &str)], spec: &RunSpec) -> (u64, u64, u64) {
 fn one_seed_makes_the_same_blocks_under_any_settings_and_another_seed_others() {
     let spec = small_oltp();
     let first = agreed(&[], &spec);
-    assert!(first.0 > 20_000 && first.1 > 0);
+    assert!(first.0 > 10_000 && first.1 > 0, "{first:?}");
     assert_eq!(first, agreed(&[("MALLOC_ARENA_MAX", "1")], &spec));
     assert_eq!(first, agreed(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")], &spec));
     assert_eq!(first, agreed(&[], &RunSpec { touch: Touch::None, latency_every: 1, epilogue: true, ..spec.clone() }));
@@ -219,7 +219,7 @@ fn a_full_touch_and_threads_beyond_the_cache_work_too() {
         parameters.insert("log_bin".to_owned(), "1".to_owned());
     }
     let (ops, live, _) = agreed(&[], &spec);
-    assert!(ops > 20_000);
+    assert!(ops > 10_000, "{ops}");
     // The server's own memory is left, and beside it table instances, shares and one cached session.
     assert!((45 << 20..60 << 20).contains(&live), "{live}");
 }
