@@ -19,7 +19,7 @@ const MAIN_MODEL: &str = "mysql/oltp-read-write";
 /// Run workloads under every allocator; write a result directory, print a table and a finding
 ///
 /// Examples: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2;
-/// fragbench run mysql --my-cnf /etc/mysql/my.cnf --sessions 200 --cores 16;
+/// fragbench run mysql --my-cnf /etc/mysql/my.cnf --sessions 100 --cores 16;
 /// fragbench run profile:server.toml server.fbt --threads 200
 #[derive(Debug, Args)]
 pub(crate) struct Run {
