@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use fragbench_engine::{Block, Context, Ledger, Parameters, Request, Spawner, Workload, heap};
-use fragbench_model::{ACTION_PARAMETER, CaseFact, Parameter, Purge, WorkerError, WorkloadFact};
+use fragbench_model::{ACTION_PARAMETER, CaseFact, Parameter, WorkerError, WorkloadFact};
 
 use crate::Case;
 
@@ -56,12 +56,6 @@ impl Recipe<'_> {
     /// A figure that the recipe measured itself; it must stand in the case's table of figures.
     pub(crate) fn figure(&mut self, name: &str, value: f64) {
         self.ctx.fact(name, value);
-    }
-
-    /// Has the allocator give back what it can, as part of the recipe.
-    #[expect(dead_code, reason = "for recipes about that call")]
-    pub(crate) fn purge(&self) -> Purge {
-        self.ctx.purge()
     }
 }
 

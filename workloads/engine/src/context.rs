@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{Command, Message, Purge, RunSpec};
+use fragbench_model::{Command, Message, RunSpec};
 
 use crate::ledger::{Ledger, Share};
 use crate::{Spawner, clock, link, probe};
@@ -74,11 +74,6 @@ impl Context {
         link::send(&Message::Barrier { name: name.to_owned(), at_ns: end_ns });
         self.wait();
         result
-    }
-
-    /// Has the allocator give back what it can, within a phase: for work whose subject is that call.
-    pub fn purge(&self) -> Purge {
-        self.probe.purge()
     }
 
     /// Answers the parent's questions until it says `continue`.
