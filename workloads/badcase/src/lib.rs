@@ -6,12 +6,15 @@
 
 mod arena_explosion;
 mod arena_reuse_skew;
+mod discontiguous_main;
+mod discontiguous_main_blocked;
 mod fastbin_hoard;
 mod fastbin_hoard_threads;
 mod heap_tail_remainder;
 mod interleaved_pins;
 mod interleaved_pins_page;
 mod lazy_tcache_pin;
+mod mallinfo_overflow;
 mod mmap_ratchet;
 mod pinned_top;
 mod producer_consumer;
@@ -19,11 +22,14 @@ mod ratcheted_top_threads;
 mod realloc_ladder;
 mod realloc_shrink;
 mod recipe;
+mod rlimit_as;
 mod serial_peaks;
 mod size_drift;
+mod sys;
 mod tcache_hoard;
 mod tcache_pins_top;
 mod thread_burst_pinned;
+mod thread_heap_mprotect;
 
 use fragbench_engine::{Request, Workload};
 use fragbench_model::{CaseFact, WorkerError, WorkloadFact};
@@ -42,10 +48,13 @@ pub struct Case {
 /// One line a case; the file's name is the case's.
 pub const CASES: &[Case] = &[
     arena_explosion::CASE,
+    rlimit_as::CASE,
     arena_reuse_skew::CASE,
     serial_peaks::CASE,
     thread_burst_pinned::CASE,
     pinned_top::CASE,
+    discontiguous_main::CASE,
+    discontiguous_main_blocked::CASE,
     tcache_pins_top::CASE,
     lazy_tcache_pin::CASE,
     heap_tail_remainder::CASE,
@@ -60,6 +69,8 @@ pub const CASES: &[Case] = &[
     size_drift::CASE,
     realloc_ladder::CASE,
     realloc_shrink::CASE,
+    thread_heap_mprotect::CASE,
+    mallinfo_overflow::CASE,
 ];
 
 /// What every case says of itself, in the order of the table.

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use fragbench_engine::{Block, Context, Ledger, Parameters, Request, Spawner, Workload, heap};
-use fragbench_model::{ACTION_PARAMETER, CaseFact, Parameter, WorkerError, WorkloadFact};
+use fragbench_model::{ACTION_PARAMETER, AllocatorKind, CaseFact, Parameter, WorkerError, WorkloadFact};
 
 use crate::Case;
 
@@ -41,6 +41,11 @@ impl Recipe<'_> {
     /// Whether the recipe is asked to carry out this action.
     pub(crate) fn asked_to(&self, action: &str) -> bool {
         self.action == action
+    }
+
+    /// Whether glibc's own malloc is in place, whose structures may be looked at.
+    pub(crate) fn on_glibc(&self) -> bool {
+        self.ctx.allocator_kind() == AllocatorKind::Glibc
     }
 
     /// The main thread's books.

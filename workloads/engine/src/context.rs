@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{Command, Message, RunSpec};
+use fragbench_model::{AllocatorKind, Command, Message, RunSpec};
 
 use crate::ledger::{Ledger, Share};
 use crate::{Spawner, clock, link, probe};
@@ -56,6 +56,11 @@ impl Context {
     /// The main thread's own books.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
+    }
+
+    /// The family of the allocator in place: for facts that only one of them can be asked for.
+    pub fn allocator_kind(&self) -> AllocatorKind {
+        self.probe.answer().kind
     }
 
     /// A further fact of the run, for its record.

@@ -109,6 +109,14 @@ impl Ledger {
         self.obtained(ptr, id, size, pages)
     }
 
+    /// As [`Self::malloc`] of at least one byte, for work whose subject is being refused: `None` is an answer, and counts as
+    /// a call.
+    pub fn try_malloc(&mut self, id: u64, size: usize) -> Option<Block> {
+        let ptr =
+            if self.begin() { self.timed(Call::Malloc, id, size, || heap::malloc(size)) } else { heap::malloc(size) };
+        (!ptr.is_null()).then(|| self.obtained(ptr, id, size, ALL_PAGES))
+    }
+
     /// `calloc(1, size)`; otherwise as [`Self::malloc_touching`].
     #[inline(always)]
     pub fn calloc(&mut self, id: u64, size: usize, pages: u32) -> Block {
