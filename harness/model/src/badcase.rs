@@ -30,6 +30,9 @@ pub struct CaseFact {
     pub settings: Settings,
     /// Whether transparent huge pages are allowed in its runs.
     pub thp: bool,
+    /// Whether what its recipe does depends on the allocator's answers, so that ops, live bytes and checksum may differ
+    /// between allocators; see [`crate::Done::adaptive`].
+    pub adaptive: bool,
     /// Anonymous memory it takes at the most under glibc, roughly.
     pub memory_bytes: u64,
     /// Actions the recipe can carry out itself (see [`crate::Remedy::action`]).

@@ -146,6 +146,10 @@ pub struct Done {
     pub live_end_bytes: u64,
     /// Order-independent checksum over sizes and identities of all blocks ever made. Equal across allocators for one seed.
     pub checksum: u64,
+    /// Whether the workload plans by what the allocator answers (addresses, refusals), as adversaries do: then the three above are
+    /// not compared across allocators.
+    #[serde(default)]
+    pub adaptive: bool,
     /// Wall time of the work (phases only, barriers excluded), nanoseconds.
     pub work_ns: u64,
     /// Threads that were started.

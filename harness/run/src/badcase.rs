@@ -138,6 +138,7 @@ mod tests {
             sources: Vec::new(),
             settings: [("MALLOC_ARENA_MAX".to_owned(), "17".to_owned())].into(),
             thp: false,
+            adaptive: false,
             memory_bytes: 1,
             actions: actions.iter().map(|a| (*a).to_owned()).collect(),
             figures: Vec::new(),

@@ -3,6 +3,7 @@
 //! It refuses to plot, to judge and to run anything inside this process: what is measured is always a fresh
 //! worker.
 
+mod agreement;
 mod badcase;
 mod binary;
 mod course;
@@ -17,6 +18,7 @@ mod sampler;
 mod sys;
 mod worker;
 
+pub use agreement::Agreement;
 pub use badcase::{CaseRun, case_figures, case_runs, median_figures};
 pub use binary::WorkerBinary;
 pub use course::{RunLimits, run_once};

@@ -174,6 +174,7 @@ mod tests {
             ops: 3000,
             live_end_bytes: 100,
             checksum: 1,
+            adaptive: false,
             work_ns: 2_000_000_000,
             threads_started: 1,
             harness_vm_bytes: 0,

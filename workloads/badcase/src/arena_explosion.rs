@@ -46,6 +46,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "128")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 4 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

@@ -36,6 +36,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "4")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 66 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

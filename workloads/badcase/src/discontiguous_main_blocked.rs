@@ -33,6 +33,7 @@ fn fact() -> CaseFact {
         ]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 257 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

@@ -33,6 +33,7 @@ fn fact() -> CaseFact {
         ]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 147 << 20,
         actions: texts(["kick"]),
         figures: Vec::new(),

@@ -35,6 +35,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "9")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 130 << 20,
         actions: texts(["kick"]),
         figures: Vec::new(),

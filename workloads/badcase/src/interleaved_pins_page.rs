@@ -30,6 +30,7 @@ fn fact() -> CaseFact {
         sources: texts(["malloc/malloc.c: mtrim"]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 257 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

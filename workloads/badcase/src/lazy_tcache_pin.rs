@@ -29,6 +29,7 @@ fn fact() -> CaseFact {
         sources: texts(["malloc/malloc.c: tcache_init, tcache_free_init (2.43)"]),
         settings: settings([("MALLOC_ARENA_MAX", "2")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 50 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

@@ -10,11 +10,15 @@ mod discontiguous_main;
 mod discontiguous_main_blocked;
 mod fastbin_hoard;
 mod fastbin_hoard_threads;
+mod first_fit_worst;
+mod first_fit_worst_exact;
 mod heap_tail_remainder;
 mod interleaved_pins;
 mod interleaved_pins_page;
 mod lazy_tcache_pin;
 mod mallinfo_overflow;
+mod memalign_churn;
+mod memalign_large;
 mod mmap_ratchet;
 mod pinned_top;
 mod producer_consumer;
@@ -23,6 +27,7 @@ mod realloc_ladder;
 mod realloc_shrink;
 mod recipe;
 mod rlimit_as;
+mod robson_adversary;
 mod serial_peaks;
 mod size_drift;
 mod sys;
@@ -67,6 +72,11 @@ pub const CASES: &[Case] = &[
     interleaved_pins::CASE,
     interleaved_pins_page::CASE,
     size_drift::CASE,
+    first_fit_worst::CASE,
+    first_fit_worst_exact::CASE,
+    robson_adversary::CASE,
+    memalign_large::CASE,
+    memalign_churn::CASE,
     realloc_ladder::CASE,
     realloc_shrink::CASE,
     thread_heap_mprotect::CASE,

@@ -47,6 +47,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_MMAP_THRESHOLD_", "33554432")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 8 << 20,
         actions: Vec::new(),
         figures: vec![

@@ -37,6 +37,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "17")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 514 << 20,
         actions: texts(["thread-exit"]),
         figures: Vec::new(),

@@ -30,6 +30,7 @@ fn fact() -> CaseFact {
         sources: texts(["malloc/malloc.c: _int_realloc, mremap_chunk"]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 150 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

@@ -35,6 +35,7 @@ fn fact() -> CaseFact {
         sources: texts(["glibc bug 30579; fixed in 2.38 by commit 2fb12bbd09"]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 129 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

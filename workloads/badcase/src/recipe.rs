@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 
-use fragbench_engine::{Block, Context, Ledger, Parameters, Request, Spawner, Workload, heap};
+use fragbench_engine::{Block, Context, Ledger, Parameters, Random, Request, Spawner, Workload, heap};
 use fragbench_model::{ACTION_PARAMETER, AllocatorKind, CaseFact, Parameter, WorkerError, WorkloadFact};
 
 use crate::Case;
@@ -36,6 +36,11 @@ impl Recipe<'_> {
     /// Bytes by the scale of the run; `full` at scale 1.
     pub(crate) fn scaled(&self, full: usize) -> usize {
         ((full as f64 * self.ctx.settings().scale) as usize).max(1)
+    }
+
+    /// The recipe's random choices: the same under every allocator.
+    pub(crate) fn random(&self) -> Random {
+        Random::new(self.ctx.settings().seed, 0)
     }
 
     /// Whether the recipe is asked to carry out this action.
@@ -89,6 +94,7 @@ pub(crate) fn kick() {
 struct Work {
     run: fn(&mut Recipe<'_>),
     action: String,
+    adaptive: bool,
     /// Lives as long as the process needs it.
     kept: Vec<Box<dyn Any>>,
 }
@@ -101,6 +107,10 @@ impl Workload for Work {
 
     fn run(&mut self, ctx: &mut Context) {
         (self.run)(&mut Recipe { ctx, action: &self.action, kept: &mut self.kept });
+    }
+
+    fn adaptive(&self) -> bool {
+        self.adaptive
     }
 
     /// A recipe is done when it has run.
@@ -123,11 +133,11 @@ fn parameters() -> Vec<Parameter> {
 
 /// Checks the request and prepares the recipe.
 pub(crate) fn build(case: &Case, request: &Request) -> Result<Box<dyn Workload>, WorkerError> {
-    let actions = (case.fact)().actions;
+    let CaseFact { actions, adaptive, .. } = (case.fact)();
     let choices: Vec<(&str, &str)> =
         std::iter::once("none").chain(actions.iter().map(String::as_str)).map(|name| (name, name)).collect();
     let action = Parameters::new(&parameters(), &request.parameters)?.choice(ACTION_PARAMETER, &choices)?.to_owned();
-    Ok(Box::new(Work { run: case.run, action, kept: Vec::new() }))
+    Ok(Box::new(Work { run: case.run, action, adaptive, kept: Vec::new() }))
 }
 
 pub(crate) fn workload_fact(fact: &CaseFact) -> WorkloadFact {

@@ -54,6 +54,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "128")]),
         thp: false,
+        adaptive: true,
         memory_bytes: 64 << 20,
         actions: Vec::new(),
         figures: vec![

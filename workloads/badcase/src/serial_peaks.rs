@@ -34,6 +34,7 @@ fn fact() -> CaseFact {
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "17")]),
         thp: false,
+        adaptive: false,
         memory_bytes: 258 << 20,
         actions: texts(["thread-exit"]),
         figures: Vec::new(),

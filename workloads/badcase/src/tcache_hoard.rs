@@ -48,6 +48,7 @@ fn fact() -> CaseFact {
         ]),
         settings: base,
         thp: false,
+        adaptive: false,
         memory_bytes: 30 << 20,
         actions: texts(["thread-exit"]),
         figures: Vec::new(),

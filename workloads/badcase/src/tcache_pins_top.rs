@@ -27,6 +27,7 @@ fn fact() -> CaseFact {
         sources: texts(["malloc/malloc.c: tcache_put, _int_free, systrim; TCACHE_FILL_COUNT"]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 257 << 20,
         actions: Vec::new(),
         figures: Vec::new(),

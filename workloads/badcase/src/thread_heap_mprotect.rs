@@ -46,6 +46,7 @@ fn fact() -> CaseFact {
         ]),
         settings: Settings::new(),
         thp: false,
+        adaptive: false,
         memory_bytes: 98 << 20,
         actions: Vec::new(),
         figures: vec![

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{AllocatorKind, Command, Message, RunSpec};
+use fragbench_model::{AllocatorKind, Command, Message, Purge, RunSpec};
 
 use crate::ledger::{Ledger, Share};
 use crate::{Spawner, clock, link, probe};
@@ -68,6 +68,12 @@ impl Context {
         self.facts.insert(name.to_owned(), value);
     }
 
+    /// Asks the allocator in place to give back what it can, from this thread, and says how long that took. With `stall`
+    /// another thread asks, while this one allocates and frees without a pause.
+    pub fn purge(&self, stall: bool) -> Purge {
+        if stall { self.probe.purge_with_stall(&self.spawner) } else { self.probe.purge() }
+    }
+
     /// A phase: tells the parent, works, and waits at the barrier until the parent has seen enough. All threads must be
     /// quiet when `work` returns.
     pub fn phase<R>(&mut self, name: &str, work: impl FnOnce(&mut Context) -> R) -> R {
@@ -87,10 +93,7 @@ impl Context {
             match link::receive() {
                 Command::Continue => return,
                 Command::Stats => link::send(&Message::Stats(self.probe.stats())),
-                Command::Purge { stall } => {
-                    let purge = if stall { self.probe.purge_with_stall(&self.spawner) } else { self.probe.purge() };
-                    link::send(&Message::Purged(purge));
-                }
+                Command::Purge { stall } => link::send(&Message::Purged(self.purge(stall))),
             }
         }
     }

@@ -32,6 +32,7 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
             fail(refuse("internal", format!("live bytes are negative: {}", totals.sums.live_bytes)))
         }),
         checksum: totals.checksum,
+        adaptive: workload.adaptive(),
         work_ns: ctx.work_ns,
         threads_started: u64::from(ctx.spawner().started()),
         harness_vm_bytes: offheap::vm_bytes(),

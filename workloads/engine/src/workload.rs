@@ -23,6 +23,11 @@ pub trait Workload {
     /// The work, as a sequence of [`Context::phase`]s. Threads may stay alive, quiet, after it.
     fn run(&mut self, ctx: &mut Context);
 
+    /// Whether what it does depends on what the allocator answers: see [`fragbench_model::Done::adaptive`].
+    fn adaptive(&self) -> bool {
+        false
+    }
+
     /// Whether there is work to go on with after the purge; without it the run ends there.
     fn resumes(&self) -> bool {
         true

@@ -14,7 +14,7 @@ use fragbench_model::{
     Allocator, AllocatorKind, CaseFact, CaseOutcome, CaseReport, CaseStatus, Failure, FailureKind, Figures,
     GlibcVersion, Libc, Plan, PlannedRun, REMEDIES, Remedy, RunRecord, RunStatus, Settings, remedy,
 };
-use fragbench_run::{CaseRun, ResultDir, RunLimits, WorkerBinary, case_figures, case_runs, median_figures};
+use fragbench_run::{Agreement, CaseRun, ResultDir, RunLimits, WorkerBinary, case_figures, case_runs, median_figures};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::{default_directory, new_manifest, terminal, unix_now};
@@ -174,6 +174,7 @@ impl Badcase {
             .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left  {msg}")?);
         let mut records: Vec<Vec<Vec<RunRecord>>> =
             planned.iter().map(|case| vec![Vec::new(); case.runs.len()]).collect();
+        let mut agreement = Agreement::default();
         for repetition in 0..self.reps {
             let mut cell = 0;
             for (case, kept) in planned.iter().zip(&mut records) {
@@ -198,6 +199,9 @@ impl Badcase {
                     }
                     record.run = repetition * cells.len() as u32 + cell as u32;
                     record.repetition = repetition;
+                    if let Some(failure) = agreement.check(&record) {
+                        record.status = RunStatus::Failed(failure);
+                    }
                     if let Some(results) = &mut results {
                         results.append(&mut record, &[])?;
                     }
