@@ -1,0 +1,65 @@
+//! Whether anybody is inside malloc, told without calling anything: by the locks of all arenas, and by where each thread
+//! is. A lock shows whoever is inside the part of malloc that needs one, also in a system call it makes; the place of a
+//! thread shows whoever is in the part that needs none (its own cache).
+
+use std::fmt;
+use std::ops::Range;
+
+use fragbench_inspect::{InspectError, arena_locks};
+use fragbench_proc::Target;
+
+use crate::process::{name, threads};
+
+/// Who is inside malloc.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Busy {
+    /// An arena is locked: its address.
+    Locked(u64),
+    /// A thread's next instruction is malloc's: its number, name and place.
+    Inside(u32, String, u64),
+    /// The arenas' own lists could not be followed.
+    Changing,
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Busy::Locked(arena) => write!(f, "the arena at {arena:#x} was locked, so a thread was inside malloc"),
+            Busy::Inside(thread, name, at) => write!(f, "thread {thread} ({name}) was inside malloc, at {at:#x}"),
+            Busy::Changing => write!(f, "malloc's arenas were being changed"),
+        }
+    }
+}
+
+/// The first sign of somebody inside malloc. Of a process that runs, running threads are not seen; of one that is
+/// stopped, all are.
+pub(crate) fn busy(target: &dyn Target, pid: u32, code: &[Range<u64>]) -> Result<Option<Busy>, InspectError> {
+    if let Some(lock) = arena_locks(target)?.into_iter().find(|lock| lock.held) {
+        return Ok(Some(Busy::Locked(lock.arena)));
+    }
+    let inside = threads(pid).into_iter().find(|thread| code.iter().any(|r| r.contains(&thread.program_counter)));
+    Ok(inside.map(|thread| Busy::Inside(thread.id, name(thread.id).unwrap_or_default(), thread.program_counter)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fragbench_proc::LiveTarget;
+
+    #[test]
+    fn a_thread_is_inside_when_its_next_instruction_is() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let (target, pid) = (LiveTarget::open(child.id()).unwrap(), child.id());
+        let place = || threads(pid).first().filter(|t| t.system_call.is_some()).map(|t| t.program_counter);
+        // Until it sleeps, in a program whose malloc has been used.
+        while place().is_none() || busy(&target, pid, &[]).is_err() || name(pid).as_deref() != Some("sleep") {
+            std::thread::yield_now();
+        }
+        assert_eq!(busy(&target, pid, &[]).unwrap(), None);
+        let at = place().unwrap();
+        assert_eq!(busy(&target, pid, &[0..at]).unwrap(), None);
+        assert_eq!(busy(&target, pid, &[at..at + 1]).unwrap(), Some(Busy::Inside(pid, "sleep".into(), at)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,90 @@
+//! `malloc_trim(0)` in a live process: what was predicted, what it released, what it cost.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fragbench_model::HeapBytes;
+use fragbench_proc::{LiveTarget, Process};
+use serde::Serialize;
+
+use crate::AskError;
+use crate::session::{Limits, Session, survey};
+use crate::symbols::Symbols;
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Trimmed {
+    /// Process.
+    pub pid: u32,
+    /// RSS right before the call, while the process stood still.
+    pub rss_before_bytes: u64,
+    /// RSS right after it, before the process went on.
+    pub rss_after_bytes: u64,
+    /// The difference; 0 when the other threads took more meanwhile.
+    pub released_bytes: u64,
+    /// What a survey, taken right before the stop, said it would release.
+    pub predicted_release_bytes: u64,
+    /// How far the prediction was off, as a share of the RSS before.
+    pub prediction_error_ratio: f64,
+    /// Whether `malloc_trim` says that it gave memory back.
+    pub returned: bool,
+    /// Time of the call, gdb's own part (about a millisecond) included. Other threads run meanwhile.
+    pub call_ms: f64,
+    /// Time in which all threads stood still.
+    pub stopped_ms: f64,
+    /// Times the process was stopped.
+    pub stops: u64,
+    /// Looks at whether a thread is inside malloc.
+    pub looks: u64,
+    /// The heap before.
+    pub before: HeapBytes,
+    /// The heap after.
+    pub after: HeapBytes,
+    /// Resident bytes of the heap that stayed, by reason.
+    pub kept: BTreeMap<String, u64>,
+}
+
+/// Calls `malloc_trim(0)` in a process.
+///
+/// # Errors
+/// [`AskError`]; the process runs on.
+pub fn trim(pid: u32, limits: &Limits) -> Result<Trimmed, AskError> {
+    let target = LiveTarget::open(pid)?;
+    let first = survey(&target)?;
+    let symbols = Symbols::read(&target, first.libc.object.as_deref().unwrap_or(Path::new("?")))?;
+    let address = symbols.address("malloc_trim")?;
+    let process = Process::live(pid);
+    let mut before = first;
+    let mut session = Session::start(&target, &symbols, limits)?;
+    let (rss, visit) = session.visit(
+        || {
+            before = survey(&target)?;
+            Ok(())
+        },
+        |session| {
+            let had = process.status()?.rss_bytes;
+            let returned = session.call("malloc_trim", address, &[0])?;
+            Ok((had, process.status()?.rss_bytes, returned))
+        },
+    )?;
+    let (had, has, returned) = rss;
+    let after = survey(&target)?;
+    let predicted = before.trim().predicted_release_bytes;
+    let released = had.saturating_sub(has);
+    Ok(Trimmed {
+        pid,
+        rss_before_bytes: had,
+        rss_after_bytes: has,
+        released_bytes: released,
+        predicted_release_bytes: predicted,
+        prediction_error_ratio: predicted.abs_diff(released) as f64 / had.max(1) as f64,
+        returned: returned == 1,
+        call_ms: visit.called.as_secs_f64() * 1e3,
+        stopped_ms: visit.stopped.as_secs_f64() * 1e3,
+        stops: visit.stops,
+        looks: visit.looks,
+        before: before.bytes(),
+        after: after.bytes(),
+        kept: after.trim().kept,
+    })
+}

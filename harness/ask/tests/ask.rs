@@ -1,0 +1,165 @@
+//! Real processes asked through a real gdb: prediction and outcome, refusal, and a process that runs on after a time
+//! limit.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use fragbench_ask::{AskError, Busy, Limits, call, trim};
+
+struct Subject {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Subject {
+    /// Compiles and starts the program; waits until it waits.
+    fn start(mode: &str, dir: &Path) -> Subject {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/subject.c");
+        let program = dir.join("subject");
+        let flags = ["-O1", "-Wall", "-Wextra", "-fno-builtin", "-pthread"];
+        let built = Command::new("cc").args(flags).arg(source).arg("-o").arg(&program).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let mut child =
+            Command::new(&program).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut subject = Subject { child, said };
+        subject.says_it_is_here();
+        subject
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn says_it_is_here(&mut self) {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        assert_eq!(line, "still here\n");
+    }
+
+    /// It runs, nobody traces it, and it answers.
+    fn lives_on(&mut self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        assert!(status.contains("TracerPid:\t0\n"), "{status}");
+        assert!(!status.contains("State:\tT") && !status.contains("State:\tt"), "{status}");
+        self.child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        self.says_it_is_here();
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether gdb is here. Where nothing may be skipped, its absence is a failure.
+fn gdb() -> bool {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join("gdb").is_file());
+    assert!(found || std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "gdb is not installed and nothing may be skipped");
+    if !found {
+        eprintln!("skipped: gdb is not installed");
+    }
+    found
+}
+
+fn within(timeout: Duration) -> Limits {
+    Limits { timeout, ..Limits::default() }
+}
+
+#[test]
+fn what_was_predicted_is_released_and_the_process_lives_on() {
+    if !gdb() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("scattered", dir.path());
+    let trimmed = trim(subject.pid(), &Limits::default()).unwrap();
+    assert!(trimmed.released_bytes > 16 << 20, "{trimmed:?}");
+    assert!(trimmed.prediction_error_ratio <= 0.02, "{trimmed:?}");
+    assert!(trimmed.returned && trimmed.call_ms > 0.0 && trimmed.stopped_ms > 0.0, "{trimmed:?}");
+    assert_eq!(trimmed.before.live_bytes, trimmed.after.live_bytes, "the call leaves what is live as it was");
+    subject.lives_on();
+    let again = trim(subject.pid(), &Limits::default()).unwrap();
+    assert!(again.released_bytes < 1 << 20 && again.predicted_release_bytes < 1 << 20, "{again:?}");
+    subject.lives_on();
+}
+
+#[test]
+fn a_locked_arena_is_a_refusal_before_anything_is_called() {
+    if !gdb() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("locked", dir.path());
+    let limits = Limits { patience: Duration::from_millis(50), ..Limits::default() };
+    let error = trim(subject.pid(), &limits).unwrap_err();
+    assert!(matches!(error, AskError::Busy { busy: Busy::Locked(_), .. }), "{error}");
+    assert!(error.to_string().contains("inside malloc") && error.to_string().contains("nothing was called"), "{error}");
+    subject.lives_on();
+}
+
+#[test]
+fn a_call_that_dead_locks_is_taken_back_and_the_process_runs_on() {
+    if !gdb() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("trap", dir.path());
+    let error = trim(subject.pid(), &within(Duration::from_secs(2))).unwrap_err();
+    assert!(matches!(error, AskError::Timeout { .. }) && error.to_string().contains("taken back"), "{error}");
+    // The byte makes it give the lock back; then the same call works, so malloc was left sound.
+    subject.lives_on();
+    let trimmed = trim(subject.pid(), &Limits::default()).unwrap();
+    assert!(trimmed.prediction_error_ratio <= 0.02, "{trimmed:?}");
+    subject.lives_on();
+}
+
+#[test]
+fn a_call_that_never_returns_is_taken_back() {
+    if !gdb() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("scattered", dir.path());
+    let error = call(subject.pid(), "pause", 0, &within(Duration::from_secs(1))).unwrap_err();
+    assert!(matches!(error, AskError::Timeout { .. }) && error.to_string().contains("taken back"), "{error}");
+    subject.lives_on();
+    let (parent, visit) = call(subject.pid(), "getppid", 0, &Limits::default()).unwrap();
+    assert_eq!(parent, u64::from(std::process::id()));
+    assert_eq!(visit.stops, 1);
+    subject.lives_on();
+}
+
+#[test]
+fn a_gdb_that_does_nothing_does_not_hold_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("locked", dir.path());
+    let missing = Limits { gdb: "no-such-gdb".into(), ..Limits::default() };
+    let error = call(subject.pid(), "getppid", 0, &missing).unwrap_err();
+    assert!(error.to_string().contains("apt install gdb"), "{error}");
+    let ends: PathBuf = "/bin/true".into();
+    let error = call(subject.pid(), "getppid", 0, &Limits { gdb: ends.display().to_string(), ..Limits::default() });
+    assert!(matches!(error, Err(AskError::Io(_))), "{error:?}");
+    subject.lives_on();
+}
+
+#[test]
+fn a_stopped_process_and_one_that_is_gone_are_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("locked", dir.path());
+    let pid = subject.pid().to_string();
+    let kill = |signal: &str| assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    kill("-STOP");
+    while !std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("State:\tT") {}
+    let error = call(subject.pid(), "getppid", 0, &Limits::default()).unwrap_err();
+    assert!(matches!(error, AskError::NotFree { .. }) && error.to_string().contains("kill -CONT"), "{error}");
+    kill("-CONT");
+    subject.lives_on();
+    assert!(trim(999_999_999, &Limits::default()).unwrap_err().to_string().contains("has ended"));
+}

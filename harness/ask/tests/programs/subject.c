@@ -1,0 +1,95 @@
+/* A process to be asked. `subject MODE` brings its heap about, says where a second arena is, waits for a byte, and then
+ * says "still here" after every further byte. What it waits in allocates nothing.
+ *
+ * scattered: 64 MiB, every second block freed, so that malloc_trim has much to do.
+ * locked:    a thread's arena is locked and stays so.
+ * trap:      scattered; a thread locks its own arena as soon as it is traced, and gives it back at the next byte. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define BLOCK 12000
+#define COUNT ((64UL << 20) / BLOCK)
+
+static const char *mode;
+static _Atomic int *_Atomic arena_lock;
+static atomic_int give_back;
+
+static void fail(const char *what)
+{
+    perror(what);
+    _exit(1);
+}
+
+static int traced(void)
+{
+    char text[2048];
+    int file = open("/proc/thread-self/status", O_RDONLY);
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    if (got <= 0)
+        fail("status");
+    text[got] = 0;
+    const char *tracer = strstr(text, "TracerPid:");
+    return tracer && atoi(tracer + 10) != 0;
+}
+
+/* The arena of a thread's block: the first word of the 64 MiB heap it lies in points there, and its first field is the
+ * lock (glibc malloc/arena.c: heap_info). */
+static void *other(void *unused)
+{
+    (void)unused;
+    void *block = malloc(1000);
+    uintptr_t heap = (uintptr_t)block & ~(uintptr_t)((64 << 20) - 1);
+    arena_lock = *(_Atomic int **)heap;
+    if (!strcmp(mode, "locked"))
+        *arena_lock = 1;
+    if (!strcmp(mode, "trap")) {
+        while (!traced())
+            ;
+        *arena_lock = 2;
+        while (!give_back)
+            ;
+        *arena_lock = 0;
+        syscall(SYS_futex, (int *)arena_lock, 1, 1, NULL, NULL, 0);
+    }
+    for (;;)
+        pause();
+}
+
+int main(int argc, char **argv)
+{
+    mode = argc > 1 ? argv[1] : "";
+    if (strcmp(mode, "locked")) {
+        static void *blocks[COUNT];
+        for (size_t i = 0; i < COUNT; i++) {
+            blocks[i] = malloc(BLOCK);
+            if (!blocks[i])
+                fail("malloc");
+            memset(blocks[i], 1, BLOCK);
+        }
+        for (size_t i = 0; i < COUNT; i += 2)
+            free(blocks[i]);
+    }
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, other, NULL))
+        fail("pthread_create");
+    while (!arena_lock || (!strcmp(mode, "locked") && !*arena_lock))
+        ;
+    static const char here[] = "still here\n";
+    char byte;
+    do {
+        if (write(1, here, sizeof here - 1) < 0)
+            fail("write");
+        if (read(0, &byte, 1) != 1)
+            _exit(0);
+        give_back = 1;
+    } while (1);
+}
