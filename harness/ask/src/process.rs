@@ -54,12 +54,7 @@ fn thread(id: u32, line: &str) -> Option<Thread> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [number, .., stack, counter] = fields[..] else { return None };
     let hex = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
-    Some(Thread {
-        id,
-        system_call: number.parse().ok(),
-        stack_pointer: hex(stack)?,
-        program_counter: hex(counter)?,
-    })
+    Some(Thread { id, system_call: number.parse().ok(), stack_pointer: hex(stack)?, program_counter: hex(counter)? })
 }
 
 #[cfg(test)]

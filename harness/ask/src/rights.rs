@@ -38,9 +38,10 @@ fn is_root() -> bool {
 
 fn explain(yama_scope: u32, root: bool, command: &str) -> (String, String) {
     match (yama_scope, root) {
-        (3, _) => {
-            ("Yama allows no tracing until the next boot (kernel.yama.ptrace_scope=3)".into(), "reboot without it".into())
-        }
+        (3, _) => (
+            "Yama allows no tracing until the next boot (kernel.yama.ptrace_scope=3)".into(),
+            "reboot without it".into(),
+        ),
         (_, true) => (
             "this root lacks CAP_SYS_PTRACE, as in a container".into(),
             "start the container with --cap-add=SYS_PTRACE, or run this on the host".into(),

@@ -194,10 +194,9 @@ impl<'a> Session<'a> {
         self.still_since = Instant::now();
         self.visit.called += self.still_since - begun;
         match reply {
-            Reply::Answer(answer) if answer.done => answer.value().ok_or_else(|| AskError::Gdb {
-                what: format!("{name}()"),
-                said: format!("no number: {answer:?}"),
-            }),
+            Reply::Answer(answer) if answer.done => answer
+                .value()
+                .ok_or_else(|| AskError::Gdb { what: format!("{name}()"), said: format!("no number: {answer:?}") }),
             Reply::Answer(answer) => {
                 let said = answer.text("msg").unwrap_or_default();
                 Err(if state(self.target.pid()).is_none_or(|s| s.letter == 'Z') {

@@ -127,11 +127,8 @@ mod tests {
     use super::*;
 
     fn symbols(functions: &[(&str, u64, u64)]) -> Symbols {
-        let functions = functions.iter().map(|(name, start, end)| Function {
-            name: (*name).to_owned(),
-            start: *start,
-            end: *end,
-        });
+        let functions =
+            functions.iter().map(|(name, start, end)| Function { name: (*name).to_owned(), start: *start, end: *end });
         Symbols { object: "libc".into(), functions: functions.collect() }
     }
 

@@ -23,8 +23,7 @@ impl Subject {
         let flags = ["-O1", "-Wall", "-Wextra", "-fno-builtin", "-pthread"];
         let built = Command::new("cc").args(flags).arg(source).arg("-o").arg(&program).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let mut child =
-            Command::new(&program).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(&program).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         let mut subject = Subject { child, said };
         subject.says_it_is_here();
@@ -61,7 +60,10 @@ impl Drop for Subject {
 /// Whether gdb is here. Where nothing may be skipped, its absence is a failure.
 fn gdb() -> bool {
     let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join("gdb").is_file());
-    assert!(found || std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "gdb is not installed and nothing may be skipped");
+    assert!(
+        found || std::env::var_os("FRAGBENCH_NO_SKIP").is_none(),
+        "gdb is not installed and nothing may be skipped"
+    );
     if !found {
         eprintln!("skipped: gdb is not installed");
     }

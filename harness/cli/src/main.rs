@@ -35,6 +35,7 @@ enum Verb {
     Trace(cmd::trace::Trace),
     Replay(cmd::replay::Replay),
     Report(cmd::report::Report),
+    Trim(cmd::trim::Trim),
 }
 
 /// How a verb ended when no error stopped it.
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Trace(verb) => verb.go(),
         Verb::Replay(verb) => verb.go(),
         Verb::Report(verb) => verb.go(),
+        Verb::Trim(verb) => verb.go(),
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

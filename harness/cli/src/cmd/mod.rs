@@ -9,3 +9,4 @@ pub(crate) mod run;
 pub(crate) mod trace;
 mod trace_export;
 pub(crate) mod trace_profile;
+pub(crate) mod trim;
