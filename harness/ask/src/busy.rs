@@ -57,8 +57,8 @@ mod tests {
         }
         assert_eq!(busy(&target, pid, &[]).unwrap(), None);
         let at = place().unwrap();
-        assert_eq!(busy(&target, pid, &[0..at]).unwrap(), None);
-        assert_eq!(busy(&target, pid, &[at..at + 1]).unwrap(), Some(Busy::Inside(pid, "sleep".into(), at)));
+        assert_eq!(busy(&target, pid, &[0..1, 1..at]).unwrap(), None);
+        assert_eq!(busy(&target, pid, &[0..1, at..at + 1]).unwrap(), Some(Busy::Inside(pid, "sleep".into(), at)));
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -13,6 +13,7 @@
 mod busy;
 mod error;
 mod gdb;
+mod malloc_info;
 mod mi;
 mod process;
 mod rights;
@@ -23,5 +24,6 @@ mod trim;
 
 pub use busy::Busy;
 pub use error::AskError;
+pub use malloc_info::{MallocInfo, malloc_info};
 pub use session::{Limits, Visit, call};
 pub use trim::{Trimmed, trim};

@@ -209,6 +209,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Writes bytes into the process: only into memory that a call has mapped for this.
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), AskError> {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = self.gdb.finish(&format!("-data-write-memory-bytes {address:#x} {hex}"), ENDING)?;
+        let said = || answer.text("msg").unwrap_or_default();
+        if answer.done { Ok(()) } else { Err(AskError::Gdb { what: "writing".into(), said: said() }) }
+    }
+
     /// Ends a call that has not come back: takes it back when it holds no lock, waits for it when it does.
     fn end_call(&mut self, name: &str, token: u64) -> AskError {
         let what = format!("{name}()");

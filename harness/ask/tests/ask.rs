@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use fragbench_ask::{AskError, Busy, Limits, call, trim};
+use fragbench_ask::{AskError, Busy, Limits, call, malloc_info, trim};
 
 struct Subject {
     child: Child,
@@ -164,4 +164,25 @@ fn a_stopped_process_and_one_that_is_gone_are_answers() {
     kill("-CONT");
     subject.lives_on();
     assert!(trim(999_999_999, &Limits::default()).unwrap_err().to_string().contains("has ended"));
+}
+
+#[test]
+fn what_malloc_says_of_itself_is_what_a_survey_sees() {
+    if !gdb() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("scattered", dir.path());
+    let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let before = maps(subject.pid());
+    let info = malloc_info(subject.pid(), &Limits::default()).unwrap();
+    let target = fragbench_proc::LiveTarget::open(subject.pid()).unwrap();
+    let bytes = fragbench_inspect::survey(&target).unwrap().bytes();
+    assert_eq!(info.stats.arena_count, Some(2), "{}", info.xml);
+    assert_eq!(info.stats.system_bytes, Some(bytes.system_bytes), "{}", info.xml);
+    // While malloc wrote, its stream was live.
+    let free = bytes.free_bytes + bytes.top_bytes;
+    assert!(info.stats.free_bytes.unwrap().abs_diff(free) < 16 << 10, "{free}: {}", info.xml);
+    assert_eq!(maps(subject.pid()), before, "nothing stays mapped");
+    subject.lives_on();
 }
