@@ -7,6 +7,7 @@ mod cmd;
 mod companions;
 mod generated;
 mod glibc;
+mod heap_stages;
 mod interrupt;
 mod option_file;
 mod options;

@@ -54,6 +54,32 @@ fn the_terminal_shows_figure_limit_and_verdict() {
     }
 }
 
+/// A heap below one live block: what happens in words, the heap before and after, and the block that holds it.
+#[test]
+fn a_case_is_explained_by_its_own_heap() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let text = succeed(&["badcase", "pinned-top", "--remedy", "none", "--explain", "-o", arg(&out)]);
+    for words in [
+        "1. _int_free",
+        "at the end of `filled`",
+        "at the end of `freed`",
+        "after malloc_trim(0)",
+        "████",
+        "░░░░",
+        "····",
+        "1 live chunk of 1.09 KiB",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let report = json(&std::fs::read_to_string(out.join("badcases.json")).unwrap());
+    let stages = report["cases"][0]["heap"].as_array().unwrap();
+    let free = |i: usize| stages[i]["bytes"]["free_resident_bytes"].as_f64().unwrap();
+    assert!(stages.len() == 3 && free(1) > 100.0 * free(0) && free(1) > 100.0 * free(2), "{stages:?}");
+    assert!(std::fs::read_to_string(out.join("badcases.html")).unwrap().contains("Heap map, pinned-top"));
+    assert!(out.join("plots/pinned-top.heap-map.svg").is_file());
+}
+
 #[test]
 fn what_does_not_exist_is_named_with_the_nearest_that_does() {
     refuse(2, &["badcase", "pined-top"], &["pined-top", "did you mean `pinned-top`?", "list badcases"]);

@@ -42,6 +42,7 @@ pub fn judge_case(
         figures: Figures::new(),
         checks: Vec::new(),
         remedies: Vec::new(),
+        heap: Vec::new(),
     };
     let Some(expectation) = fact.expectation(glibc) else {
         outcome.failure = Some(format!("nothing is written down about {} in glibc {glibc}", fact.name));

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GlibcRange, GlibcVersion, Settings};
+use crate::{GlibcRange, GlibcVersion, HeapStage, Settings};
 
 /// Figures by name; a missing one could not be had.
 pub type Figures = BTreeMap<String, f64>;
@@ -413,6 +413,9 @@ pub struct CaseOutcome {
     pub checks: Vec<Check>,
     /// Best first.
     pub remedies: Vec<RemedyOutcome>,
+    /// The heap of an untreated run, stage by stage; empty where it was not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heap: Vec<HeapStage>,
 }
 
 /// What `fragbench badcase --format json` prints.

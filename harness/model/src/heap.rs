@@ -84,21 +84,34 @@ pub struct HeapPin {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapCell {
     /// Live.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub live: u64,
     /// In a tcache.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub tcache: u64,
     /// Free and in memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub free_resident: u64,
     /// Free and not in memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub free_absent: u64,
     /// Top and in memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub top_resident: u64,
     /// Top and not in memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub top_absent: u64,
     /// malloc's own.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub own: u64,
     /// Foreign or not understood.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: u64,
+}
+
+/// Most of a cell is one thing: the rest need not be written down.
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl HeapCell {
@@ -139,4 +152,17 @@ pub struct HeapMap {
     pub cell_bytes: u64,
     /// Segments of the arenas; chunks mapped one by one are left out.
     pub rows: Vec<HeapRow>,
+}
+
+/// A heap while it stood still at a stage of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeapStage {
+    /// The phase at whose end it is, or `purged`.
+    pub name: String,
+    /// What its bytes are.
+    pub bytes: HeapBytes,
+    /// What `malloc_trim(0)` would give back.
+    pub trim: HeapTrim,
+    /// Its map; of one run all are to one scale.
+    pub map: HeapMap,
 }

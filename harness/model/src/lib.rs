@@ -29,7 +29,7 @@ pub use badcase::{
 };
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
-pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapTrim};
+pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim};
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
 pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
 pub use metric::{Better, METRICS, Metric, Unit, metric};

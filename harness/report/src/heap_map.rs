@@ -59,24 +59,20 @@ impl Glyph {
 pub fn heap_map(map: &HeapMap, width: usize, colour: bool) -> String {
     let mut out = String::new();
     let columns = width.max(24) - 2;
-    let mut rows: Vec<&HeapRow> = map.rows.iter().collect();
-    if rows.len() > ROWS {
-        let mut sizes: Vec<u64> = rows.iter().map(|row| row.bytes).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        rows.retain(|row| row.bytes >= sizes[ROWS - 1]);
-        rows.truncate(ROWS);
-    }
-    let named = named_pins(map, &rows);
+    let (groups, left_out) = groups(map, ROWS, |row| row.cells.iter().map(Glyph::of).collect::<Vec<Glyph>>());
+    let drawn: Vec<&HeapRow> = groups.iter().map(|group| &group[0]).collect();
+    let named = named_pins(map, &drawn);
     let mut used = Vec::new();
-    for row in &rows {
+    for group in &groups {
+        let row = &group[0];
         let (size, resident) = (bytes(row.bytes as f64), bytes(row.resident_bytes as f64));
-        let _ = writeln!(out, "{} at {:#x}: {size}, {resident} in memory", arena(row), row.start);
+        let _ = writeln!(out, "{} at {:#x}: {size}, {resident} in memory{}", arena(row), row.start, likes(group));
         for (line, cells) in row.cells.chunks(columns).enumerate() {
             let glyphs: Vec<Glyph> = cells.iter().map(Glyph::of).collect();
             used.extend_from_slice(&glyphs);
             let _ = writeln!(out, "  {}", painted(&glyphs, colour));
             let mut marks = vec![' '; cells.len()];
-            for (letter, _, pin) in named.iter().filter(|(_, of, _)| std::ptr::eq(*of, *row)) {
+            for (letter, _, pin) in named.iter().filter(|(_, of, _)| std::ptr::eq(*of, row)) {
                 let cell = (pin.offset / map.cell_bytes.max(1)) as usize;
                 if let Some(mark) = cell.checked_sub(line * columns).and_then(|place| marks.get_mut(place)) {
                     *mark = *letter;
@@ -88,10 +84,8 @@ pub fn heap_map(map: &HeapMap, width: usize, colour: bool) -> String {
             }
         }
     }
-    if rows.len() < map.rows.len() {
-        let rest: u64 = map.rows.iter().map(|r| r.bytes).sum::<u64>() - rows.iter().map(|r| r.bytes).sum::<u64>();
-        let _ =
-            writeln!(out, "{} smaller segments of {} in all left out", map.rows.len() - rows.len(), bytes(rest as f64));
+    if let Some(text) = left_out {
+        let _ = writeln!(out, "{text}");
     }
     let _ = writeln!(out, "one character: {}", bytes(map.cell_bytes as f64));
     for keys in ALL.iter().filter(|glyph| used.contains(glyph)).collect::<Vec<_>>().chunks(2) {
@@ -105,18 +99,41 @@ pub fn heap_map(map: &HeapMap, width: usize, colour: bool) -> String {
         let _ = writeln!(out, "  {}", texts.concat().trim_end());
     }
     for (letter, row, pin) in named {
-        let mut line = letter.to_string();
-        for word in pin_text(row, pin).split(' ') {
-            if line.chars().count() + 1 + word.chars().count() > width.max(24) {
-                let _ = writeln!(out, "{line}");
-                line = " ".into();
-            }
-            line.push(' ');
-            line.push_str(word);
-        }
-        let _ = writeln!(out, "{line}");
+        let options = textwrap::Options::new(width.max(24)).subsequent_indent("  ");
+        let _ = writeln!(out, "{}", textwrap::fill(&format!("{letter} {}", pin_text(row, pin)), options));
     }
     out
+}
+
+/// Neighbours that look alike and are held alike, as groups; of more than `most` groups those with the largest segments,
+/// and a sentence about the rest.
+pub(crate) fn groups<K: PartialEq>(
+    map: &HeapMap,
+    most: usize,
+    look: impl Fn(&HeapRow) -> K,
+) -> (Vec<&[HeapRow]>, Option<String>) {
+    let held = |row: &HeapRow| {
+        row.pins.iter().map(|p| (p.offset, p.chunks, p.bytes, p.kind.clone(), p.holds_bytes)).collect::<Vec<_>>()
+    };
+    let alike = |a: &HeapRow, b: &HeapRow| a.bytes == b.bytes && held(a) == held(b) && look(a) == look(b);
+    let all: Vec<&[HeapRow]> = map.rows.chunk_by(alike).collect();
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(all[*i][0].bytes));
+    let mut shown: Vec<usize> = order.iter().copied().take(most).collect();
+    shown.sort_unstable();
+    let rest: Vec<&HeapRow> = order.iter().skip(most).flat_map(|i| all[*i]).collect();
+    let bytes_left = bytes(rest.iter().map(|row| row.bytes).sum::<u64>() as f64);
+    let left_out =
+        (!rest.is_empty()).then(|| format!("{} smaller segments of {bytes_left} in all left out", rest.len()));
+    (shown.into_iter().map(|i| all[i]).collect(), left_out)
+}
+
+/// What stands behind a segment that stands for several.
+pub(crate) fn likes(group: &[HeapRow]) -> String {
+    match group {
+        [_, .., last] => format!("; {} more like it, up to {}", group.len() - 1, arena(last)),
+        _ => String::new(),
+    }
 }
 
 /// The pins that hold most, of those that hold a cell or more, by letters in the order of the map.
@@ -238,8 +255,24 @@ pub(crate) mod tests {
     fn of_very_many_segments_the_largest_are_drawn() {
         let mut map = example();
         let row = map.rows[1].clone();
-        map.rows.extend((0..200).map(|i| HeapRow { arena: 2 + i, ..row.clone() }));
+        // No two neighbours alike.
+        let other = |i: usize| HeapRow { arena: 2 + i, bytes: row.bytes - (i as u64 & 1), ..row.clone() };
+        map.rows.extend((0..200).map(other));
         let text = heap_map(&map, 80, false);
         assert!(text.contains("main arena") && text.contains("186 smaller segments"), "{text}");
+    }
+
+    #[test]
+    fn neighbours_that_look_alike_are_drawn_once() {
+        let mut map = example();
+        let row = map.rows[1].clone();
+        map.rows.extend((0..200).map(|i| HeapRow {
+            arena: 2 + i,
+            start: row.start + (i as u64 + 1) * (64 << 20),
+            ..row.clone()
+        }));
+        let text = heap_map(&map, 80, false);
+        assert!(text.contains("200 more like it, up to arena 201"), "{text}");
+        assert!(text.lines().count() < 20, "{text}");
     }
 }

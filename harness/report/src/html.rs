@@ -131,7 +131,7 @@ fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
     })
 }
 
-fn figure(workload: &str, plot: &Plot) -> Result<Markup> {
+pub(crate) fn figure(workload: &str, plot: &Plot) -> Result<Markup> {
     let (wide, narrow) = (plot.wide.inline_svg()?, plot.narrow.inline_svg()?);
     Ok(html! {
         figure id=(format!("{}-{}", slug(workload), plot.name)) {

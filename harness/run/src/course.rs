@@ -47,6 +47,21 @@ pub fn run_once(
     limits: &RunLimits,
     interrupted: &AtomicBool,
 ) -> (RunRecord, Vec<Sample>) {
+    run_watched(binary, allocator, environment, spec, limits, interrupted, &mut |_, _| ())
+}
+
+/// Runs once and has `look` see the worker, by the name of the stage and its process number, while its heap stands
+/// still: at the barrier of every phase of the work, and as `purged` after the purge. What `look` does takes time from
+/// the run's deadline and is in its figures of time; its figures of memory are taken before.
+pub fn run_watched(
+    binary: &WorkerBinary,
+    allocator: &Allocator,
+    environment: &BTreeMap<String, String>,
+    spec: &RunSpec,
+    limits: &RunLimits,
+    interrupted: &AtomicBool,
+    look: &mut dyn FnMut(&str, u32),
+) -> (RunRecord, Vec<Sample>) {
     let mut record = RunRecord {
         schema: SCHEMA,
         run: 0,
@@ -91,6 +106,7 @@ pub fn run_once(
         purged: None,
         start: None,
         harness_vm_bytes: 0,
+        look,
     };
     let outcome = course.go(allocator);
     let sampled = course.sampler.take().map(Sampler::finish).unwrap_or_default();
@@ -117,6 +133,7 @@ struct Course<'a> {
     purged: Option<Snapshot>,
     start: Option<Snapshot>,
     harness_vm_bytes: u64,
+    look: &'a mut dyn FnMut(&str, u32),
 }
 
 /// Why a course ended early.
@@ -180,11 +197,15 @@ impl Course<'_> {
             IDLE => {
                 phase.purge = Some(self.purge(false)?);
                 self.purged = Some(self.snapshot("purged")?);
+                (self.look)("purged", self.worker.pid());
                 let second = self.purge(false)?;
                 self.second_purge_ns = second.supported.then_some(second.duration_ns);
             }
             RESUME => phase.purge = Some(self.purge(true)?),
-            _ => phase.stats = Some(self.stats()?),
+            _ => {
+                phase.stats = Some(self.stats()?);
+                (self.look)(&phase.name, self.worker.pid());
+            }
         }
         self.record.phases.push(phase);
         Ok(())

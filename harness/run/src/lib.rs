@@ -21,7 +21,7 @@ mod worker;
 pub use agreement::Agreement;
 pub use badcase::{CaseRun, case_figures, case_runs, median_figures};
 pub use binary::WorkerBinary;
-pub use course::{RunLimits, run_once};
+pub use course::{RunLimits, run_once, run_watched};
 pub use environment::environments;
 pub use execute::{Event, Execution, execute};
 pub use host::{build_id, host, library_fact, own_libc};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -19,13 +19,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::{default_directory, new_manifest, terminal, unix_now};
 use crate::glibc::GlibcOptions;
+use crate::heap_stages::heap_stages;
 use crate::options::Format;
 use crate::{Outcome, companions, interrupt, usage};
 
 /// Reproduce bad cases of glibc malloc, check each against its expectation, show what cures it
 ///
 /// Examples: fragbench badcase pinned-top; fragbench badcase --all -o results/badcases;
-/// fragbench badcase ratcheted-top-threads --remedy malloc-trim,trim-threshold; fragbench badcase --symptoms
+/// fragbench badcase ratcheted-top-threads --remedy malloc-trim,trim-threshold;
+/// fragbench badcase pinned-top --explain --remedy none; fragbench badcase --symptoms
 #[derive(Debug, Args)]
 pub(crate) struct Badcase {
     /// Cases by name (see `fragbench list badcases`)
@@ -40,6 +42,10 @@ pub(crate) struct Badcase {
     /// Remedies to try; `none` for the case alone [default: all that apply]
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     remedy: Vec<String>,
+    /// Show what happens: the mechanism in words, and the heap as it lies at each stage, drawn from a survey of the
+    /// worker's chunks
+    #[arg(long, conflicts_with = "symptoms")]
+    explain: bool,
     #[command(flatten)]
     glibc: GlibcOptions,
     /// Runs of each; figures are medians over them
@@ -83,14 +89,19 @@ impl Badcase {
         }
         let worker = self.glibc.worker_for(planned.iter().flat_map(|case| &case.runs).map(|run| &run.cell))?;
         let limits = limits()?;
+        let interrupted = interrupt::flag()?;
         let (mut manifest, mut results) = self.result_directory(&worker, &planned, &limits)?;
-        let Some(records) = self.carry_out(&worker, &planned, &limits, results.as_mut())? else {
+        let Some(records) = self.carry_out(&worker, &planned, &limits, interrupted, results.as_mut())? else {
             eprintln!("stopped before the end: nothing is concluded");
             return Ok(Outcome::FellShort);
         };
         let of_versions = planned.chunks(cases.len()).zip(records.chunks(cases.len()));
-        let reports: Vec<CaseReport> =
+        let mut reports: Vec<CaseReport> =
             of_versions.map(|(planned, records)| judge(planned, records)).collect::<Result<_>>()?;
+        if self.explain && !draw(&worker, &planned, &limits, interrupted, &mut reports)? {
+            eprintln!("stopped before the end: nothing is concluded");
+            return Ok(Outcome::FellShort);
+        }
         let names: Vec<&str> = std::iter::once("glibc").chain(versions.iter().map(|(name, _)| name.as_str())).collect();
         if let Some(results) = &results {
             manifest.ended_unix_s = Some(unix_now());
@@ -165,9 +176,9 @@ impl Badcase {
         worker: &WorkerBinary,
         planned: &[Planned],
         limits: &RunLimits,
+        interrupted: &AtomicBool,
         mut results: Option<&mut ResultDir>,
     ) -> Result<Option<Vec<Vec<Vec<RunRecord>>>>> {
-        let interrupted = interrupt::flag()?;
         let cells: Vec<_> = planned.iter().flat_map(|case| &case.runs).map(|run| run.cell.clone()).collect();
         let environments = fragbench_run::environments(&cells, worker);
         let bar = ProgressBar::new((cells.len() * self.reps as usize) as u64)
@@ -239,7 +250,7 @@ impl Badcase {
             }
             for (fact, outcome) in cases.iter().zip(&report.cases) {
                 // Of all cases at once the matrix shows enough, but for those that need a look.
-                if !self.all || outcome.status == CaseStatus::Differs {
+                if !self.all || self.explain || outcome.status == CaseStatus::Differs {
                     println!("{}", fragbench_report::case_text(fact, outcome, width, colour));
                 }
             }
@@ -255,6 +266,27 @@ impl Badcase {
         }
         Ok(())
     }
+}
+
+/// Adds the heap of each case, stage by stage, to its outcome. `false` when the user stopped it.
+fn draw(
+    worker: &WorkerBinary,
+    planned: &[Planned],
+    limits: &RunLimits,
+    interrupted: &AtomicBool,
+    reports: &mut [CaseReport],
+) -> Result<bool> {
+    let outcomes = reports.iter_mut().flat_map(|report| &mut report.cases);
+    for (case, outcome) in planned.iter().zip(outcomes) {
+        let Some(run) = case.runs.first() else { continue };
+        let environments = fragbench_run::environments(std::slice::from_ref(&run.cell), worker);
+        match heap_stages(worker, run, &environments[0], limits, interrupted) {
+            _ if interrupted.load(Ordering::Acquire) => return Ok(false),
+            Ok(stages) => outcome.heap = stages,
+            Err(why) => eprintln!("{}: its heap is not drawn: {why}", case.fact.name),
+        }
+    }
+    Ok(true)
 }
 
 /// The allocator of a remedy on one glibc (`None`: the system's); `None` for a tcmalloc that is not installed, and for

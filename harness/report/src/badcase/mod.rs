@@ -1,6 +1,7 @@
 //! Bad cases as they came out: the checks of a case, what each remedy did, the matrix of cases and remedies, and the
 //! way from what one sees to the case. Fact sheets and outcomes in, tables and pages out.
 
+mod explain;
 mod pages;
 
 use fragbench_model::{
@@ -212,9 +213,12 @@ fn cures(fact: &CaseFact) -> String {
     if names.is_empty() { "nothing that was tried".into() } else { names.join(", ") }
 }
 
-/// A case for a terminal: verdict, checks, remedies.
+/// A case for a terminal: verdict, checks, remedies; what happens and the heap as it lies where that was drawn.
 pub fn case_text(fact: &CaseFact, outcome: &CaseOutcome, width: Option<u16>, colour: bool) -> String {
     let mut out = format!("{}: {}\n{}\n", fact.name, status_word(outcome.status), fact.summary);
+    if !outcome.heap.is_empty() {
+        out.push_str(&explain::explanation(fact, &outcome.heap, width, colour));
+    }
     out.push_str(&draw_words(&check_table(outcome), width, colour));
     if !outcome.remedies.is_empty() {
         out.push('\n');
@@ -270,6 +274,7 @@ mod tests {
                 figures: Default::default(),
                 checks: Vec::new(),
                 remedies: Vec::new(),
+                heap: Vec::new(),
             }],
         };
         let reports = [report("2.36", CaseStatus::Reproduced), report("2.43", CaseStatus::NotPresent)];
@@ -310,6 +315,7 @@ mod tests {
             figures: Figures::from([("rss_freed_bytes".into(), 268435456.0)]),
             checks: Vec::new(),
             remedies: Vec::new(),
+            heap: Vec::new(),
         };
         assert_eq!(measured(&check(&of), &outcome).unwrap().text, "256 MiB (99.9 %)");
     }

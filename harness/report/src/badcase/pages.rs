@@ -5,13 +5,14 @@ use anyhow::Result;
 use fragbench_model::{CaseFact, CaseOutcome, CaseReport, CaseStatus, Manifest};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::explain::drawing;
 use super::{LEGEND, case_matrix, check_table, remedy_table, status_word, symptom_table};
-use crate::RenderedFile;
-use crate::html::table;
+use crate::html::{figure, table};
 use crate::markdown::{escape, markdown_table};
 use crate::units::{bytes, utc};
+use crate::{RenderedFile, plot_stem};
 
-/// Every file made from a report: `badcases.json`, `badcases.md`, `badcases.html`. `facts` holds the fact sheet of each
+/// Every file made from a report: `badcases.json`, `badcases.md`, `badcases.html`, and the heap of each case that was drawn. `facts` holds the fact sheet of each
 /// case of the report.
 ///
 /// # Errors
@@ -22,11 +23,17 @@ pub fn render_cases(facts: &[CaseFact], report: &CaseReport, manifest: &Manifest
         .iter()
         .filter_map(|outcome| Some((facts.iter().find(|fact| fact.name == outcome.name)?, outcome)))
         .collect();
-    Ok(vec![
+    let mut files = vec![
         ("badcases.json".to_owned(), serde_json::to_string_pretty(report)?.into_bytes()),
         ("badcases.md".to_owned(), markdown(&cases, report, manifest).into_bytes()),
-        ("badcases.html".to_owned(), page(&cases, report, manifest).into_bytes()),
-    ])
+        ("badcases.html".to_owned(), page(&cases, report, manifest)?.into_bytes()),
+    ];
+    for (fact, outcome) in &cases {
+        if let Some(plot) = drawing(fact, &outcome.heap) {
+            files.push((format!("{}.svg", plot_stem(&fact.name, plot.name)), plot.wide.svg()?.into_bytes()));
+        }
+    }
+    Ok(files)
 }
 
 /// What the report comes to, in a sentence.
@@ -71,6 +78,13 @@ fn markdown(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: 
             escape(&fact.sources.join("; ")),
             markdown_table(&check_table(outcome))
         ));
+        if let Some(plot) = drawing(fact, &outcome.heap) {
+            out.push_str(&format!(
+                "\n![{}]({}.svg)\n",
+                format_args!("Heap map, {}", fact.name),
+                plot_stem(&fact.name, plot.name)
+            ));
+        }
         if !outcome.remedies.is_empty() {
             out.push_str(&format!("\n{}", markdown_table(&remedy_table(fact, outcome))));
         }
@@ -81,9 +95,10 @@ fn markdown(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: 
     out
 }
 
-fn page(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: &Manifest) -> String {
+fn page(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: &Manifest) -> Result<String> {
     let facts: Vec<CaseFact> = cases.iter().map(|(fact, _)| (*fact).clone()).collect();
-    html! {
+    let sections = cases.iter().map(|(fact, outcome)| section(fact, outcome)).collect::<Result<Vec<Markup>>>()?;
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -98,23 +113,25 @@ fn page(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: &Man
                 (table(&case_matrix(report)))
                 p.legend { (LEGEND) }
                 nav { ul { @for (fact, _) in cases { li { a href={ "#" (fact.name) } { (fact.name) } ": " (fact.summary) } } } }
-                @for (fact, outcome) in cases { (section(fact, outcome)) }
+                @for section in &sections { (section) }
                 h2 id="symptoms" { "From symptom to case" }
                 div.words { (table(&symptom_table(&facts))) }
                 h2 { "Made by" }
                 p.soft { (made_by(manifest)) }
             } }
         }
-    }
-    .into_string()
+    };
+    Ok(page.into_string())
 }
 
-fn section(fact: &CaseFact, outcome: &CaseOutcome) -> Markup {
-    html! {
+fn section(fact: &CaseFact, outcome: &CaseOutcome) -> Result<Markup> {
+    let drawing = drawing(fact, &outcome.heap).map(|plot| figure(&fact.name, &plot)).transpose()?;
+    Ok(html! {
         h2 id=(fact.name) { (fact.name) ": " (status_word(outcome.status)) }
         p { (fact.summary) "." }
         h3 { "What happens" }
         ol { @for step in &fact.mechanism { li { (step) } } }
+        @if let Some(drawing) = &drawing { (drawing) }
         p.soft { "glibc: " (fact.affected()) ". Sources: " (fact.sources.join("; ")) "." }
         h3 { "Expected and seen" }
         @if let Some(failure) = &outcome.failure { p.warn { (failure) } }
@@ -123,5 +140,5 @@ fn section(fact: &CaseFact, outcome: &CaseOutcome) -> Markup {
             h3 { "Remedies" }
             div.words { (table(&remedy_table(fact, outcome))) }
         }
-    }
+    })
 }

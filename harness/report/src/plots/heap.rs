@@ -1,13 +1,13 @@
 //! Heap maps as a plot: every cell a column of what its bytes are, several maps of one heap below each other.
 
-use fragbench_model::{HeapCell, HeapMap};
+use fragbench_model::{HeapCell, HeapMap, HeapRow};
 use plotters::style::RGBColor;
 
 use super::Plot;
 use super::frame::{SOFT, title};
 use super::scene::{Align, INK, Paint, Scene, fitted};
 use super::style::{Key, Layout, Marker, Style, draw_marker, legend};
-use crate::heap_map::{arena, named_pins, pin_text};
+use crate::heap_map::{arena, groups, likes, named_pins, pin_text};
 use crate::units::bytes;
 
 const CAPTION: &str = "The heap to scale, from the lowest address to the highest, line after line: each column is a cell, filled from below by what its bytes are. \
@@ -55,15 +55,15 @@ fn draw(maps: &[(&str, &HeapMap)], about: &str, layout: Layout) -> Scene {
         y += font * 1.4;
         scene.text_styled(8.0, y, &fitted(name, font, room), font, Align::Left, true, INK.into());
         y += font * 0.6;
-        let mut shown: Vec<_> = map.rows.iter().collect();
-        shown.sort_by_key(|row| std::cmp::Reverse(row.bytes));
-        let least = shown.get(ROWS - 1).map_or(0, |row| row.bytes);
-        let rows: Vec<_> = map.rows.iter().filter(|row| row.bytes >= least).take(ROWS).collect();
-        let named = named_pins(map, &rows);
-        for row in &rows {
-            let pins = || named.iter().filter(|(_, of, _)| std::ptr::eq(*of, *row)).map(|(.., pin)| *pin);
+        let looks = |row: &HeapRow| row.cells.iter().map(|cell| steps(cell, map.cell_bytes)).collect::<Vec<_>>();
+        let (groups, left_out) = groups(map, ROWS, looks);
+        let drawn: Vec<&HeapRow> = groups.iter().map(|group| &group[0]).collect();
+        let named = named_pins(map, &drawn);
+        for group in &groups {
+            let row = &group[0];
+            let pins = || named.iter().filter(|(_, of, _)| std::ptr::eq(*of, row)).map(|(.., pin)| *pin);
             let (size, resident) = (bytes(row.bytes as f64), bytes(row.resident_bytes as f64));
-            line(&mut scene, &mut y, &format!("{}, {size}, {resident} in memory", arena(row)), soft);
+            line(&mut scene, &mut y, &format!("{}, {size}, {resident} in memory{}", arena(row), likes(group)), soft);
             for (place, cells) in row.cells.chunks(columns).enumerate() {
                 let height = f64::from(STEPS as u32);
                 strip(&mut scene, (8.0, y + 2.0), (step, height), cells, map.cell_bytes);
@@ -83,8 +83,8 @@ fn draw(maps: &[(&str, &HeapMap)], about: &str, layout: Layout) -> Scene {
                 line(&mut scene, &mut y, &pin_text(row, pin), INK.into());
             }
         }
-        if rows.len() < map.rows.len() {
-            line(&mut scene, &mut y, &format!("{} smaller segments left out", map.rows.len() - rows.len()), soft);
+        if let Some(text) = left_out {
+            line(&mut scene, &mut y, &text, soft);
         }
         for cell in map.rows.iter().flat_map(|row| &row.cells) {
             BANDS.iter().zip(&mut totals).for_each(|((.., part), total)| *total += part(cell));
