@@ -256,7 +256,7 @@ pub(crate) mod tests {
         let mut map = example();
         let row = map.rows[1].clone();
         // No two neighbours alike.
-        let other = |i: usize| HeapRow { arena: 2 + i, bytes: row.bytes - (i as u64 & 1), ..row.clone() };
+        let other = |i: usize| HeapRow { arena: 2 + i, bytes: row.bytes - (!i as u64 & 1), ..row.clone() };
         map.rows.extend((0..200).map(other));
         let text = heap_map(&map, 80, false);
         assert!(text.contains("main arena") && text.contains("186 smaller segments"), "{text}");
