@@ -102,18 +102,22 @@ impl Badcase {
             eprintln!("stopped before the end: nothing is concluded");
             return Ok(Outcome::FellShort);
         }
-        let names: Vec<&str> = std::iter::once("glibc").chain(versions.iter().map(|(name, _)| name.as_str())).collect();
+        let Some((own, others)) = reports.split_first() else { return Err(usage("there is nothing to run")) };
+        let others: Vec<(&str, &CaseReport)> = versions.iter().map(|(name, _)| name.as_str()).zip(others).collect();
         if let Some(results) = &results {
             manifest.ended_unix_s = Some(unix_now());
             results.write_manifest(&manifest)?;
-            for (i, report) in reports.iter().enumerate() {
-                let folder = if i == 0 { String::new() } else { format!("{}/", names[i].replace(' ', "-")) };
-                for (name, bytes) in fragbench_report::render_cases(&facts, report, &manifest)? {
-                    results.write(&format!("{folder}{name}"), &bytes)?;
+            for (name, bytes) in fragbench_report::render_cases(&facts, own, &others, &manifest)? {
+                results.write(&name, &bytes)?;
+            }
+            // Each other version has a report of its own below.
+            for (version, report) in &others {
+                for (name, bytes) in fragbench_report::render_cases(&facts, report, &[], &manifest)? {
+                    results.write(&format!("{}/{name}", version.replace(' ', "-")), &bytes)?;
                 }
             }
         }
-        self.print(&cases, &names, &reports, results.as_ref())?;
+        self.print(&cases, own, &others, results.as_ref())?;
         let differs = reports.iter().flat_map(|report| &report.cases).any(|case| case.status == CaseStatus::Differs);
         Ok(if differs { Outcome::FellShort } else { Outcome::Success })
     }
@@ -230,21 +234,21 @@ impl Badcase {
     fn print(
         &self,
         cases: &[&CaseFact],
-        names: &[&str],
-        reports: &[CaseReport],
+        own: &CaseReport,
+        others: &[(&str, &CaseReport)],
         results: Option<&ResultDir>,
     ) -> Result<()> {
-        let [own, others @ ..] = reports else { return Ok(()) };
         if self.format == Format::Json {
             let mut value = serde_json::to_value(own)?;
             if !others.is_empty() {
-                value["others"] = serde_json::to_value(others)?;
+                let reports: Vec<&CaseReport> = others.iter().map(|(_, report)| *report).collect();
+                value["others"] = serde_json::to_value(reports)?;
             }
             println!("{}", serde_json::to_string_pretty(&value)?);
             return Ok(());
         }
         let (width, colour) = terminal();
-        for (name, report) in names.iter().zip(reports) {
+        for (name, report) in std::iter::once(&("glibc", own)).chain(others) {
             if !others.is_empty() {
                 println!("{name} ({})\n", report.glibc);
             }
@@ -259,7 +263,7 @@ impl Badcase {
             }
         }
         if !others.is_empty() {
-            println!("{}", fragbench_report::versions_text(names, reports, width, colour));
+            println!("{}", fragbench_report::versions_text(own, others, width, colour));
         }
         if let Some(results) = results {
             println!("{}: badcases.html, badcases.md, badcases.json", results.path().display());

@@ -233,30 +233,21 @@ pub fn matrix_text(report: &CaseReport, width: Option<u16>, colour: bool) -> Str
     format!("{}\n{LEGEND}\n", draw(&case_matrix(report), width, colour))
 }
 
-/// Cases by versions of glibc for a terminal: what each has. `names` and `reports` belong together, and all reports
-/// hold the same cases.
-pub fn versions_text(names: &[&str], reports: &[CaseReport], width: Option<u16>, colour: bool) -> String {
-    draw_words(&versions_table(names, reports), width, colour)
+/// Cases by versions of glibc for a terminal: the status of each under the system's and under `others`, by name.
+pub fn versions_text(own: &CaseReport, others: &[(&str, &CaseReport)], width: Option<u16>, colour: bool) -> String {
+    draw_words(&versions_table(own, others), width, colour)
 }
 
-fn versions_table(names: &[&str], reports: &[CaseReport]) -> Table {
-    let columns = names
-        .iter()
-        .zip(reports)
-        .map(
-            |(name, report)| if *name == "glibc" { format!("glibc {} (system)", report.glibc) } else { (*name).into() },
-        )
-        .collect();
-    let cases = reports.first().map_or(&[][..], |report| &report.cases);
-    let rows = cases
-        .iter()
-        .map(|case| {
-            let of = |report: &CaseReport| report.cases.iter().find(|other| other.name == case.name).map(|c| c.status);
-            let values = reports.iter().map(|report| of(report).and_then(|status| text(status_word(status)))).collect();
-            Row { label: case.name.clone(), values }
-        })
-        .collect();
-    Table { corner: "case".into(), columns, rows, notes: Vec::new() }
+fn versions_table(own: &CaseReport, others: &[(&str, &CaseReport)]) -> Table {
+    let system = format!("glibc {} (system)", own.glibc);
+    let columns = std::iter::once(system).chain(others.iter().map(|(name, _)| (*name).to_owned())).collect();
+    let row = |case: &CaseOutcome| {
+        let of = |report: &CaseReport| report.cases.iter().find(|other| other.name == case.name).map(|c| c.status);
+        let all = std::iter::once(own).chain(others.iter().map(|(_, report)| *report));
+        let values = all.map(|report| of(report).and_then(|status| text(status_word(status)))).collect();
+        Row { label: case.name.clone(), values }
+    };
+    Table { corner: "case".into(), columns, rows: own.cases.iter().map(row).collect(), notes: Vec::new() }
 }
 
 #[cfg(test)]
@@ -278,7 +269,7 @@ mod tests {
             }],
         };
         let reports = [report("2.36", CaseStatus::Reproduced), report("2.43", CaseStatus::NotPresent)];
-        let table = versions_table(&["glibc", "glibc 2.43"], &reports);
+        let table = versions_table(&reports[0], &[("glibc 2.43", &reports[1])]);
         assert_eq!(table.columns, ["glibc 2.36 (system)", "glibc 2.43"]);
         let words: Vec<_> = table.rows[0].values.iter().map(|v| v.as_ref().unwrap().text.clone()).collect();
         assert_eq!(words, [status_word(CaseStatus::Reproduced), status_word(CaseStatus::NotPresent)]);

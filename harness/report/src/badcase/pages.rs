@@ -6,18 +6,26 @@ use fragbench_model::{CaseFact, CaseOutcome, CaseReport, CaseStatus, Manifest};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::explain::drawing;
-use super::{LEGEND, case_matrix, check_table, remedy_table, status_word, symptom_table};
+use super::{LEGEND, case_matrix, check_table, remedy_table, status_word, symptom_table, versions_table};
 use crate::html::{figure, table};
 use crate::markdown::{escape, markdown_table};
+use crate::table::Table;
 use crate::units::{bytes, utc};
 use crate::{RenderedFile, plot_stem};
 
 /// Every file made from a report: `badcases.json`, `badcases.md`, `badcases.html`, and the heap of each case that was drawn. `facts` holds the fact sheet of each
-/// case of the report.
+/// case of the report. Where the cases ran on `others`, versions of glibc by name, too, the status under each stands beside.
 ///
 /// # Errors
 /// When figures cannot be written as JSON, which does not happen for figures of a run.
-pub fn render_cases(facts: &[CaseFact], report: &CaseReport, manifest: &Manifest) -> Result<Vec<RenderedFile>> {
+pub fn render_cases(
+    facts: &[CaseFact],
+    report: &CaseReport,
+    others: &[(&str, &CaseReport)],
+    manifest: &Manifest,
+) -> Result<Vec<RenderedFile>> {
+    let versions = (!others.is_empty()).then(|| versions_table(report, others));
+    let versions = versions.as_ref();
     let cases: Vec<(&CaseFact, &CaseOutcome)> = report
         .cases
         .iter()
@@ -25,8 +33,8 @@ pub fn render_cases(facts: &[CaseFact], report: &CaseReport, manifest: &Manifest
         .collect();
     let mut files = vec![
         ("badcases.json".to_owned(), serde_json::to_string_pretty(report)?.into_bytes()),
-        ("badcases.md".to_owned(), markdown(&cases, report, manifest).into_bytes()),
-        ("badcases.html".to_owned(), page(&cases, report, manifest)?.into_bytes()),
+        ("badcases.md".to_owned(), markdown(&cases, report, versions, manifest).into_bytes()),
+        ("badcases.html".to_owned(), page(&cases, report, versions, manifest)?.into_bytes()),
     ];
     for (fact, outcome) in &cases {
         if let Some(plot) = drawing(fact, &outcome.heap) {
@@ -63,10 +71,18 @@ fn made_by(manifest: &Manifest) -> String {
     )
 }
 
-fn markdown(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: &Manifest) -> String {
+fn markdown(
+    cases: &[(&CaseFact, &CaseOutcome)],
+    report: &CaseReport,
+    versions: Option<&Table>,
+    manifest: &Manifest,
+) -> String {
     let mut out = format!("# Bad cases of glibc malloc\n\n{}\n\n", escape(&finding(report)));
     out.push_str(&markdown_table(&case_matrix(report)));
     out.push_str(&format!("\n{LEGEND}\n"));
+    if let Some(versions) = versions {
+        out.push_str(&format!("\n## By version of glibc\n\n{}", markdown_table(versions)));
+    }
     for (fact, outcome) in cases {
         out.push_str(&format!("\n## {}: {}\n\n{}.\n\n", fact.name, status_word(outcome.status), escape(&fact.summary)));
         for (i, step) in fact.mechanism.iter().enumerate() {
@@ -95,7 +111,12 @@ fn markdown(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: 
     out
 }
 
-fn page(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: &Manifest) -> Result<String> {
+fn page(
+    cases: &[(&CaseFact, &CaseOutcome)],
+    report: &CaseReport,
+    versions: Option<&Table>,
+    manifest: &Manifest,
+) -> Result<String> {
     let facts: Vec<CaseFact> = cases.iter().map(|(fact, _)| (*fact).clone()).collect();
     let sections = cases.iter().map(|(fact, outcome)| section(fact, outcome)).collect::<Result<Vec<Markup>>>()?;
     let page = html! {
@@ -112,6 +133,10 @@ fn page(cases: &[(&CaseFact, &CaseOutcome)], report: &CaseReport, manifest: &Man
                 p.finding { (finding(report)) }
                 (table(&case_matrix(report)))
                 p.legend { (LEGEND) }
+                @if let Some(versions) = versions {
+                    h2 { "By version of glibc" }
+                    (table(versions))
+                }
                 nav { ul { @for (fact, _) in cases { li { a href={ "#" (fact.name) } { (fact.name) } ": " (fact.summary) } } } }
                 @for section in &sections { (section) }
                 h2 id="symptoms" { "From symptom to case" }
