@@ -35,6 +35,9 @@ mod tcache_hoard;
 mod tcache_pins_top;
 mod thread_burst_pinned;
 mod thread_heap_mprotect;
+mod trim_cost;
+mod trim_stall;
+mod unsorted_scan;
 
 use fragbench_engine::{Request, Workload};
 use fragbench_model::{CaseFact, WorkerError, WorkloadFact};
@@ -80,6 +83,9 @@ pub const CASES: &[Case] = &[
     realloc_ladder::CASE,
     realloc_shrink::CASE,
     thread_heap_mprotect::CASE,
+    trim_cost::CASE,
+    trim_stall::CASE,
+    unsorted_scan::CASE,
     mallinfo_overflow::CASE,
 ];
 

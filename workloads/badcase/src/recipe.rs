@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use fragbench_engine::{Block, Context, Ledger, Parameters, Random, Request, Spawner, Workload, heap};
-use fragbench_model::{ACTION_PARAMETER, AllocatorKind, CaseFact, Parameter, WorkerError, WorkloadFact};
+use fragbench_model::{ACTION_PARAMETER, AllocatorKind, CaseFact, Parameter, Purge, WorkerError, WorkloadFact};
 
 use crate::Case;
 
@@ -36,6 +36,12 @@ impl Recipe<'_> {
     /// Bytes by the scale of the run; `full` at scale 1.
     pub(crate) fn scaled(&self, full: usize) -> usize {
         ((full as f64 * self.ctx.settings().scale) as usize).max(1)
+    }
+
+    /// Asks the allocator in place to give memory back, within a phase, timed. With `stall` another thread asks while this
+    /// one allocates and frees without a pause.
+    pub(crate) fn purge(&self, stall: bool) -> Purge {
+        self.ctx.purge(stall)
     }
 
     /// The recipe's random choices: the same under every allocator.
@@ -83,6 +89,22 @@ pub(crate) fn block(ledger: &mut Ledger, size: usize) -> Block {
 /// Frees in the order given: for a heap filled from fresh memory that is ascending by address.
 pub(crate) fn free_all(ledger: &mut Ledger, blocks: impl IntoIterator<Item = Block>) {
     blocks.into_iter().for_each(|block| ledger.free(block));
+}
+
+/// Fills with blocks of `size` that hold `bytes` together and frees every other one; those that stay, in ascending order of
+/// address as far as the heap was fresh.
+pub(crate) fn holed(ledger: &mut Ledger, bytes: usize, size: usize) -> Vec<Block> {
+    let (kept, freed): (Vec<_>, Vec<_>) =
+        fill(ledger, bytes, size).into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
+    free_all(ledger, freed.into_iter().map(|(_, block)| block));
+    kept.into_iter().map(|(_, block)| block).collect()
+}
+
+/// The middle of an odd number of values.
+pub(crate) fn median(values: impl IntoIterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.into_iter().collect();
+    values.sort_unstable();
+    values[values.len() / 2]
 }
 
 /// Has the calling thread's arena serve and free one block of [`KICK`] bytes.
