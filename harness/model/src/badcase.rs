@@ -147,6 +147,8 @@ pub enum Sign {
     ResStaysInFastbins,
     /// `malloc_trim` gives back next to nothing although much is free.
     TrimGivesNothing,
+    /// Memory grows in a process and its forked children, although none of them allocates.
+    ResGrowsAfterFork,
     /// Resident memory grows with the number of threads, not with what they hold.
     ResGrowsWithThreads,
     /// Resident memory is a multiple of what is held, and grows as sizes change.
@@ -181,6 +183,10 @@ pub const SIGNS: &[(Sign, &str)] = &[
     ),
     (Sign::TrimGivesNothing, "malloc_trim(0) changes RES by next to nothing, though malloc_info shows much as `rest`"),
     (Sign::ResMultipleOfLive, "top: RES is a multiple of what the program holds, and grows while sizes change"),
+    (
+        Sign::ResGrowsAfterFork,
+        "top: the free memory of the machine falls as forked children run, though they allocate little",
+    ),
     (
         Sign::AllocationFails,
         "malloc gives NULL (or the program ends with `out of memory`) though the machine has memory",

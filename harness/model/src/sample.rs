@@ -52,4 +52,6 @@ pub struct Snapshot {
     pub cpu_ns: u64,
     /// Mappings in `/proc/PID/maps`.
     pub mappings: u64,
+    /// Private dirty memory of its child processes (`smaps_rollup`), `None` while it has none.
+    pub children_private_bytes: Option<u64>,
 }

@@ -126,8 +126,41 @@ impl Process {
     /// # Errors
     /// As [`Process::maps`].
     pub fn anon_huge_bytes(&self) -> Result<Option<u64>, ProcError> {
+        self.rollup("AnonHugePages")
+    }
+
+    /// Memory that this process has written to and shares with no other: of a forked child, what it has copied. Walks
+    /// the page tables, as [`Process::anon_huge_bytes`] does.
+    ///
+    /// # Errors
+    /// As [`Process::maps`].
+    pub fn private_dirty_bytes(&self) -> Result<Option<u64>, ProcError> {
+        self.rollup("Private_Dirty")
+    }
+
+    /// A line of `smaps_rollup`; `None` when this kernel does not write it.
+    fn rollup(&self, line: &str) -> Result<Option<u64>, ProcError> {
         let rollup: SmapsRollup = parse(&self.dir.join("smaps_rollup"))?;
-        Ok(rollup.memory_map_rollup.0.first().and_then(|map| map.extension.map.get("AnonHugePages").copied()))
+        Ok(rollup.memory_map_rollup.0.first().and_then(|map| map.extension.map.get(line).copied()))
+    }
+
+    /// Processes that this one's threads have started and that have not been waited for (proc(5), `children`; Linux with
+    /// `CONFIG_PROC_CHILDREN`).
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] also where the kernel does not tell.
+    pub fn children(&self) -> Result<Vec<Process>, ProcError> {
+        let path = self.dir.join("task");
+        let tasks = std::fs::read_dir(&path).map_err(|e| ProcError::io(&path, e))?;
+        let mut children = Vec::new();
+        for task in tasks.flatten() {
+            let path = task.path().join("children");
+            let text = String::from_utf8(read(&path)?).map_err(|e| ProcError::parse(&path, e))?;
+            for number in text.split_ascii_whitespace() {
+                children.push(Process::live(number.parse().map_err(|e| ProcError::parse(&path, e))?));
+            }
+        }
+        Ok(children)
     }
 
     /// Anonymous memory by what it is used for. Walks the page tables, as [`Process::anon_huge_bytes`] does.
@@ -166,6 +199,17 @@ mod tests {
         assert!(me.times().unwrap().minor_faults > 0);
         assert!(me.mapped_files().unwrap().iter().any(|f| f.to_string_lossy().contains("libc.so")));
         assert!(me.anon_huge_bytes().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_child_is_found_and_what_it_holds_alone_is_read() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let children = Process::live(std::process::id()).children().unwrap();
+        let found = children.iter().find(|process| process.dir.ends_with(child.id().to_string())).unwrap();
+        let private = found.private_dirty_bytes();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(private.unwrap().unwrap() > 0);
     }
 
     #[test]

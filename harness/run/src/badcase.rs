@@ -97,6 +97,7 @@ fn add_phase(figures: &mut Figures, phase: &PhaseRecord) {
     put("live", "bytes", Some(snapshot.live_bytes as f64));
     put("huge", "bytes", snapshot.anon_huge_bytes.map(|v| v as f64));
     put("mappings", "count", Some(snapshot.mappings as f64));
+    put("children_private", "bytes", snapshot.children_private_bytes.map(|v| v as f64));
     if let Some(stats) = &phase.stats {
         put("arenas", "count", stats.arena_count.map(|v| v as f64));
         put("segments", "count", stats.heap_segment_count.map(|v| v as f64));

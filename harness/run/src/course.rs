@@ -289,7 +289,14 @@ impl Course<'_> {
             major_faults: times.major_faults,
             cpu_ns: times.cpu_ns,
             mappings: self.process.maps().map_err(gone)?.len() as u64,
+            children_private_bytes: self.children_private_bytes(),
         })
+    }
+
+    /// Of all children; `None` when there are none, or one of them cannot be read.
+    fn children_private_bytes(&self) -> Option<u64> {
+        let children = self.process.children().ok().filter(|children| !children.is_empty())?;
+        children.iter().map(|child| child.private_dirty_bytes().ok().flatten()).sum()
     }
 
     /// Turns whatever happened into the record.

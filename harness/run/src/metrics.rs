@@ -150,6 +150,7 @@ mod tests {
             major_faults: 0,
             cpu_ns: 0,
             mappings: 1,
+            children_private_bytes: None,
         }
     }
 

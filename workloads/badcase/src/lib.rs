@@ -12,9 +12,11 @@ mod fastbin_hoard;
 mod fastbin_hoard_threads;
 mod first_fit_worst;
 mod first_fit_worst_exact;
+mod fork_cow;
 mod heap_tail_remainder;
 mod interleaved_pins;
 mod interleaved_pins_page;
+mod knob_hazards;
 mod lazy_tcache_pin;
 mod mallinfo_overflow;
 mod memalign_churn;
@@ -33,6 +35,7 @@ mod size_drift;
 mod sys;
 mod tcache_hoard;
 mod tcache_pins_top;
+mod thp_inflation;
 mod thread_burst_pinned;
 mod thread_heap_mprotect;
 mod trim_cost;
@@ -86,7 +89,10 @@ pub const CASES: &[Case] = &[
     trim_cost::CASE,
     trim_stall::CASE,
     unsorted_scan::CASE,
+    thp_inflation::CASE,
+    fork_cow::CASE,
     mallinfo_overflow::CASE,
+    knob_hazards::CASE,
 ];
 
 /// What every case says of itself, in the order of the table.

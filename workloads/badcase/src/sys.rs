@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use fragbench_engine::{Block, fail, refuse};
+use fragbench_engine::{Block, fail, heap, refuse};
 
 unsafe extern "C" {
     /// unistd.h; the `libc` crate leaves it out on Linux.
@@ -82,6 +82,36 @@ pub(crate) fn block_data_segment() {
     }
 }
 
+/// `mallopt(M_TOP_PAD)`. Other allocators have it without effect, or not at all: then it is glibc's.
+pub(crate) fn set_top_pad(bytes: c_int) {
+    // SAFETY: takes integers.
+    unsafe { libc::mallopt(libc::M_TOP_PAD, bytes) };
+}
+
+/// Times the calling thread has gone to sleep of itself, as a thread does that waits for a lock.
+pub(crate) fn times_slept() -> u64 {
+    // SAFETY: a valid structure to write to; the call always succeeds for one's own thread.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage.ru_nvcsw as u64
+    }
+}
+
+/// `madvise(MADV_HUGEPAGE)` on the pages that lie wholly within a block.
+pub(crate) fn advise_huge_pages(block: &Block) {
+    // SAFETY: a plain question; the advice changes no contents, and the range is a live block's.
+    let status = unsafe {
+        let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
+        let start = block.address().next_multiple_of(page);
+        let end = (block.address() + block.size()) / page * page;
+        libc::madvise(start as *mut c_void, end - start, libc::MADV_HUGEPAGE)
+    };
+    if status != 0 {
+        refused("madvise(MADV_HUGEPAGE)");
+    }
+}
+
 /// Bytes that `mallinfo` says malloc has from the system, mappings included: two `int`s, added up.
 pub(crate) fn mallinfo_system() -> i64 {
     // SAFETY: takes nothing.
@@ -146,5 +176,64 @@ pub(crate) fn heap_end(block: &Block) -> usize {
         }
         let heap = block.address() & !(HEAP_MAX_SIZE - 1);
         heap + *(heap as *const usize).add(HEAP_INFO_SIZE)
+    }
+}
+
+/// A copy of this process that has done its work and waits. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: libc::pid_t,
+    /// The child ends when this does, however its parent ends.
+    hold: Option<OwnedFd>,
+}
+
+/// Two ends of a pipe: to read from, to write to.
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors, which are then owned by nobody else.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            refused("pipe2");
+        }
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    }
+}
+
+/// Forks; the child frees every `every`th of its copies of the blocks, and waits. Here they stay as they are. To be called
+/// while no other thread runs.
+pub(crate) fn fork_and_free(blocks: &[Block], every: usize) -> Child {
+    let (done, tell) = pipe();
+    let (held, hold) = pipe();
+    // SAFETY: the child makes no call but free, which fork has made ready for it, and system calls; it uses no heap of
+    // the harness, which it shares with the parent. Its blocks are copies that it owns alone.
+    let pid = unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            for block in blocks.iter().step_by(every) {
+                heap::free(block.address() as *mut u8);
+            }
+            libc::close(hold.as_raw_fd());
+            let mut byte = 0u8;
+            libc::write(tell.as_raw_fd(), (&raw const byte).cast(), 1);
+            libc::read(held.as_raw_fd(), (&raw mut byte).cast(), 1);
+            libc::_exit(0);
+        }
+        pid
+    };
+    if pid < 0 {
+        refused("fork");
+    }
+    drop(tell);
+    if !matches!(File::from(done).read(&mut [0]), Ok(1)) {
+        fail(refuse("internal", "the forked child ended before its work was done"));
+    }
+    Child { pid, hold: Some(hold) }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.hold.take();
+        // SAFETY: our own child, waited for once.
+        unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
     }
 }

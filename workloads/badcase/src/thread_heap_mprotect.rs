@@ -36,7 +36,8 @@ fn fact() -> CaseFact {
         mechanism: texts([
             "sysmalloc for the main arena: asks sbrk for what is missing plus top_pad, 128 KiB.",
             "sysmalloc for another arena: grow_heap by what is missing, MINSIZE + nb - old_size, rounded up to a page; \
-             top_pad is left out. grow_heap calls mprotect to make the pages of the reserved heap usable.",
+             top_pad is left out. grow_heap calls mprotect to make the pages of the reserved heap usable. With \
+             glibc.malloc.hugetlb=1 and a kernel that heeds it, 2.43 rounds up to huge pages; 2.36 and 2.41 do not.",
             "mprotect takes the mmap lock of the process for writing: page faults of all threads wait. A heap that was \
              shrunk grows again without it, up to where it has been (mprotect_size).",
         ]),
