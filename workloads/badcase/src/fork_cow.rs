@@ -20,7 +20,7 @@ fn fact() -> CaseFact {
     ];
     CaseFact {
         name: "fork-cow".into(),
-        summary: "a child frees every 64th of the objects it inherited: 2 MiB of them cost 128 MiB of copied pages".into(),
+        summary: "a child frees every 64th of the objects it inherited, 2 MiB: it gets a copy of every page, 146 MiB".into(),
         mechanism: texts([
             "fork: parent and child share all pages until one of them writes.",
             "_int_free keeps its lists inside the chunks: tcache_put and the fastbins write a pointer into the freed chunk, \

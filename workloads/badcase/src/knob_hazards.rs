@@ -20,7 +20,7 @@ const LOCKED: usize = 2000;
 /// In the tcache: no call takes a lock.
 const CACHED: usize = 200;
 /// Long enough for two threads to meet, on a machine that has other work too.
-const PAIRS: usize = 600_000;
+const PAIRS: usize = 500_000;
 const ROUNDS: usize = 3;
 
 fn fact() -> CaseFact {
@@ -54,7 +54,7 @@ fn fact() -> CaseFact {
              by mallopt when its phase begins: as long as top has room it serves any size, and nothing is mapped.)",
             "MALLOC_ARENA_MAX=1: _int_malloc and _int_free of all threads take one lock (arena_get, __libc_lock_lock); only \
              what the tcache serves does without.",
-            "Any of the first two also sets no_dyn_threshold: the mmap threshold no longer adapts.",
+            "Either of the first two also sets no_dyn_threshold: the mmap threshold no longer adapts.",
         ]),
         sources: texts([
             "malloc/malloc.c: sysmalloc, sysmalloc_mmap, systrim, _int_free; do_set_mmap_threshold, do_set_top_pad",
