@@ -40,6 +40,8 @@ pub fn judge_case(
         status: CaseStatus::Differs,
         failure: None,
         figures: Figures::new(),
+        spread: Figures::new(),
+        timed: fact.timed(),
         checks: Vec::new(),
         remedies: Vec::new(),
         heap: Vec::new(),

@@ -4,7 +4,7 @@
 //! Figures are named `WHAT_PHASE_UNIT`: `rss_freed_bytes` is the heap RSS at the barrier of the phase `freed`. Every
 //! phase of a recipe gives the same set; a recipe adds facts of its own, whose last word is a unit too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -335,6 +335,19 @@ impl CaseFact {
         self.expectations.iter().find(|expectation| expectation.glibc.contains(version))
     }
 
+    /// Figures that something is expected of: bounded, what they are compared with, and judged.
+    pub fn telling(&self) -> BTreeSet<&str> {
+        let bounds = self.expectations.iter().flat_map(|expectation| &expectation.bounds);
+        let bounded = bounds.flat_map(|bound| std::iter::once(&bound.figure).chain(&bound.of));
+        bounded.chain([&self.judged.figure]).chain(&self.judged.purged).map(String::as_str).collect()
+    }
+
+    /// Whether any of the telling figures is a time, as its unit says: those differ from run to run, all others come out
+    /// the same.
+    pub fn timed(&self) -> bool {
+        self.telling().iter().any(|figure| matches!(figure.rsplit('_').next(), Some("ns" | "ms" | "s")))
+    }
+
     /// The versions that have it, in words.
     pub fn affected(&self) -> String {
         let present = self.expectations.iter().filter(|e| e.present).map(|e| e.glibc).collect();
@@ -415,6 +428,13 @@ pub struct CaseOutcome {
     pub failure: Option<String>,
     /// Figures of the untreated run; medians where there were several.
     pub figures: Figures,
+    /// How far those that are bounded or judged lay apart over the repetitions: (largest − smallest) / median. Empty where
+    /// there was one run only; a figure whose median is zero and that was not always zero is missing.
+    #[serde(default, skip_serializing_if = "Figures::is_empty")]
+    pub spread: Figures,
+    /// Whether any of them is a time: see [`CaseFact::timed`].
+    #[serde(default)]
+    pub timed: bool,
     /// Every check, those of the remedies included.
     pub checks: Vec<Check>,
     /// Best first.

@@ -2,7 +2,7 @@
 //!
 //! Remedies that differ only in whether the heap is looked at before or after the purge share a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fragbench_model::{
     ACTION_PARAMETER, Allocator, CaseFact, Cell, Figures, PhaseRecord, Remedy, RunRecord, RunSpec, SCHEMA, Touch,
@@ -126,6 +126,24 @@ pub fn median_figures(runs: &[Figures]) -> Figures {
         .collect()
 }
 
+/// (Largest − smallest) / median of each figure of `names` over repetitions, at least two of them. A figure that some lack
+/// is left out, as is one whose median is zero unless it is always zero.
+pub fn spread_figures(runs: &[Figures], names: &BTreeSet<&str>) -> Figures {
+    if runs.len() < 2 {
+        return Figures::new();
+    }
+    let spread = |name: &str, median: f64| {
+        let values = runs.iter().filter_map(|figures| figures.get(name).copied());
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        if low == high { Some(0.0) } else { (median != 0.0).then(|| (high - low) / median) }
+    };
+    median_figures(runs)
+        .into_iter()
+        .filter(|(name, _)| names.contains(name.as_str()))
+        .filter_map(|(name, median)| spread(&name, median).map(|spread| (name, spread)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +213,22 @@ mod tests {
         assert_eq!(median_figures(&[of(3.0, Some(1.0)), of(1.0, None), of(2.0, Some(1.0))]), of(2.0, None));
         assert_eq!(median_figures(&[of(1.0, None), of(2.0, None)]), of(1.5, None));
         assert_eq!(median_figures(&[]), Figures::new());
+    }
+
+    #[test]
+    fn spread_is_told_of_telling_figures_that_all_runs_have() {
+        let of = |a: f64, b: f64, c: Option<f64>| {
+            let mut figures = Figures::from([("a_bytes".to_owned(), a), ("b_bytes".to_owned(), b)]);
+            figures.extend(c.map(|c| ("c_bytes".to_owned(), c)));
+            figures
+        };
+        let runs = [of(98.0, 0.0, Some(1.0)), of(103.0, 0.0, None), of(100.0, 0.0, Some(1.0))];
+        let all = BTreeSet::from(["a_bytes", "b_bytes", "c_bytes"]);
+        let expected = Figures::from([("a_bytes".to_owned(), 0.05), ("b_bytes".to_owned(), 0.0)]);
+        assert_eq!(spread_figures(&runs, &all), expected);
+        assert_eq!(spread_figures(&runs, &BTreeSet::from(["b_bytes"])).len(), 1);
+        assert_eq!(spread_figures(&runs[..1], &all), Figures::new(), "one run has no spread");
+        let around_nothing = [of(0.0, 0.0, None), of(0.0, 0.0, None), of(7.0, 0.0, None)];
+        assert!(!spread_figures(&around_nothing, &all).contains_key("a_bytes"), "no ratio to nothing");
     }
 }

@@ -19,7 +19,7 @@ mod sys;
 mod worker;
 
 pub use agreement::Agreement;
-pub use badcase::{CaseRun, case_figures, case_runs, median_figures};
+pub use badcase::{CaseRun, case_figures, case_runs, median_figures, spread_figures};
 pub use binary::WorkerBinary;
 pub use course::{RunLimits, run_once, run_watched};
 pub use environment::environments;

@@ -14,7 +14,9 @@ use fragbench_model::{
     Allocator, AllocatorKind, CaseFact, CaseOutcome, CaseReport, CaseStatus, Failure, FailureKind, Figures,
     GlibcVersion, Libc, Plan, PlannedRun, REMEDIES, Remedy, RunRecord, RunStatus, Settings, remedy,
 };
-use fragbench_run::{Agreement, CaseRun, ResultDir, RunLimits, WorkerBinary, case_figures, case_runs, median_figures};
+use fragbench_run::{
+    Agreement, CaseRun, ResultDir, RunLimits, WorkerBinary, case_figures, case_runs, median_figures, spread_figures,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::{default_directory, new_manifest, terminal, unix_now};
@@ -361,6 +363,7 @@ fn judge(planned: &[Planned], records: &[Vec<Vec<RunRecord>>]) -> Result<CaseRep
 
 fn judge_one(case: &Planned, glibc: GlibcVersion, records: &[Vec<RunRecord>]) -> CaseOutcome {
     let mut untreated = Err("it was not run".to_owned());
+    let mut spread = Figures::new();
     let mut remedies: BTreeMap<usize, RemedyRun> = BTreeMap::new();
     for (run, records) in case.runs.iter().zip(records) {
         let figures = figures(records);
@@ -369,11 +372,15 @@ fn judge_one(case: &Planned, glibc: GlibcVersion, records: &[Vec<RunRecord>]) ->
                 Some(position) => {
                     remedies.insert(position, (*remedy, figures.clone()));
                 }
-                None => untreated = figures.clone(),
+                None => {
+                    untreated = figures.clone();
+                    spread =
+                        spread_figures(&records.iter().map(case_figures).collect::<Vec<_>>(), &case.fact.telling());
+                }
             }
         }
     }
-    judge_case(case.fact, glibc, untreated, remedies.into_values().collect())
+    CaseOutcome { spread, ..judge_case(case.fact, glibc, untreated, remedies.into_values().collect()) }
 }
 
 /// Medians over the repetitions; one that failed fails all.

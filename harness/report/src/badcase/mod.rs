@@ -58,6 +58,9 @@ fn sign(effect: Effect) -> &'static str {
 const LEGEND: &str = "Of the excess the remedy takes away: ++ 90 % or more (cures), + 20 % or more (helps), 0 less (does nothing); \
 − 20 % or more is added (hurts); ! not what was expected; · does not apply, or was not run.";
 
+/// Stands below the figures of a case that is judged by times.
+const TIMED: &str = "Times are among these figures: they differ from run to run; the limits are wide for it.";
+
 fn text(text: impl Into<String>) -> Option<Value> {
     Some(Value { text: text.into(), interval: None, mark: None })
 }
@@ -102,19 +105,24 @@ fn is_about_a_remedy(check: &Check) -> bool {
     check.least.is_none() && check.most.is_none()
 }
 
-/// What was expected of the untreated run, and what was seen.
+/// What was expected of the untreated run, and what was seen; with repetitions, how far they lay apart.
 fn check_table(outcome: &CaseOutcome) -> Table {
-    let rows = outcome.checks.iter().filter(|check| !is_about_a_remedy(check)).map(|check| Row {
-        label: check.what.clone(),
-        values: vec![
-            text(plain_name(&check.figure)),
-            measured(check, outcome),
-            text(limits(check)),
-            marked(if check.ok { "ok" } else { "differs" }, (!check.ok).then_some(Mark::Worst)),
-        ],
+    let repeated = !outcome.spread.is_empty();
+    let rows = outcome.checks.iter().filter(|check| !is_about_a_remedy(check)).map(|check| {
+        let spread = outcome.spread.get(&check.figure).and_then(|spread| text(format!("{} %", digits(100.0 * spread))));
+        let verdict = marked(if check.ok { "ok" } else { "differs" }, (!check.ok).then_some(Mark::Worst));
+        let mut values = vec![text(plain_name(&check.figure)), measured(check, outcome)];
+        values.extend(repeated.then_some(spread));
+        values.extend([text(limits(check)), verdict]);
+        Row { label: check.what.clone(), values }
     });
-    let columns = ["figure", "measured", "expected", "verdict"].map(str::to_owned).to_vec();
-    Table { corner: "what".into(), columns, rows: rows.collect(), notes: outcome.failure.clone().into_iter().collect() }
+    let mut columns = vec!["figure", "measured"];
+    columns.extend(repeated.then_some("spread"));
+    columns.extend(["expected", "verdict"]);
+    let mut notes: Vec<String> = outcome.failure.clone().into_iter().collect();
+    notes.extend(outcome.timed.then(|| TIMED.to_owned()));
+    let columns = columns.into_iter().map(str::to_owned).collect();
+    Table { corner: "what".into(), columns, rows: rows.collect(), notes }
 }
 
 /// What each remedy did, best first.
@@ -263,6 +271,8 @@ mod tests {
                 status,
                 failure: None,
                 figures: Default::default(),
+                spread: Default::default(),
+                timed: false,
                 checks: Vec::new(),
                 remedies: Vec::new(),
                 heap: Vec::new(),
@@ -304,10 +314,35 @@ mod tests {
             status: CaseStatus::Reproduced,
             failure: None,
             figures: Figures::from([("rss_freed_bytes".into(), 268435456.0)]),
+            spread: Figures::new(),
+            timed: false,
             checks: Vec::new(),
             remedies: Vec::new(),
             heap: Vec::new(),
         };
         assert_eq!(measured(&check(&of), &outcome).unwrap().text, "256 MiB (99.9 %)");
+    }
+
+    #[test]
+    fn repetitions_add_their_spread_and_times_a_note() {
+        let mut outcome = CaseOutcome {
+            name: String::new(),
+            status: CaseStatus::Reproduced,
+            failure: None,
+            figures: Figures::from([("rss_freed_bytes".into(), 268435456.0)]),
+            spread: Figures::from([("rss_freed_bytes".into(), 0.004)]),
+            timed: true,
+            checks: vec![check(&Bound::at_least("rss_freed_bytes", 1.0, ""))],
+            remedies: Vec::new(),
+            heap: Vec::new(),
+        };
+        let table = check_table(&outcome);
+        assert_eq!(table.columns, ["figure", "measured", "spread", "expected", "verdict"]);
+        assert_eq!(table.rows[0].values[2].as_ref().unwrap().text, "0.40 %");
+        assert_eq!(table.notes, [TIMED]);
+        (outcome.spread, outcome.timed) = (Figures::new(), false);
+        let table = check_table(&outcome);
+        assert_eq!(table.columns, ["figure", "measured", "expected", "verdict"]);
+        assert!(table.notes.is_empty());
     }
 }
