@@ -3,6 +3,7 @@
 //!
 //! Recipes are deterministic: a fresh process each, threads started one at a time, sizes inside the band the case is
 //! about, blocks freed in a stated order. They look at no memory figure; the parent does, at the barrier of each phase.
+//! One whose work depends on what the allocator answers (addresses, refusals) says so: `adaptive`.
 
 mod arena_explosion;
 mod arena_reuse_skew;
