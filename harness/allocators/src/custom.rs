@@ -43,8 +43,13 @@ pub(crate) fn identify(name: &str, path: &Path) -> Result<(PathBuf, AllocatorKin
     Ok((path, family.map_or(AllocatorKind::Other, |(_, kind)| *kind)))
 }
 
-/// Absolute path and contents' facts of a library that can be preloaded into this machine's programs.
+/// Absolute path and contents' facts of an allocator's library that can be preloaded into this machine's programs.
 pub(crate) fn preloadable(path: &Path) -> Result<(PathBuf, Elf), AllocatorError> {
+    exporting(path, &["malloc", "free"])
+}
+
+/// The same of any library that exports these symbols.
+pub(crate) fn exporting(path: &Path, symbols: &[&str]) -> Result<(PathBuf, Elf), AllocatorError> {
     let unreadable = |error: std::io::Error| AllocatorError::Unreadable {
         path: path.to_owned(),
         hint: match error.kind() {
@@ -75,9 +80,9 @@ pub(crate) fn preloadable(path: &Path) -> Result<(PathBuf, Elf), AllocatorError>
     if !elf.is_shared_object() {
         return Err(refuse("it is a program, not a shared library".to_owned()));
     }
-    for symbol in ["malloc", "free"] {
+    for symbol in symbols {
         if !elf.exports(symbol) {
-            return Err(refuse(format!("it exports no {symbol}, so it would replace nothing")));
+            return Err(refuse(format!("it exports no {symbol}, so it would do nothing")));
         }
     }
     Ok((named, elf))

@@ -25,6 +25,13 @@ pub(crate) const BUILTIN: Builtin = Builtin {
 
 /// The setting behind `--arena-max`.
 pub const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
+/// The setting that has `malloc_trim(0)` called at an interval, in milliseconds: a library of our own is preloaded that does
+/// it, malloc stays glibc's.
+pub const TRIM_EVERY: &str = "FRAGBENCH_TRIM_EVERY_MS";
+/// That library, beside the program.
+pub(crate) const TRIM_LIBRARY: &str = "libfragbench_trim.so";
+/// A day.
+const TRIM_EVERY_MOST_MS: u64 = 86_400_000;
 const TUNABLES: &str = "GLIBC_TUNABLES";
 const PREFIX: &str = "glibc.malloc.";
 
@@ -70,7 +77,7 @@ const KNOBS: &[Knob] = &[
 ];
 
 pub(crate) fn accepts(key: &str) -> bool {
-    key == TUNABLES || key.starts_with("glibc.") || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
+    key == TUNABLES || key == TRIM_EVERY || key.starts_with("glibc.") || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
 }
 
 /// Interprets settings for the glibc of this version; `None` when the version is not known.
@@ -94,6 +101,12 @@ pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> R
                 set(&tunable(name, value, version, &mut result.notes)?, name)?;
                 tunables.insert(name.to_owned(), value.to_owned());
             }
+        } else if key == TRIM_EVERY {
+            trim_interval(value, version)?;
+            result.environment.insert(key.clone(), value.clone());
+            result.notes.push(format!(
+                "{key}: a thread of the preloaded {TRIM_LIBRARY} calls malloc_trim(0) {value} ms after its last call ended"
+            ));
         } else if key.starts_with("glibc.") {
             set(&tunable(key, value, version, &mut result.notes)?, key)?;
             tunables.insert(key.clone(), value.clone());
@@ -110,6 +123,16 @@ pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> R
         result.environment.insert(TUNABLES.to_owned(), pairs.join(":"));
     }
     Ok(result)
+}
+
+fn trim_interval(value: &str, version: Option<GlibcVersion>) -> Result<(), AllocatorError> {
+    let reason = match value.parse::<u64>() {
+        // The library asks for the symbols of the glibc it was built against.
+        _ if version.is_some() => "it is there for the system's glibc only",
+        Ok(1..=TRIM_EVERY_MOST_MS) => return Ok(()),
+        _ => "expected milliseconds, from 1 to a day",
+    };
+    Err(AllocatorError::BadValue { key: TRIM_EVERY.into(), value: value.to_owned(), reason: reason.to_owned() })
 }
 
 /// Checks one tunable and gives the knob it sets. Tunables outside `glibc.malloc` are taken as they are.
@@ -170,6 +193,7 @@ fn unknown(key: &str) -> AllocatorError {
         .iter()
         .flat_map(|knob| [knob.variable.map(str::to_owned), Some(format!("{PREFIX}{}", knob.name))])
         .flatten()
+        .chain([TRIM_EVERY.to_owned()])
         .collect();
     AllocatorError::UnknownSetting {
         allocator: "glibc".to_owned(),

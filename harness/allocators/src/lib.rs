@@ -18,6 +18,7 @@ mod jemalloc;
 mod mimalloc;
 mod null;
 mod setting;
+mod space;
 mod tcmalloc;
 
 use std::path::Path;
@@ -27,7 +28,8 @@ use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
 pub use c_library::{LibcError, find, find_all};
 pub use environment::{PADDING_VARIABLE, command, padding, variables};
 pub use error::AllocatorError;
-pub use glibc::ARENA_MAX;
+pub use glibc::{ARENA_MAX, TRIM_EVERY};
+pub use space::candidates;
 
 /// An allocator that comes with fragbench.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +79,9 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
             let builtin = builtin(request)?;
             let library = match builtin.library {
                 Some(file) => Some(custom::preloadable(&libraries.join(file))?.0),
+                None if settings.contains_key(glibc::TRIM_EVERY) => {
+                    Some(custom::exporting(&libraries.join(glibc::TRIM_LIBRARY), &["fragbench_trim_totals"])?.0)
+                }
                 None => None,
             };
             (builtin.name, builtin.kind, library)
@@ -134,7 +139,7 @@ mod tests {
 
     /// Files of this crate that describe no allocator.
     const INFRASTRUCTURE: &[&str] =
-        &["lib", "c_library", "elf", "environment", "error", "setting", "custom", "tcmalloc"];
+        &["lib", "c_library", "elf", "environment", "error", "setting", "space", "custom", "tcmalloc"];
 
     #[test]
     fn every_allocator_file_is_in_the_table() {

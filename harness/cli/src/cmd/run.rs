@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_model::{Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
+use fragbench_model::{AllocatorKind, Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -275,11 +275,14 @@ pub(crate) fn new_manifest(
     libraries.extend(fragbench_run::own_libc());
     for allocator in plan.cells.iter().map(|cell| &cell.allocator) {
         let file = allocator.library.as_ref().or(allocator.libc.as_ref().map(|libc| &libc.file));
+        // A library under the system's glibc is no allocator of that name, it only trims.
+        let trims = allocator.library.is_some() && allocator.kind == AllocatorKind::Glibc;
+        let name = if trims { "trim" } else { allocator.name.as_str() };
         if let Some(path) = file
-            && !libraries.iter().any(|known| known.name == allocator.name)
+            && !libraries.iter().any(|known| known.name == name)
         {
             let version = allocator.libc.as_ref().map(|libc| libc.version.clone());
-            libraries.push(fragbench_run::library_fact(&allocator.name, path, version));
+            libraries.push(fragbench_run::library_fact(name, path, version));
         }
     }
     Manifest {

@@ -8,15 +8,19 @@ use fragbench_malloc_info::parse;
 use fragbench_model::{AllocatorKind, AllocatorStats};
 
 use super::Family;
-use super::sys::{InfoStream, Object, is_libc, malloc_trim};
+use super::sys::{InfoStream, Object, TrimTotals, is_libc, malloc_trim, trim_totals};
 
 #[derive(Debug)]
 struct Glibc {
     info: Mutex<Option<InfoStream>>,
+    /// Where a thread calls malloc_trim at an interval: what it says of that.
+    trimmed: Option<TrimTotals>,
 }
 
 pub(super) fn recognise(object: &Object) -> Option<Arc<dyn Family>> {
-    is_libc(object).then(|| Arc::new(Glibc { info: Mutex::new(InfoStream::open()) }) as Arc<dyn Family>)
+    is_libc(object).then(|| {
+        Arc::new(Glibc { info: Mutex::new(InfoStream::open()), trimmed: trim_totals() }) as Arc<dyn Family>
+    })
 }
 
 impl Family for Glibc {
@@ -30,7 +34,16 @@ impl Family for Glibc {
 
     fn stats(&self) -> AllocatorStats {
         let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
-        info.as_mut().and_then(InfoStream::read).map(parse).unwrap_or_default()
+        let mut stats = info.as_mut().and_then(InfoStream::read).map(parse).unwrap_or_default();
+        if let Some(totals) = self.trimmed {
+            let [calls, total_ns, longest_ns] = totals();
+            stats.own.extend([
+                ("trim_calls".to_owned(), calls),
+                ("trim_total_ns".to_owned(), total_ns),
+                ("trim_longest_ns".to_owned(), longest_ns),
+            ]);
+        }
+        stats
     }
 
     fn purge_call(&self) -> Option<&'static str> {

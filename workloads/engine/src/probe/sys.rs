@@ -118,6 +118,26 @@ pub(crate) fn malloc_trim() -> bool {
     unsafe { libc::malloc_trim(0) == 1 }
 }
 
+/// Calls of a thread that trims at an interval, their time and the longest of them, in nanoseconds.
+pub(crate) type TrimTotals = fn() -> [u64; 3];
+
+/// What the preloaded library that trims at an interval says; `None` without it. Only asked for where its variable is set:
+/// a symbol that is not found costs the heap under test a message.
+pub(crate) fn trim_totals() -> Option<TrimTotals> {
+    std::env::var_os("FRAGBENCH_TRIM_EVERY_MS")?;
+    find(c"fragbench_trim_totals")?;
+    Some(|| {
+        let mut totals = [0; 3];
+        if let Some(symbol) = find(c"fragbench_trim_totals") {
+            // SAFETY: harness/allocators/preload/trim defines it with this type; it writes three values.
+            unsafe {
+                std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut u64)>(symbol)(totals.as_mut_ptr());
+            }
+        }
+        totals
+    })
+}
+
 type CookieWrite = unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> isize;
 
 #[repr(C)]

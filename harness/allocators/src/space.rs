@@ -1,0 +1,86 @@
+//! Settings that are worth trying when an allocator is tuned for less memory: the thresholds and limits that decide what it
+//! keeps, each with the values between which answers change. A table; the search joins what does well alone.
+//!
+//! Left out: what changes no memory (`perturb`, `check`), what adds some (`hugetlb`, `top_pad` above its default), and limits
+//! above glibc's own default.
+//!
+//! Sources: mallopt(3) and the manual's "Memory Allocation Tunables" of glibc; jemalloc's TUNING.md (decay, background
+//! threads, arenas); mimalloc's readme, "Environment Options" (purge delay).
+
+use fragbench_model::{AllocatorKind, Settings};
+
+use crate::glibc::{ARENA_MAX, TRIM_EVERY};
+
+/// One value of each of a few settings.
+type Choice = &'static [(&'static str, &'static str)];
+
+const GLIBC: &[Choice] = &[
+    &[(ARENA_MAX, "1")],
+    &[(ARENA_MAX, "2")],
+    &[(ARENA_MAX, "4")],
+    &[(ARENA_MAX, "8")],
+    // glibc's own initial value; set, it no longer moves and neither does the mmap threshold.
+    &[("MALLOC_TRIM_THRESHOLD_", "131072")],
+    &[("MALLOC_MMAP_THRESHOLD_", "131072")],
+    // Fixed, but out of the way of buffers of some hundred KiB.
+    &[("MALLOC_MMAP_THRESHOLD_", "1048576")],
+    &[("MALLOC_TOP_PAD_", "0")],
+    &[("glibc.malloc.tcache_count", "0")],
+    &[("glibc.malloc.tcache_count", "2")],
+    &[("glibc.malloc.mxfast", "0")],
+    &[(TRIM_EVERY, "1000")],
+    &[(TRIM_EVERY, "250")],
+    // A trim gives back what lies free in the arenas; fewer of them have less in parts of pages.
+    &[(ARENA_MAX, "2"), (TRIM_EVERY, "1000")],
+];
+
+const JEMALLOC: &[Choice] = &[
+    &[],
+    &[("dirty_decay_ms", "0")],
+    &[("dirty_decay_ms", "1000"), ("background_thread", "true")],
+    &[("dirty_decay_ms", "500"), ("muzzy_decay_ms", "0"), ("background_thread", "true"), ("narenas", "2")],
+    &[("dirty_decay_ms", "0"), ("narenas", "2")],
+];
+
+const MIMALLOC: &[Choice] = &[
+    &[],
+    &[("MIMALLOC_PURGE_DELAY", "0")],
+    &[("MIMALLOC_PURGE_DELAY", "100")],
+    &[("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_ARENA_EAGER_COMMIT", "0")],
+];
+
+/// Settings to try; the allocator's defaults are among them unless they are the baseline. Of other families none.
+pub fn candidates(kind: AllocatorKind) -> Vec<Settings> {
+    let choices = match kind {
+        AllocatorKind::Glibc => GLIBC,
+        AllocatorKind::Jemalloc => JEMALLOC,
+        AllocatorKind::Mimalloc => MIMALLOC,
+        AllocatorKind::Tcmalloc | AllocatorKind::Null | AllocatorKind::Other => &[],
+    };
+    choices.iter().map(|choice| choice.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{glibc, jemalloc, mimalloc};
+
+    #[test]
+    fn every_candidate_is_one_its_allocator_takes_and_none_stands_twice() {
+        for kind in [AllocatorKind::Glibc, AllocatorKind::Jemalloc, AllocatorKind::Mimalloc] {
+            let all = candidates(kind);
+            assert!(all.len() >= 4);
+            for (i, settings) in all.iter().enumerate() {
+                match kind {
+                    AllocatorKind::Glibc => glibc::interpret(settings, None),
+                    AllocatorKind::Jemalloc => jemalloc::interpret(settings, true),
+                    _ => mimalloc::interpret(settings, true),
+                }
+                .unwrap();
+                assert!(!all[..i].contains(settings), "{settings:?}");
+                assert_eq!(settings.is_empty() && kind == AllocatorKind::Glibc, false, "that is the baseline");
+            }
+        }
+        assert!(candidates(AllocatorKind::Null).is_empty());
+    }
+}

@@ -1,0 +1,259 @@
+//! The search behind `tune`: which settings get more runs. Successive halving on several objectives: all candidates get a
+//! few blocks, those beaten by the most others are dropped, the rest get as much time again, and so on.
+//!
+//! Time is shared out evenly between the rungs, so the last few candidates get most of the blocks and chance is excluded
+//! where it matters. What beats what allows for noise in every objective, and the number of those that beat a candidate
+//! ranks it. The best of each family (glibc, jemalloc, mimalloc) stays to the end, since a recommendation has to stand
+//! beside them. After the first rung settings of different kinds that did well alone are joined: the space of all
+//! combinations is never walked.
+//!
+//! Sources: K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS
+//! 2016 (successive halving); L. Li et al., "Hyperband", JMLR 18 (2018) (η = 3); C. M. Fonseca, P. J. Fleming, "Genetic
+//! algorithms for multiobjective optimization", ICGA 1993 (rank by the number of those that dominate); R. Schmucker et al.,
+//! "Multi-objective asynchronous successive halving", arXiv 2106.12639 (halving on a front).
+
+use fragbench_model::Settings;
+
+/// Of this many candidates one goes on to the next rung.
+const ETA: usize = 3;
+/// Rungs of a search.
+const RUNGS: u32 = 3;
+/// Candidates that the last rung has at least.
+const FINALISTS: usize = 4;
+/// How many of the best are tried in pairs after the first rung.
+const JOINED: usize = 4;
+
+/// What a candidate costs, each as the natural logarithm of the ratio to the baseline; less is better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Resident memory.
+    pub memory: f64,
+    /// Time for the same work: throughput's ratio, negated.
+    pub time: f64,
+    /// 99th percentile of an allocation; 0 where it is not known.
+    pub p99: f64,
+}
+
+impl Cost {
+    fn objectives(&self) -> [f64; 3] {
+        [self.memory, self.time, self.p99]
+    }
+
+    /// Whether this one beats `other`: clearly less in one objective, and in none clearly more.
+    fn beats(&self, other: &Cost, tolerance: &Cost) -> bool {
+        let differences = || {
+            let pairs = self.objectives().into_iter().zip(other.objectives());
+            pairs.zip(tolerance.objectives()).map(|((a, b), t)| (a - b, t))
+        };
+        differences().all(|(d, t)| d <= t) && differences().any(|(d, t)| d < -t)
+    }
+
+    /// Memory for the same throughput: what two candidates of equal rank are ordered by.
+    fn joint(&self) -> f64 {
+        self.memory + self.time
+    }
+}
+
+/// A search in progress: which candidates are alive, and how often they are run next.
+#[derive(Debug, Clone)]
+pub struct Halving {
+    live: Vec<usize>,
+    rung: u32,
+}
+
+impl Halving {
+    /// Begins with candidates 0 to `candidates` − 1.
+    pub fn new(candidates: usize) -> Self {
+        Self { live: (0..candidates).collect(), rung: 0 }
+    }
+
+    /// Candidates to be run in this rung, ascending.
+    pub fn live(&self) -> &[usize] {
+        &self.live
+    }
+
+    /// Rung, from 0.
+    pub fn rung(&self) -> u32 {
+        self.rung
+    }
+
+    /// Whether this is the last rung.
+    pub fn is_last(&self) -> bool {
+        self.rung + 1 >= RUNGS
+    }
+
+    /// Blocks of this rung: as many as fit into its even share of the seconds left, at least one. A block also holds
+    /// `others` runs (the baseline and its copy).
+    pub fn blocks(&self, seconds_left: f64, seconds_a_run: f64, others: usize) -> u32 {
+        let share = seconds_left / f64::from(RUNGS - self.rung);
+        let block = (self.live.len() + others) as f64 * seconds_a_run;
+        (share / block).clamp(1.0, 1000.0) as u32
+    }
+
+    /// Goes on to the next rung with the better third, the best of each family among them. `costs` by candidate; one
+    /// without (its runs failed) is dropped. `family` by candidate.
+    pub fn next(&mut self, costs: &[Option<Cost>], family: &[usize], tolerance: &Cost) {
+        let ranked = ranked(&self.live, costs, tolerance);
+        let keep = self.live.len().div_ceil(ETA).max(FINALISTS);
+        let mut kept: Vec<usize> = ranked.iter().copied().take(keep).collect();
+        for (place, candidate) in ranked.iter().enumerate().skip(keep) {
+            let first = !ranked[..place].iter().any(|before| family[*before] == family[*candidate]);
+            kept.extend(first.then_some(*candidate));
+        }
+        kept.sort_unstable();
+        self.live = kept;
+        self.rung += 1;
+    }
+
+    /// Takes a further candidate in.
+    pub fn enter(&mut self, candidate: usize) {
+        self.live.push(candidate);
+    }
+}
+
+/// Candidates that have a cost, best first: by the number of those that beat them, then by [`Cost::joint`].
+pub fn ranked(live: &[usize], costs: &[Option<Cost>], tolerance: &Cost) -> Vec<usize> {
+    let known: Vec<(usize, Cost)> = live.iter().filter_map(|&i| Some((i, costs[i]?))).collect();
+    let mut order: Vec<(usize, f64, usize)> = known
+        .iter()
+        .map(|(i, cost)| (known.iter().filter(|(_, other)| other.beats(cost, tolerance)).count(), cost.joint(), *i))
+        .collect();
+    order.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    order.into_iter().map(|(.., i)| i).collect()
+}
+
+/// The best settings, joined in pairs: those of the first few that change different things. What is already among `known`
+/// is left out.
+pub fn joined(best_first: &[&Settings], known: &[Settings]) -> Vec<Settings> {
+    let best: Vec<&Settings> = best_first.iter().copied().filter(|s| !s.is_empty()).take(JOINED).collect();
+    let mut new: Vec<Settings> = Vec::new();
+    for (i, a) in best.iter().enumerate() {
+        for b in best[i + 1..].iter().filter(|b| !b.keys().any(|key| a.contains_key(key))) {
+            let both: Settings = a.iter().chain(b.iter()).map(|(k, v)| (k.clone(), v.clone())).collect();
+            if !known.contains(&both) && !new.contains(&both) {
+                new.push(both);
+            }
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    const NONE: Cost = Cost { memory: 0.0, time: 0.0, p99: 0.0 };
+    const FIVE: Cost = Cost { memory: 0.05, time: 0.05, p99: 0.05 };
+
+    /// Twelve draws of an even law, less their mean: near enough a normal one of deviation 1.
+    fn normal(rng: &mut Pcg64Mcg) -> f64 {
+        (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+    }
+
+    /// A landscape: true costs, in which the last of `n` candidates alone saves half the memory; three save a third at a
+    /// tenth of the throughput, the rest change little.
+    fn landscape(n: usize, rng: &mut Pcg64Mcg) -> Vec<Cost> {
+        (0..n)
+            .map(|i| match i {
+                i if i == n - 1 => Cost { memory: -0.7, time: 0.03, p99: 0.1 },
+                i if i + 4 >= n => Cost { memory: -0.4, time: 0.1, p99: 0.0 },
+                _ => Cost { memory: 0.04 * normal(rng), time: 0.02 * normal(rng), p99: 0.0 },
+            })
+            .collect()
+    }
+
+    /// One search on a landscape under noise; gives the finalists and the runs it took.
+    fn search(truth: &[Cost], noise: f64, family: &[usize], rng: &mut Pcg64Mcg) -> (Vec<usize>, usize) {
+        let seconds = 300.0;
+        let mut left = seconds;
+        let mut halving = Halving::new(truth.len());
+        let mut sums = vec![(NONE, 0.0_f64); truth.len()];
+        let mut runs = 0;
+        loop {
+            let blocks = halving.blocks(left, 1.0, 2);
+            for _ in 0..blocks {
+                for &i in halving.live() {
+                    let (sum, n) = &mut sums[i];
+                    sum.memory += truth[i].memory + noise * normal(rng);
+                    sum.time += truth[i].time + noise * normal(rng);
+                    sum.p99 += truth[i].p99 + 3.0 * noise * normal(rng);
+                    *n += 1.0;
+                }
+                runs += halving.live().len() + 2;
+            }
+            left = seconds - runs as f64;
+            if halving.is_last() {
+                return (halving.live().to_vec(), runs);
+            }
+            let costs: Vec<Option<Cost>> = sums
+                .iter()
+                .map(|(s, n)| (*n > 0.0).then(|| Cost { memory: s.memory / n, time: s.time / n, p99: s.p99 / n }))
+                .collect();
+            let tolerance = Cost { p99: 3.0 * noise, ..FIVE };
+            halving.next(&costs, family, &tolerance);
+        }
+    }
+
+    #[test]
+    fn the_best_of_a_noisy_landscape_is_among_the_finalists_at_a_fraction_of_a_grid() {
+        let mut rng = Pcg64Mcg::seed_from_u64(3);
+        for noise in [0.02, 0.05, 0.1] {
+            let mut found = 0;
+            for _ in 0..200 {
+                let truth = landscape(40, &mut rng);
+                let (finalists, runs) = search(&truth, noise, &[0; 40], &mut rng);
+                found += usize::from(finalists.contains(&39));
+                assert!(finalists.len() <= 6 && runs <= 310, "{finalists:?} in {runs} runs");
+            }
+            assert!(found >= 198, "noise {noise}: {found} of 200");
+        }
+    }
+
+    #[test]
+    fn the_best_of_each_family_stays_and_what_failed_does_not() {
+        let mut halving = Halving::new(12);
+        let family = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
+        // The second family is worse throughout; of it, candidate 10 is the best.
+        let mut costs: Vec<Option<Cost>> =
+            (0..12).map(|i| Some(Cost { memory: -0.1 * f64::from(8 - i), ..NONE })).collect();
+        for (i, memory) in [(9, 0.9), (10, 0.5), (11, 0.7)] {
+            costs[i] = Some(Cost { memory, time: 0.2, p99: 0.0 });
+        }
+        costs[0] = None;
+        halving.next(&costs, &family, &FIVE);
+        assert_eq!(halving.live(), [1, 2, 3, 4, 10]);
+        assert_eq!(halving.rung(), 1);
+    }
+
+    #[test]
+    fn a_price_paid_for_memory_is_no_defeat_and_noise_is_no_victory() {
+        let cheap = Cost { memory: -0.5, time: 0.3, p99: 0.0 };
+        assert!(!cheap.beats(&NONE, &FIVE) && !NONE.beats(&cheap, &FIVE));
+        let hair = Cost { memory: -0.04, ..NONE };
+        assert!(!hair.beats(&NONE, &FIVE));
+        assert!(Cost { memory: -0.06, time: 0.04, ..NONE }.beats(&NONE, &FIVE));
+        assert!(!Cost { memory: -0.06, time: 0.06, ..NONE }.beats(&NONE, &FIVE));
+    }
+
+    #[test]
+    fn time_is_shared_out_evenly_and_at_least_one_block_is_run() {
+        let mut halving = Halving::new(28);
+        assert_eq!(halving.blocks(300.0, 1.0, 2), 3, "a third of 300 s for 30 runs a block");
+        assert_eq!(halving.blocks(1.0, 1.0, 2), 1);
+        let costs = vec![Some(NONE); 28];
+        halving.next(&costs, &[0; 28], &FIVE);
+        assert_eq!((halving.live().len(), halving.blocks(200.0, 1.0, 2)), (10, 8), "half of 200 s for 12");
+    }
+
+    #[test]
+    fn settings_that_change_different_things_are_joined() {
+        let of = |pairs: &[(&str, &str)]| -> Settings {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let (one, two, trim) = (of(&[("A", "1")]), of(&[("A", "2")]), of(&[("T", "9")]));
+        let new = joined(&[&Settings::new(), &one, &trim, &two], &[of(&[("A", "2"), ("T", "9")])]);
+        assert_eq!(new, [of(&[("A", "1"), ("T", "9")])]);
+    }
+}
