@@ -77,7 +77,10 @@ const KNOBS: &[Knob] = &[
 ];
 
 pub(crate) fn accepts(key: &str) -> bool {
-    key == TUNABLES || key == TRIM_EVERY || key.starts_with("glibc.") || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
+    key == TUNABLES
+        || key == TRIM_EVERY
+        || key.starts_with("glibc.")
+        || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
 }
 
 /// Interprets settings for the glibc of this version; `None` when the version is not known.

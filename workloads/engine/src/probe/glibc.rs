@@ -18,9 +18,8 @@ struct Glibc {
 }
 
 pub(super) fn recognise(object: &Object) -> Option<Arc<dyn Family>> {
-    is_libc(object).then(|| {
-        Arc::new(Glibc { info: Mutex::new(InfoStream::open()), trimmed: trim_totals() }) as Arc<dyn Family>
-    })
+    is_libc(object)
+        .then(|| Arc::new(Glibc { info: Mutex::new(InfoStream::open()), trimmed: trim_totals() }) as Arc<dyn Family>)
 }
 
 impl Family for Glibc {
