@@ -21,8 +21,8 @@ fn fact() -> CaseFact {
         name: "discontiguous-main-blocked".into(),
         summary: "one page mapped above the program break: 256 MiB freed in full stay resident".into(),
         mechanism: texts([
-            "sysmalloc: sbrk fails, so the main arena grows by mappings (sysmalloc_mmap_fallback from 2.37) of \
-             MMAP_AS_MORECORE_SIZE, 1 MiB, at the least, and set_noncontiguous marks the arena for good.",
+            "sysmalloc: sbrk fails, so the main arena grows by mappings (sysmalloc_mmap_fallback in newer versions) of \
+             MMAP_AS_MORECORE_SIZE, 1 MiB, at the least, in 2.36 of 132 KiB, and set_noncontiguous marks the arena for good.",
             "Each mapping that does not follow the one before it begins a new top; the old one is closed with fenceposts.",
             "systrim gives back only when the break is the end of top (MORECORE(0) == top + size): never again in this \
              process. munmap is not tried on such pieces.",
@@ -42,7 +42,7 @@ fn fact() -> CaseFact {
             GlibcRange::ALL,
             bounds,
             &[
-                // What stays is the edges of each mapping, a few pages to some of their number.
+                // What stays is the edges of each mapping: in 2.36 there are eight times as many.
                 (&[Cures, Helps], "malloc-trim"),
                 (&[Cures], "jemalloc-purge jemalloc-decay-0 mimalloc-collect mimalloc-delay-0"),
                 (&[Nothing], "arena-max-1 arena-max-2 arena-max-4 tcache-count-0 mxfast-0 mmap-threshold"),
