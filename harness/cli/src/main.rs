@@ -37,6 +37,7 @@ enum Verb {
     Replay(cmd::replay::Replay),
     Report(cmd::report::Report),
     Trim(cmd::trim::Trim),
+    Syscalls(cmd::syscalls::Syscalls),
 }
 
 /// How a verb ended when no error stopped it.
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Replay(verb) => verb.go(),
         Verb::Report(verb) => verb.go(),
         Verb::Trim(verb) => verb.go(),
+        Verb::Syscalls(verb) => verb.go(),
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod syscalls;
 pub(crate) mod trace;
 mod trace_export;
 pub(crate) mod trace_profile;

@@ -292,7 +292,7 @@ impl MemoryLog {
 }
 
 /// The program's file, as the shell would find it.
-fn find_program(name: &OsString) -> Result<PathBuf> {
+pub(crate) fn find_program(name: &OsString) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.components().count() > 1 {
         return path.canonicalize().map_err(|e| usage(format!("{}: {e}", path.display())));
