@@ -152,7 +152,7 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// `	  95614 alloc_new_heap (/usr/lib/libc.so.6)`, or `(inlined)` in place of the object.
+/// `95614 alloc_new_heap (/usr/lib/libc.so.6)`, or `(inlined)` in place of the object.
 fn frame(line: &str) -> Option<Frame> {
     let (address, rest) = line.trim().split_once(' ')?;
     let (function, object) = rest.rsplit_once(" (")?;

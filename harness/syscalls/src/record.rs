@@ -1,7 +1,10 @@
 //! Recording: which tool the machine allows, running it over a process or a command, reading what it wrote.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -155,7 +158,8 @@ pub struct Recording {
     pub lost: u64,
 }
 
-/// Records the calls of `subject` that concern at least `min_bytes`. A command keeps its standard streams.
+/// Records the calls of `subject` that concern at least `min_bytes`. A command keeps its standard streams. `interrupted`
+/// is asked again and again while a process is watched; true ends it.
 ///
 /// # Errors
 /// [`SyscallsError`].
@@ -177,8 +181,8 @@ pub fn record(
     match subject {
         Subject::Process(pid, duration) => {
             regions = Regions::of(*pid, &mappings(*pid)?);
-            command.arg("-p").arg(pid.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
-            for_a_while(&mut command, tool, *duration, &interrupted, dir.path())?;
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            for_a_while(&mut command, tool, *pid, *duration, &interrupted, dir.path())?;
         }
         Subject::Command(words) => {
             command.arg("--").args(words).status()?;
@@ -212,32 +216,92 @@ fn mappings(pid: u32) -> Result<Vec<fragbench_proc::Mapping>, ProcError> {
     Ok(Process::live(pid).maps()?.0.into_iter().map(fragbench_proc::Mapping::from).collect())
 }
 
-/// Runs the tool until the time is over, the process has ended, or somebody interrupts.
+/// Runs the tool until the time is over, which begins when it has hold of the process; until the process has ended, or
+/// somebody interrupts.
 fn for_a_while(
     command: &mut Command,
     tool: Tool,
+    pid: u32,
     duration: Duration,
     interrupted: &impl Fn() -> bool,
     dir: &Path,
 ) -> Result<(), SyscallsError> {
     let words = dir.join("words");
-    let mut child = command.stderr(std::fs::File::create(&words)?).spawn()?;
-    let end = Instant::now() + duration;
+    let mut gate = Gate::new(tool, pid, dir, command)?;
+    let mut child = command.arg("-p").arg(pid.to_string()).stderr(File::create(&words)?).spawn()?;
+    let mut end = None;
     let mut asked = false;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if !asked && (Instant::now() >= end || interrupted()) {
-            sys::signal(child.id(), libc::SIGINT);
-            asked = true;
+        match end {
+            None if gate.open()? => end = Some(Instant::now() + duration),
+            Some(end) if !asked && (interrupted() || Instant::now() >= end) => {
+                sys::signal(child.id(), libc::SIGINT);
+                asked = true;
+            }
+            _ => std::thread::sleep(Duration::from_millis(2)),
         }
-        std::thread::sleep(Duration::from_millis(5));
     };
     if !asked && !status.success() {
         return Err(SyscallsError::Failed { tool, said: last_line(&std::fs::read(&words)?) });
     }
     Ok(())
+}
+
+/// Tells when the tool has hold of a process. strace shows in the process; perf starts when it is told to, and says so
+/// (`--control`, perf 5.10 and later).
+enum Gate {
+    Strace(u32),
+    /// The order stays in its pipe only while somebody holds it.
+    Perf {
+        _orders: File,
+        answers: File,
+        answer: Vec<u8>,
+    },
+}
+
+impl Gate {
+    fn new(tool: Tool, pid: u32, dir: &Path, command: &mut Command) -> Result<Gate, SyscallsError> {
+        if tool == Tool::Strace {
+            return Ok(Gate::Strace(pid));
+        }
+        let pipe = |name: &str| -> Result<(PathBuf, File), SyscallsError> {
+            let path = dir.join(name);
+            sys::named_pipe(&path)?;
+            // Open for both, so that opening does not wait for the other side.
+            let file = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
+            Ok((path, file))
+        };
+        let ((orders_at, mut orders), (answers_at, answers)) = (pipe("orders")?, pipe("answers")?);
+        let mut control = OsString::from("--control=fifo:");
+        control.push(orders_at);
+        control.push(",");
+        control.push(answers_at);
+        command.args(["-D", "-1"]).arg(control);
+        // perf reads it when it is ready.
+        orders.write_all(b"enable\n")?;
+        Ok(Gate::Perf { _orders: orders, answers, answer: Vec::new() })
+    }
+
+    fn open(&mut self) -> Result<bool, SyscallsError> {
+        match self {
+            Gate::Strace(pid) => {
+                let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                Ok(!status.contains("TracerPid:\t0\n"))
+            }
+            Gate::Perf { answers, answer, .. } => {
+                let mut bytes = [0; 64];
+                match answers.read(&mut bytes) {
+                    Ok(n) => answer.extend(&bytes[..n]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(answer.windows(3).any(|word| word == b"ack"))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ impl Regions {
 fn within_arena(mapping: &Mapping, before: Option<&Mapping>, regions: &Regions, pid: u32) -> bool {
     let begins = mapping.start.is_multiple_of(HEAP_MAX) && mapping.writable && mapping.end - mapping.start <= HEAP_MAX;
     let goes_on = before.is_some_and(|b| b.end == mapping.start && regions.at(pid, b.start) == Use::Arena)
-        && mapping.start % HEAP_MAX != 0
+        && !mapping.start.is_multiple_of(HEAP_MAX)
         && mapping.end <= mapping.start.next_multiple_of(HEAP_MAX);
     begins || goes_on
 }

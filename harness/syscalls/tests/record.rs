@@ -79,24 +79,6 @@ fn every_mapping_is_counted_as_what_it_is_for() {
     }
 }
 
-/// Whether the tool, a child of ours, has taken hold of the process: strace shows in the process itself, perf waits for
-/// what its events bring.
-fn holds(tool: Tool, pid: u32) -> bool {
-    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
-    match tool {
-        Tool::Strace => !read(format!("/proc/{pid}/status")).contains("TracerPid:\t0"),
-        Tool::Perf => std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|task| {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            children.split_whitespace().any(|child| {
-                let polls = format!("{} ", libc::SYS_poll);
-                read(format!("/proc/{child}/comm")) == "perf\n"
-                    && read(format!("/proc/{child}/maps")).contains("[perf_event]")
-                    && read(format!("/proc/{child}/syscall")).starts_with(&polls)
-            })
-        }),
-    }
-}
-
 #[test]
 fn only_large_ones_are_kept_when_asked_and_of_a_process_that_is_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -104,13 +86,11 @@ fn only_large_ones_are_kept_when_asked_and_of_a_process_that_is_there() {
     for tool in tools() {
         let mut child = Command::new(&program).arg("wait").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let input = child.stdin.take();
-        // It goes on once it is watched.
+        // It goes on once it is watched, which is when this is asked for the first time.
         let release = std::cell::Cell::new(input);
         let pid = child.id();
         let go_on = || {
-            if holds(tool, pid) {
-                release.take();
-            }
+            drop(release.take());
             false
         };
         let subject = Subject::Process(pid, Duration::from_secs(30));

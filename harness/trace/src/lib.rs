@@ -28,6 +28,8 @@ pub mod format;
 #[cfg(feature = "std")]
 mod info;
 #[cfg(feature = "std")]
+mod leaks;
+#[cfg(feature = "std")]
 mod order;
 #[cfg(feature = "std")]
 mod pack;
@@ -56,6 +58,8 @@ pub use distance::distances;
 pub use error::{Damage, TraceError};
 #[cfg(feature = "std")]
 pub use info::{RecordedOn, Totals, TraceInfo};
+#[cfg(feature = "std")]
+pub use leaks::{LeakAge, LeakSize, LeakThread, Leaks, Pattern, STRETCHES, leaks};
 #[cfg(feature = "std")]
 pub use order::{Before, Event, EventKind, Events, SystemCall};
 #[cfg(feature = "std")]

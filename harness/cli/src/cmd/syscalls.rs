@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use fragbench_report::{Row, Table, Value, bytes, count, draw, duration_ns};
 use fragbench_syscalls::{Machine, Subject, Summary, Tool, machine, record, summarize};
 
+use super::spark::spark;
 use crate::options::Format;
 use crate::sizes::{parse_duration, parse_size};
 use crate::{Outcome, interrupt, usage};
@@ -159,23 +160,5 @@ fn line_table(summary: &Summary) -> Table {
         columns: ["calls", "bytes", "largest", "failed"].map(String::from).to_vec(),
         rows: rows.collect(),
         notes: Vec::new(),
-    }
-}
-
-/// Counts as a line of bars.
-fn spark(bins: &[u64]) -> String {
-    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = bins.iter().copied().max().unwrap_or(0).max(1);
-    bins.iter().map(|n| BARS[(n * 8).div_ceil(most) as usize]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_show_the_most_and_the_least() {
-        assert_eq!(spark(&[0, 1, 100, 50]), " ▁█▄");
-        assert_eq!(spark(&[]), "");
     }
 }

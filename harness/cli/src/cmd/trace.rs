@@ -9,12 +9,13 @@ use fragbench_model::Shape;
 use fragbench_trace::{PackOptions, Trace as TraceFile, TraceError};
 
 use super::trace_export::Export;
+use super::trace_leaks::Leaks;
 use super::trace_profile::TraceProfile;
 use crate::options::Format;
 use crate::sizes::parse_duration;
 use crate::{Outcome, usage};
 
-/// Look into a trace: info, stat, export, profile, pack
+/// Look into a trace: info, stat, leaks, export, profile, pack
 ///
 /// Example: fragbench trace stat server.fbt --plots server-plots
 #[derive(Debug, Args)]
@@ -27,6 +28,7 @@ pub(crate) struct Trace {
 enum Verb {
     Info(Info),
     Stat(Stat),
+    Leaks(Leaks),
     Export(Export),
     Profile(TraceProfile),
     Pack(Pack),
@@ -95,6 +97,7 @@ impl Trace {
         match &self.verb {
             Verb::Info(verb) => verb.go(),
             Verb::Stat(verb) => verb.go(),
+            Verb::Leaks(verb) => verb.go(),
             Verb::Export(verb) => verb.go(),
             Verb::Profile(verb) => verb.go(),
             Verb::Pack(verb) => verb.go(),
