@@ -42,6 +42,16 @@ pub enum SyscallsError {
         /// Its last words.
         said: String,
     },
+    /// The tool did not get hold of the process.
+    #[error("{} could not attach to process {pid}: {said}", tool.text())]
+    NoHold {
+        /// Tool.
+        tool: Tool,
+        /// Process.
+        pid: u32,
+        /// Its last words.
+        said: String,
+    },
     /// The process cannot be read.
     #[error(transparent)]
     Proc(#[from] ProcError),
@@ -138,6 +148,9 @@ fn last_line(bytes: &[u8]) -> String {
     text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it failed without a word").to_owned()
 }
 
+/// Attempts to get hold of all threads of a process.
+const ATTEMPTS: u32 = 8;
+
 /// What is recorded.
 #[derive(Debug, Clone)]
 pub enum Subject {
@@ -172,20 +185,23 @@ pub fn record(
 ) -> Result<Recording, SyscallsError> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("recorded");
-    let mut command = Command::new(tool.text());
-    match tool {
-        Tool::Perf => command.args(perf::arguments(&file, min_bytes, stacks)),
-        Tool::Strace => command.args(strace::arguments(&file, stacks)),
-    };
     let mut regions = Regions::default();
     match subject {
         Subject::Process(pid, duration) => {
             regions = Regions::of(*pid, &mappings(*pid)?);
-            command.stdin(Stdio::null()).stdout(Stdio::null());
-            for_a_while(&mut command, tool, *pid, *duration, &interrupted, dir.path())?;
+            // perf gives up when a thread ends while it takes hold of all of them.
+            for last in (0..ATTEMPTS).rev() {
+                let mut command = tool_command(tool, &file, min_bytes, stacks);
+                command.stdin(Stdio::null()).stdout(Stdio::null());
+                match for_a_while(&mut command, tool, *pid, *duration, &interrupted, dir.path()) {
+                    Err(SyscallsError::NoHold { .. }) if last > 0 && Process::live(*pid).status().is_ok() => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => break,
+                }
+            }
         }
         Subject::Command(words) => {
-            command.arg("--").args(words).status()?;
+            tool_command(tool, &file, min_bytes, stacks).arg("--").args(words).status()?;
             if !file.exists() {
                 let said = format!("{:?} was not run", words[0]);
                 return Err(SyscallsError::Failed { tool, said });
@@ -210,6 +226,15 @@ pub fn record(
         calls.iter_mut().for_each(|call| call.pid = *pid);
     }
     Ok(Recording { calls, regions, lost })
+}
+
+fn tool_command(tool: Tool, file: &Path, min_bytes: u64, stacks: bool) -> Command {
+    let mut command = Command::new(tool.text());
+    match tool {
+        Tool::Perf => command.args(perf::arguments(file, min_bytes, stacks)),
+        Tool::Strace => command.args(strace::arguments(file, stacks)),
+    };
+    command
 }
 
 fn mappings(pid: u32) -> Result<Vec<fragbench_proc::Mapping>, ProcError> {
@@ -244,10 +269,11 @@ fn for_a_while(
             _ => std::thread::sleep(Duration::from_millis(2)),
         }
     };
-    if !asked && !status.success() {
-        return Err(SyscallsError::Failed { tool, said: last_line(&std::fs::read(&words)?) });
+    if asked || status.success() {
+        return Ok(());
     }
-    Ok(())
+    let said = last_line(&std::fs::read(&words)?);
+    Err(if end.is_none() { SyscallsError::NoHold { tool, pid, said } } else { SyscallsError::Failed { tool, said } })
 }
 
 /// Tells when the tool has hold of a process. strace shows in the process; perf starts when it is told to, and says so
@@ -269,6 +295,8 @@ impl Gate {
         }
         let pipe = |name: &str| -> Result<(PathBuf, File), SyscallsError> {
             let path = dir.join(name);
+            // Of an attempt before.
+            let _ = std::fs::remove_file(&path);
             sys::named_pipe(&path)?;
             // Open for both, so that opening does not wait for the other side.
             let file = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;

@@ -108,6 +108,15 @@ pub struct Leaks {
     pub ages: Vec<LeakAge>,
 }
 
+/// Blocks of one size class while they are counted.
+#[derive(Default)]
+struct Class {
+    blocks: u64,
+    bytes: u64,
+    born: [u64; STRETCHES],
+    threads: BTreeMap<u32, u64>,
+}
+
 struct Held {
     size: u64,
     thread: u32,
@@ -164,14 +173,15 @@ fn tables<'h>(
     ended: &BTreeSet<u32>,
     end_us: u64,
 ) -> Tables {
-    let mut sizes: BTreeMap<u64, (u64, u64, [u64; STRETCHES], BTreeMap<u32, u64>)> = BTreeMap::new();
+    let mut sizes: BTreeMap<u64, Class> = BTreeMap::new();
     let mut threads: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     let mut ages: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for block in held {
-        let (blocks, bytes, born, by) = sizes.entry(bins.floor(block.size)).or_default();
-        (*blocks, *bytes) = (*blocks + 1, *bytes + block.size);
-        born[((block.born_us * STRETCHES as u64) / (end_us + 1)) as usize] += 1;
-        *by.entry(block.thread).or_default() += 1;
+        let class = sizes.entry(bins.floor(block.size)).or_default();
+        class.blocks += 1;
+        class.bytes += block.size;
+        class.born[((block.born_us * STRETCHES as u64) / (end_us + 1)) as usize] += 1;
+        *class.threads.entry(block.thread).or_default() += 1;
         let of_thread = threads.entry(block.thread).or_default();
         *of_thread = (of_thread.0 + 1, of_thread.1 + block.size);
         // The octave of the age in milliseconds; 0 is less than one.
@@ -179,17 +189,17 @@ fn tables<'h>(
         let of_age = ages.entry(octave).or_default();
         *of_age = (of_age.0 + 1, of_age.1 + block.size);
     }
-    let size = |(from, (blocks, bytes, born, by)): (u64, (u64, u64, [u64; STRETCHES], BTreeMap<u32, u64>))| {
-        let most = by.iter().max_by_key(|(thread, n)| (**n, std::cmp::Reverse(**thread)));
+    let size = |(from, class): (u64, Class)| {
+        let most = class.threads.iter().max_by_key(|(thread, n)| (**n, std::cmp::Reverse(**thread)));
         LeakSize {
             from_bytes: from,
             to_bytes: bins.from(bins.bin(from) + 1),
-            blocks,
-            bytes,
-            made: made.get(&from).copied().unwrap_or(0).max(blocks),
-            pattern: pattern(&born),
-            born,
-            threads: by.len() as u64,
+            blocks: class.blocks,
+            bytes: class.bytes,
+            made: made.get(&from).copied().unwrap_or(0).max(class.blocks),
+            pattern: pattern(&class.born),
+            born: class.born,
+            threads: class.threads.len() as u64,
             most_thread: most.map_or(0, |(thread, _)| *thread),
             most_thread_blocks: most.map_or(0, |(_, n)| *n),
         }

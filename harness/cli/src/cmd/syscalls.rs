@@ -110,7 +110,9 @@ impl Syscalls {
             );
         }
         if summary.calls == 0 {
-            println!("No memory system call of at least {} was made.", bytes(self.min_size as f64));
+            let least =
+                if self.min_size > 0 { format!(" of at least {}", bytes(self.min_size as f64)) } else { String::new() };
+            println!("No memory system call{least} was made.");
             return;
         }
         println!("{}", draw(&line_table(summary), width, colour));
