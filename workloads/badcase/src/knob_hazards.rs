@@ -39,7 +39,8 @@ fn fact() -> CaseFact {
         Bound::at_most("rss_purged_bytes", 4.0 * MIB, "malloc_trim gives them back, of the main arena"),
         Bound::at_least("locked_waits_count", 1.0, "one arena: threads sleep until another's malloc or free is done"),
         Bound::at_most("cached_waits_count", 0.5, "but not for what the tcache serves").of("locked_waits_count"),
-        Bound::at_least("locked_ratio", 1.4, "two threads are hardly faster than one, or slower"),
+        Bound::at_least("locked_together_ns", 1.4, "two threads are hardly faster than one, or slower")
+            .of("locked_alone_ns"),
     ];
     let figure = |name: &str, meaning: String| FigureFact { name: name.into(), meaning };
     let [locked, cached] = [LOCKED, CACHED].map(|size| format!("{PAIRS} pairs of malloc({size}) and free each"));
@@ -68,8 +69,10 @@ fn fact() -> CaseFact {
         figures: vec![
             figure("locked_waits_count", format!("times one of two threads slept during {ROUNDS} rounds of {locked}")),
             figure("cached_waits_count", format!("times one of two threads slept during {ROUNDS} rounds of {cached}")),
-            figure("locked_ratio", format!("time of two threads for {locked}, over that of one")),
-            figure("cached_ratio", format!("time of two threads for {cached}, over that of one")),
+            figure("locked_alone_ns", format!("best time of one thread for {locked}")),
+            figure("locked_together_ns", "usual time of two threads that do so at once".into()),
+            figure("cached_alone_ns", format!("best time of one thread for {cached}")),
+            figure("cached_together_ns", "usual time of two threads that do so at once".into()),
         ],
         judged: Judged { purged: None, ..Judged::rss("mapped") },
         expectations: vec![Expectation::present(
@@ -106,11 +109,11 @@ struct Price {
 }
 
 impl Price {
-    /// The usual time of two over the best of one: what else the machine does makes the latter longer, not shorter.
-    fn ratio(mut self) -> f64 {
+    /// The best time of one, which what else the machine does only makes longer, and the usual time of two; nanoseconds.
+    fn times(mut self) -> (u64, u64) {
         self.alone.sort_unstable();
         self.together.sort_unstable();
-        self.together[ROUNDS / 2] as f64 / self.alone[0] as f64
+        (self.alone[0], self.together[ROUNDS / 2])
     }
 }
 
@@ -160,6 +163,8 @@ fn run(recipe: &mut Recipe<'_>) {
     });
     for (name, price) in ["locked", "cached"].into_iter().zip(prices) {
         recipe.figure(&format!("{name}_waits_count"), price.waits as f64);
-        recipe.figure(&format!("{name}_ratio"), price.ratio());
+        let (alone, together) = price.times();
+        recipe.figure(&format!("{name}_alone_ns"), alone as f64);
+        recipe.figure(&format!("{name}_together_ns"), together as f64);
     }
 }
