@@ -11,6 +11,12 @@ pub enum ProcError {
     /// The kernel refuses: another user's process, or a restricted container.
     #[error("{0} may not be read: run as the same user or as root")]
     Denied(PathBuf),
+    /// Another program runs in the process now (`exec`).
+    #[error("process {0} has become another program meanwhile; look again")]
+    Replaced(u32),
+    /// A thread of the kernel: it has no memory of its own.
+    #[error("{0} is a thread of the kernel and has no memory of its own")]
+    KernelThread(String),
     /// Any other failure of reading.
     #[error("{path}: {source}")]
     Io {

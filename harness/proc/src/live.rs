@@ -7,14 +7,16 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use procfs::process::{MMPermissions, MMapPath, MemoryMap};
 
-use crate::target::{Mapping, Part, Residency, Source, Target};
+use crate::target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind};
 use crate::{ProcError, Process, sys};
 
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
+const FILE: u64 = 1 << 61;
 /// Entries of `pagemap` read at a time.
 const ENTRIES: usize = 64 << 10;
 
@@ -26,6 +28,16 @@ pub struct LiveTarget {
     pagemap: File,
     started: u64,
     page: u64,
+    /// Whether the kernel has turned out not to know `PAGEMAP_SCAN`.
+    no_scan: AtomicBool,
+}
+
+/// Adds a range behind the others, or to the last one.
+fn join(list: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match list.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => list.push(range),
+    }
 }
 
 impl LiveTarget {
@@ -38,27 +50,16 @@ impl LiveTarget {
         let started = Process::at(&dir).times()?.start_ticks;
         let path = dir.join("pagemap");
         let pagemap = File::open(&path).map_err(|e| ProcError::io(&path, e))?;
-        Ok(Self { pid, dir, pagemap, started, page: procfs::page_size() })
+        Ok(Self { pid, dir, pagemap, started, page: procfs::page_size(), no_scan: AtomicBool::new(false) })
     }
 
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.pid
     }
-}
 
-impl Target for LiveTarget {
-    fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
-        Ok(Process::at(&self.dir).maps()?.0.into_iter().map(Mapping::from).collect())
-    }
-
-    fn page_bytes(&self) -> u64 {
-        self.page
-    }
-
-    fn residency(&self, range: Range<u64>) -> Result<Option<Residency>, ProcError> {
-        let mut residency = Residency::default();
-        let (mut page, last) = (range.start / self.page, range.end.div_ceil(self.page));
+    fn read_pagemap(&self, range: Range<u64>, residency: &mut Residency) -> Result<(), ProcError> {
+        let (mut page, last) = (range.start / self.page, range.end / self.page);
         let mut buffer = vec![0u8; 8 * ENTRIES.min(last.saturating_sub(page) as usize)];
         while page < last {
             let want = buffer.len().min(8 * (last - page) as usize);
@@ -70,21 +71,59 @@ impl Target for LiveTarget {
             }
             for entry in buffer[..got].as_chunks::<8>().0 {
                 let entry = u64::from_ne_bytes(*entry);
-                let list = match entry & (PRESENT | SWAPPED) {
-                    0 => None,
-                    e if e & PRESENT != 0 => Some(&mut residency.present),
-                    _ => Some(&mut residency.swapped),
-                };
-                if let Some(list) = list {
-                    let start = page * self.page;
-                    match list.last_mut() {
-                        Some(run) if run.end == start => run.end += self.page,
-                        _ => list.push(start..start + self.page),
-                    }
+                let at = page * self.page..(page + 1) * self.page;
+                if entry & PRESENT != 0 {
+                    residency.file_bytes += if entry & FILE != 0 { self.page } else { 0 };
+                    join(&mut residency.present, at);
+                } else if entry & SWAPPED != 0 {
+                    join(&mut residency.swapped, at);
                 }
                 page += 1;
             }
         }
+        Ok(())
+    }
+}
+
+impl Target for LiveTarget {
+    fn kind(&self) -> TargetKind {
+        TargetKind::Live
+    }
+
+    fn process(&self) -> Result<ProcessFacts, ProcError> {
+        Process::at(&self.dir).facts()
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
+        Ok(Process::at(&self.dir).maps()?.0.into_iter().map(Mapping::from).collect())
+    }
+
+    fn page_bytes(&self) -> u64 {
+        self.page
+    }
+
+    fn residency(&self, range: Range<u64>) -> Result<Option<Residency>, ProcError> {
+        let range = range.start / self.page * self.page..range.end.next_multiple_of(self.page);
+        let mut residency = Residency::default();
+        if !self.no_scan.load(Ordering::Relaxed) {
+            let scanned = sys::scan_pagemap(&self.pagemap, range.clone(), |region| {
+                let list = if region.categories & sys::IS_PRESENT != 0 {
+                    residency.file_bytes +=
+                        if region.categories & sys::IS_FILE != 0 { region.end - region.start } else { 0 };
+                    &mut residency.present
+                } else {
+                    &mut residency.swapped
+                };
+                join(list, region.start..region.end);
+            });
+            match scanned {
+                Ok(()) => return Ok(Some(residency)),
+                // Before Linux 6.7 it is not known; a range that is no user's address is refused by both.
+                Err(_) => self.no_scan.store(true, Ordering::Relaxed),
+            }
+            residency = Residency::default();
+        }
+        self.read_pagemap(range, &mut residency)?;
         Ok(Some(residency))
     }
 
@@ -104,8 +143,15 @@ impl Target for LiveTarget {
     }
 
     fn check(&self) -> Result<(), ProcError> {
-        let now = Process::at(&self.dir).times()?.start_ticks;
-        if now == self.started { Ok(()) } else { Err(ProcError::Gone(self.dir.clone())) }
+        if Process::at(&self.dir).times()?.start_ticks != self.started {
+            return Err(ProcError::Gone(self.dir.clone()));
+        }
+        // `pagemap` belongs to the address space it was opened in, which ends with `exec`: then it reads as empty.
+        match self.pagemap.read_at(&mut [0; 8], 0) {
+            Ok(0) => Err(ProcError::Replaced(self.pid)),
+            Ok(_) => Ok(()),
+            Err(e) => Err(ProcError::io(&self.dir.join("pagemap"), e)),
+        }
     }
 }
 
@@ -172,6 +218,40 @@ mod tests {
         let start = (block.as_ptr() as u64).next_multiple_of(me.page_bytes());
         let residency = me.residency(start + me.page_bytes()..start + (4 << 20)).unwrap().unwrap();
         assert_eq!(residency, Residency::default());
+    }
+
+    #[test]
+    fn both_ways_to_ask_for_pages_agree() {
+        let me = LiveTarget::open(std::process::id()).unwrap();
+        let block = vec![1u8; 8 << 20];
+        let old = LiveTarget { no_scan: AtomicBool::new(true), ..LiveTarget::open(std::process::id()).unwrap() };
+        let start = (block.as_ptr() as u64).next_multiple_of(me.page_bytes());
+        let ranges = me.mappings().unwrap().into_iter().filter(|m| matches!(m.source, Source::File(_)) && !m.writable);
+        for range in ranges.map(|m| m.start..m.end).chain([start..start + (7 << 20)]) {
+            assert_eq!(me.residency(range.clone()).unwrap(), old.residency(range).unwrap());
+        }
+    }
+
+    #[test]
+    fn another_program_in_the_process_is_noticed() {
+        use std::io::{Read, Write};
+        let shell = "read line; exec cat";
+        let mut child = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(shell)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let target = LiveTarget::open(child.id()).unwrap();
+        target.check().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"go\nx").unwrap();
+        // cat answers when it runs.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        assert!(matches!(target.check(), Err(ProcError::Replaced(_))));
+        drop(input);
+        child.wait().unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use procfs::process::{MemoryMaps, SmapsRollup, Stat, Status};
 use procfs::{FromBufRead, FromRead};
 
 use crate::error::{ProcError, parse, read};
-use crate::{AnonymousMemory, StatmReader};
+use crate::{AnonymousMemory, ProcessFacts, StatmReader};
 
 /// A process directory such as `/proc/42` or a captured copy of one.
 #[derive(Debug, Clone)]
@@ -75,6 +75,31 @@ impl Process {
             anon_bytes: kib(status.rssanon)?,
             swap_bytes: kib(status.vmswap)?,
             threads: status.threads,
+        })
+    }
+
+    /// Name and sizes, as far as `status` has them; every user may read it.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] also for a zombie; [`ProcError::KernelThread`].
+    pub fn facts(&self) -> Result<ProcessFacts, ProcError> {
+        let path = self.dir.join("status");
+        let status = Status::from_buf_read(&read(&path)?[..]).map_err(|e| ProcError::parse(&path, e))?;
+        if status.vmsize.is_none() {
+            // Threads of the kernel are children of kthreadd, process 2.
+            return Err(match status.ppid {
+                2 => ProcError::KernelThread(format!("{} ({})", status.pid, status.name)),
+                _ if status.pid == 2 => ProcError::KernelThread(format!("2 ({})", status.name)),
+                _ => ProcError::Gone(path),
+            });
+        }
+        Ok(ProcessFacts {
+            pid: u32::try_from(status.pid).ok(),
+            name: status.name,
+            threads: Some(status.threads),
+            vm_bytes: status.vmsize.map(|v| v * 1024),
+            rss_bytes: status.vmrss.map(|v| v * 1024),
+            swap_bytes: status.vmswap.map(|v| v * 1024),
         })
     }
 

@@ -1,6 +1,11 @@
-//! `process_vm_readv`, behind a safe call.
+//! System calls that read another process, behind safe calls: `process_vm_readv` and `PAGEMAP_SCAN`.
+//!
+//! Source: process_vm_readv(2); Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/fs.h of Linux 6.7.
 
+use std::fs::File;
 use std::io::{Error, Result};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
 
 use crate::target::Part;
 
@@ -48,6 +53,76 @@ pub(crate) fn read_process(pid: u32, parts: &mut [Part<'_>]) -> Result<()> {
         }
         // The first part that was not read is the one at fault.
         next += if done == batch.len() { done } else { done + 1 };
+    }
+    Ok(())
+}
+
+/// Pages of one kind in a row, as `PAGEMAP_SCAN` gives them (`struct page_region`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PageRegion {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) categories: u64,
+}
+
+/// `PAGE_IS_FILE`: of a file or of shared memory.
+pub(crate) const IS_FILE: u64 = 1 << 2;
+/// `PAGE_IS_PRESENT`.
+pub(crate) const IS_PRESENT: u64 = 1 << 3;
+/// `PAGE_IS_SWAPPED`.
+pub(crate) const IS_SWAPPED: u64 = 1 << 4;
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Default)]
+struct ScanArgument {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: u64 = 3 << 30 | (size_of::<ScanArgument>() as u64) << 16 | (b'f' as u64) << 8 | 16;
+/// Regions asked for in one call.
+const REGIONS: usize = 1024;
+
+/// Hands every run of pages of the range that are in memory or in swap to `found`, ascending. Holes cost nothing.
+///
+/// # Errors
+/// `ENOTTY` where the kernel does not know the call (before 6.7).
+pub(crate) fn scan_pagemap(pagemap: &File, range: Range<u64>, mut found: impl FnMut(PageRegion)) -> Result<()> {
+    let mut regions = [PageRegion::default(); REGIONS];
+    let mut at = range.start;
+    while at < range.end {
+        let mut argument = ScanArgument {
+            size: size_of::<ScanArgument>() as u64,
+            start: at,
+            end: range.end,
+            vec: regions.as_mut_ptr() as u64,
+            vec_len: REGIONS as u64,
+            category_anyof_mask: IS_PRESENT | IS_SWAPPED,
+            return_mask: IS_FILE | IS_PRESENT | IS_SWAPPED,
+            ..ScanArgument::default()
+        };
+        // SAFETY: the argument and the regions it points at outlive the call, and `vec_len` is their number; without
+        // the flags that ask for write protection the call only reads the page tables.
+        let got = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as libc::Ioctl, &mut argument) };
+        let Ok(got) = usize::try_from(got) else { return Err(Error::last_os_error()) };
+        regions.iter().take(got).copied().for_each(&mut found);
+        if argument.walk_end <= at {
+            break;
+        }
+        at = argument.walk_end;
     }
     Ok(())
 }

@@ -54,6 +54,36 @@ pub struct Residency {
     pub present: Vec<Range<u64>>,
     /// In swap.
     pub swapped: Vec<Range<u64>>,
+    /// Bytes of `present` that are a file's or shared memory's; the rest is the process's own.
+    pub file_bytes: u64,
+}
+
+/// What the kernel says of a process as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Its number.
+    pub pid: Option<u32>,
+    /// `Name`, at most 15 bytes.
+    pub name: String,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Address space, bytes.
+    pub vm_bytes: Option<u64>,
+    /// In memory, bytes.
+    pub rss_bytes: Option<u64>,
+    /// In swap, bytes.
+    pub swap_bytes: Option<u64>,
+}
+
+/// What stands behind a [`Target`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A process that runs.
+    Live,
+    /// A core file.
+    Core,
+    /// A captured directory.
+    Capture,
 }
 
 /// A stretch to be read.
@@ -76,6 +106,15 @@ impl<'a> Part<'a> {
 
 /// A process whose memory can be looked at.
 pub trait Target {
+    /// What it is.
+    fn kind(&self) -> TargetKind;
+
+    /// What is known of the process as a whole.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] when it has ended.
+    fn process(&self) -> Result<ProcessFacts, ProcError>;
+
     /// All mappings, ascending.
     ///
     /// # Errors

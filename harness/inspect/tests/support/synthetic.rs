@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use fragbench_proc::{Mapping, Part, ProcError, Residency, Source, Target};
+use fragbench_proc::{Mapping, Part, ProcError, ProcessFacts, Residency, Source, Target, TargetKind};
 
 /// What differs between the families: offsets in `struct malloc_state`, `struct malloc_par` and
 /// `struct tcache_perthread_struct`.
@@ -130,6 +130,14 @@ impl Memory {
 }
 
 impl Target for Memory {
+    fn kind(&self) -> TargetKind {
+        TargetKind::Core
+    }
+
+    fn process(&self) -> Result<ProcessFacts, ProcError> {
+        Ok(ProcessFacts::default())
+    }
+
     fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
         let mapping = |(start, (bytes, source)): (&u64, &(Vec<u8>, Source))| Mapping {
             start: *start,
