@@ -36,6 +36,7 @@ enum Verb {
     Trace(cmd::trace::Trace),
     Replay(cmd::replay::Replay),
     Report(cmd::report::Report),
+    Inspect(cmd::inspect::Inspect),
     Trim(cmd::trim::Trim),
     Syscalls(cmd::syscalls::Syscalls),
 }
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Trace(verb) => verb.go(),
         Verb::Replay(verb) => verb.go(),
         Verb::Report(verb) => verb.go(),
+        Verb::Inspect(verb) => verb.go(),
         Verb::Trim(verb) => verb.go(),
         Verb::Syscalls(verb) => verb.go(),
     };

@@ -88,6 +88,7 @@ pub(crate) struct Par {
     pub(crate) mmaps: Option<u64>,
     pub(crate) mmapped: Option<u64>,
     pub(crate) tcache_count: Option<u64>,
+    pub(crate) no_dyn_threshold: Option<bool>,
 }
 
 impl Par {
@@ -104,6 +105,7 @@ impl Par {
             mmapped: field(Some(layout.mmapped)),
             tcache_count: field(layout.tcache.map(|bins| bins + 16)),
             mmaps: pages.half(at + layout.n_mmaps).map(u64::from),
+            no_dyn_threshold: pages.half(at + layout.no_dyn_threshold).map(|n| n != 0),
         }
     }
 }

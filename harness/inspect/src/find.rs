@@ -7,7 +7,7 @@
 //!
 //! Source: glibc malloc/malloc.c (initialiser of `main_arena`, `mp_`, `malloc_init_state`), malloc/arena.c.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fragbench_proc::{Mapping, Source};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::layout::{
     ALIGN, ARENA_TEST, ARENAS, ArenaLayout, BINS, CHUNK_FD, HEAP_ARENA, HEAP_HEADERS, HEAP_MAX, HEAP_SIZE, MMAPS_MAX,
     PAR_ARENA_TEST, PARS, ParLayout, THRESHOLD,
 };
+use crate::objects::is_libc;
 use crate::pages::Pages;
 
 /// Arenas followed at most; glibc's default limit is eight a core.
@@ -98,12 +99,6 @@ fn objects(mappings: &[Mapping]) -> Vec<PathBuf> {
             files.push(path.clone());
         }
     }
-    let is_libc = |path: &Path| {
-        path.file_name().is_some_and(|n| {
-            let name = n.to_string_lossy();
-            name.starts_with("libc.so") || name.starts_with("libc-2.")
-        })
-    };
     // The program itself is mapped lowest but for rare fixed mappings, and is the only other place malloc can be in.
     files.sort_by_key(|path| !is_libc(path));
     files.truncate(files.iter().filter(|p| is_libc(p)).count() + 1);

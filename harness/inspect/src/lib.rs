@@ -2,7 +2,8 @@
 //! back. The target is neither written to nor stopped, nothing is called in it, and no page is brought into it.
 //!
 //! It refuses to guess: bytes that are not understood are counted as unknown. [`survey`] reads; everything else
-//! ([`Survey::bytes`], [`Survey::trim`], [`Survey::map`]) is computed from what it has read.
+//! ([`Survey::bytes`], [`Survey::trim`], [`Survey::map`]) is computed from what it has read. [`inspect`] puts a survey and
+//! the rest of the address space together, with a [`verdict`].
 //!
 //! For a worker that stands at a barrier the figures are exact. Three surveys of one case, drawn to one scale:
 //!
@@ -23,26 +24,39 @@
 //! # }
 //! ```
 
+mod advice;
 mod arena;
 mod chunk;
 mod figures;
 mod find;
+mod human;
 mod image;
+mod inspection;
 mod layout;
 mod lists;
 mod locks;
 mod map;
 mod mmapped;
+mod objects;
 mod pages;
+mod retained;
+mod rules;
 mod runs;
+mod sizes;
+mod space;
+mod stacks;
 mod survey;
 mod trim;
+mod types;
 mod walk;
 
+pub use advice::advice;
 pub use chunk::{Chunk, Kind};
 pub use find::Method;
+pub use inspection::{Depth, Inspected, inspect};
 pub use lists::{Linking, Tcache};
 pub use locks::{ArenaLock, arena_locks};
 pub use mmapped::Mmapped;
+pub use rules::verdict;
 pub use runs::{Runs, Sweep};
 pub use survey::{ArenaSurvey, InspectError, Libc, Segment, Settings, Survey, survey};

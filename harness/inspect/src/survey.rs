@@ -67,6 +67,8 @@ pub struct Settings {
     pub mmapped_count: Option<u64>,
     /// `mmapped_mem`, bytes.
     pub mmapped_bytes: Option<u64>,
+    /// Whether the thresholds still follow what is freed (`no_dyn_threshold` is not set).
+    pub thresholds_move: Option<bool>,
 }
 
 /// An arena.
@@ -216,6 +218,7 @@ fn read(pages: &mut Pages, mappings: &[Mapping], found: &Found) -> Result<Survey
             thp_page_bytes: found.par.map(|_| par.thp_page.unwrap_or(0)),
             mmapped_count: par.mmaps,
             mmapped_bytes: par.mmapped,
+            thresholds_move: par.no_dyn_threshold.map(|fixed| !fixed),
         },
         page_bytes: pages.page_bytes(),
         brk_end: brk.map(|m| m.end).max(),

@@ -40,6 +40,13 @@ impl Survey {
         trim
     }
 
+    /// What of one segment would be released.
+    pub(crate) fn releasable(&self, segment: &Segment) -> u64 {
+        let release = self.release(segment);
+        let resident = segment.resident();
+        resident.and(&release.interior).bytes() + resident.and(&release.top).bytes()
+    }
+
     fn release(&self, segment: &Segment) -> Release {
         let page = self.page_bytes;
         let mut interior: Vec<Range<u64>> = Vec::new();

@@ -9,6 +9,7 @@ mod badcase;
 mod counters;
 mod glibc_version;
 mod heap;
+mod inspection;
 mod manifest;
 mod message;
 mod metric;
@@ -30,6 +31,10 @@ pub use badcase::{
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim};
+pub use inspection::{
+    ArenaFigures, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection, MallocFact, MappingClass, MappingKind,
+    PinGroup, Retained, SizeClass, Spread, SurveyCost, WaterfallStep,
+};
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
 pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
 pub use metric::{Better, METRICS, Metric, Unit, metric};

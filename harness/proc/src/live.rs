@@ -25,7 +25,8 @@ const ENTRIES: usize = 64 << 10;
 pub struct LiveTarget {
     pid: u32,
     dir: PathBuf,
-    pagemap: File,
+    /// `None` when it may not be read.
+    pagemap: Option<File>,
     started: u64,
     page: u64,
     /// Whether the kernel has turned out not to know `PAGEMAP_SCAN`.
@@ -44,12 +45,17 @@ impl LiveTarget {
     /// The process of that number.
     ///
     /// # Errors
-    /// [`ProcError::Gone`] when there is none, [`ProcError::Denied`] when its `pagemap` may not be read.
+    /// [`ProcError::Gone`] when there is none. One that may not be looked into is refused when it is asked, so that what
+    /// everybody may know of it can still be had.
     pub fn open(pid: u32) -> Result<Self, ProcError> {
         let dir = Path::new("/proc").join(pid.to_string());
         let started = Process::at(&dir).times()?.start_ticks;
         let path = dir.join("pagemap");
-        let pagemap = File::open(&path).map_err(|e| ProcError::io(&path, e))?;
+        let pagemap = match File::open(&path).map_err(|e| ProcError::io(&path, e)) {
+            Ok(file) => Some(file),
+            Err(ProcError::Denied(_)) => None,
+            Err(error) => return Err(error),
+        };
         Ok(Self { pid, dir, pagemap, started, page: procfs::page_size(), no_scan: AtomicBool::new(false) })
     }
 
@@ -58,12 +64,16 @@ impl LiveTarget {
         self.pid
     }
 
+    fn pagemap(&self) -> Result<&File, ProcError> {
+        self.pagemap.as_ref().ok_or_else(|| ProcError::Denied(self.dir.join("pagemap")))
+    }
+
     fn read_pagemap(&self, range: Range<u64>, residency: &mut Residency) -> Result<(), ProcError> {
         let (mut page, last) = (range.start / self.page, range.end / self.page);
         let mut buffer = vec![0u8; 8 * ENTRIES.min(last.saturating_sub(page) as usize)];
         while page < last {
             let want = buffer.len().min(8 * (last - page) as usize);
-            let got = self.pagemap.read_at(&mut buffer[..want], page * 8);
+            let got = self.pagemap()?.read_at(&mut buffer[..want], page * 8);
             let got = got.map_err(|e| ProcError::io(&self.dir.join("pagemap"), e))?;
             if got < 8 {
                 // Past the end of the address space, or the process has ended.
@@ -106,7 +116,7 @@ impl Target for LiveTarget {
         let range = range.start / self.page * self.page..range.end.next_multiple_of(self.page);
         let mut residency = Residency::default();
         if !self.no_scan.load(Ordering::Relaxed) {
-            let scanned = sys::scan_pagemap(&self.pagemap, range.clone(), |region| {
+            let scanned = sys::scan_pagemap(self.pagemap()?, range.clone(), |region| {
                 let list = if region.categories & sys::IS_PRESENT != 0 {
                     residency.file_bytes +=
                         if region.categories & sys::IS_FILE != 0 { region.end - region.start } else { 0 };
@@ -147,7 +157,8 @@ impl Target for LiveTarget {
             return Err(ProcError::Gone(self.dir.clone()));
         }
         // `pagemap` belongs to the address space it was opened in, which ends with `exec`: then it reads as empty.
-        match self.pagemap.read_at(&mut [0; 8], 0) {
+        let Some(pagemap) = &self.pagemap else { return Ok(()) };
+        match pagemap.read_at(&mut [0; 8], 0) {
             Ok(0) => Err(ProcError::Replaced(self.pid)),
             Ok(_) => Ok(()),
             Err(e) => Err(ProcError::io(&self.dir.join("pagemap"), e)),

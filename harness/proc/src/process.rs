@@ -1,5 +1,6 @@
 //! One process: its status, times, mappings. For readings at barriers, not for the hot path.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use procfs::process::{MemoryMaps, SmapsRollup, Stat, Status};
@@ -186,6 +187,17 @@ impl Process {
             }
         }
         Ok(children)
+    }
+
+    /// The sums of `smaps_rollup` by name, `pss_bytes` and so on. Walks the page tables, as
+    /// [`Process::anon_huge_bytes`] does.
+    ///
+    /// # Errors
+    /// As [`Process::maps`].
+    pub fn smaps_rollup(&self) -> Result<BTreeMap<String, u64>, ProcError> {
+        let rollup: SmapsRollup = parse(&self.dir.join("smaps_rollup"))?;
+        let sums = rollup.memory_map_rollup.0.into_iter().next().map(|map| map.extension.map).unwrap_or_default();
+        Ok(sums.into_iter().map(|(name, bytes)| (format!("{}_bytes", name.to_lowercase()), bytes)).collect())
     }
 
     /// Anonymous memory by what it is used for. Walks the page tables, as [`Process::anon_huge_bytes`] does.

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod badcase;
+pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -289,27 +289,183 @@ static void restless(void)
 
 static void nothing(void) {}
 
+/* One freed block of this size raises mmap_threshold to nearly 32 MiB and trim_threshold to nearly 64. */
+static void ratchet(void) { free(malloc(32 * MIB - 8192)); }
+
+static void mmap_ratchet(void)
+{
+    ratchet();
+    size_t count = SCALE / 4;
+    blocks = own(count * sizeof *blocks);
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = take(4 * MIB);
+        take(1100);
+    }
+    for (size_t i = 0; i < count; i++)
+        give(blocks[i]);
+}
+
+static void main_top(void)
+{
+    ratchet();
+    size_t count = 24 * MIB / 8208;
+    fill(count, 8192);
+    for (size_t i = 0; i < count; i++)
+        give(blocks[i]);
+}
+
+/* Fills an arena with blocks of a size, frees all but the last if that is to stay. */
+static void peak(size_t bytes, size_t size, int pin)
+{
+    size_t count = bytes / size;
+    void **mine = own(count * sizeof *mine);
+    for (size_t i = 0; i < count; i++)
+        mine[i] = take(size);
+    if (pin)
+        take(1100);
+    for (size_t i = 0; i < count; i++)
+        give(mine[i]);
+}
+
+static void *thread_top(void *arg)
+{
+    (void)arg;
+    peak(6 * MIB, 8192, 0);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void *thread_pinned(void *arg)
+{
+    (void)arg;
+    peak(6 * MIB, 1000, 1);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+/* Arenas of threads that have ended are used again, so all are at work at once. */
+static void *thread_burst(void *arg)
+{
+    (void)arg;
+    free(take(100));
+    pthread_barrier_wait(&done);
+    peak(6 * MIB, 1000, 1);
+    return NULL;
+}
+
+static void burst_pinned(void)
+{
+    pthread_t ids[8];
+    pthread_barrier_init(&done, NULL, 8);
+    for (size_t i = 0; i < 8; i++)
+        if (pthread_create(&ids[i], NULL, thread_burst, NULL))
+            fail("pthread_create\n");
+    for (size_t i = 0; i < 8; i++)
+        pthread_join(ids[i], NULL);
+}
+
+static void *thread_tail(void *arg)
+{
+    (void)arg;
+    peak(150 * MIB, 1000, 0);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void *thread_cached(void *arg)
+{
+    (void)arg;
+    void **mine = own(1500 * 63 * sizeof *mine);
+    for (size_t i = 0; i < 1500 * 63; i++)
+        mine[i] = take(24 + i % 63 * 16);
+    for (size_t i = 0; i < 1500 * 63; i++)
+        give(mine[i]);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void *thread_small(void *arg)
+{
+    (void)arg;
+    take(1024);
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void *thread_deep(void *arg)
+{
+    (void)arg;
+    volatile char deep[4 * MIB];
+    for (size_t i = 0; i < sizeof deep; i += 4096)
+        deep[i] = 1;
+    pthread_barrier_wait(&done);
+    pause();
+    return NULL;
+}
+
+static void threads_ratcheted(void) { ratchet(); start(8, thread_top, 0); }
+static void threads_pinned(void) { start(8, thread_pinned, 0); }
+static void threads_tail(void) { start(1, thread_tail, 0); }
+static void threads_cached(void) { start(4, thread_cached, 0); }
+static void threads_small(void) { start(60, thread_small, 0); }
+static void threads_deep(void) { start(12, thread_deep, 0); }
+
+static void map(int how)
+{
+    char *p = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, how | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        fail("mmap\n");
+    memset(p, 1, 64 * MIB);
+}
+
+static void anonymous(void) { map(MAP_PRIVATE); }
+static void shared(void) { map(MAP_SHARED); }
+static void live(void) { fill(COUNT(208), 200); }
+static void more(void) { fill(COUNT(208), 200); }
+static void warm(void) { fill(COUNT(208), 200); }
+
 static const struct {
     const char *name;
     void (*run)(void);
+    /* What it does after the first byte instead of trimming. */
+    void (*then)(void);
 } cases[] = {
-    {"nothing", nothing},
-    {"pinned-top", pinned_top},
-    {"tcache-pins-top", tcache_pins_top},
-    {"interleaved-2", interleaved_2},
-    {"interleaved-8", interleaved_8},
-    {"interleaved-64", interleaved_64},
-    {"fastbins", fastbins},
-    {"fastbins-scattered", fastbins_scattered},
-    {"mmapped", mmapped},
-    {"churn", churn},
-    {"threads-churn", threads_churn},
-    {"threads-tops", threads_tops},
-    {"threads-fastbins", threads_fastbins},
-    {"threads-heaps", threads_heaps},
-    {"foreign-brk", foreign_brk},
-    {"refused-brk", refused_brk},
-    {"restless", restless},
+    {"nothing", nothing, NULL},
+    {"pinned-top", pinned_top, NULL},
+    {"tcache-pins-top", tcache_pins_top, NULL},
+    {"interleaved-2", interleaved_2, NULL},
+    {"interleaved-8", interleaved_8, NULL},
+    {"interleaved-64", interleaved_64, NULL},
+    {"fastbins", fastbins, NULL},
+    {"fastbins-scattered", fastbins_scattered, NULL},
+    {"mmapped", mmapped, NULL},
+    {"churn", churn, NULL},
+    {"threads-churn", threads_churn, NULL},
+    {"threads-tops", threads_tops, NULL},
+    {"threads-fastbins", threads_fastbins, NULL},
+    {"threads-heaps", threads_heaps, NULL},
+    {"foreign-brk", foreign_brk, NULL},
+    {"refused-brk", refused_brk, NULL},
+    {"restless", restless, NULL},
+    {"mmap-ratchet", mmap_ratchet, NULL},
+    {"main-top", main_top, NULL},
+    {"threads-ratcheted", threads_ratcheted, NULL},
+    {"threads-pinned", threads_pinned, NULL},
+    {"burst-pinned", burst_pinned, NULL},
+    {"threads-tail", threads_tail, NULL},
+    {"threads-cached", threads_cached, NULL},
+    {"threads-small", threads_small, NULL},
+    {"threads-deep", threads_deep, NULL},
+    {"anonymous", anonymous, NULL},
+    {"shared", shared, NULL},
+    {"live", live, NULL},
+    {"leak", live, more},
+    {"peak", warm, pinned_top},
 };
 
 int main(int argc, char **argv)
@@ -319,7 +475,10 @@ int main(int argc, char **argv)
             cases[i].run();
             say();
             wait_for_byte();
-            malloc_trim(0);
+            if (cases[i].then)
+                cases[i].then();
+            else
+                malloc_trim(0);
             say();
             wait_for_byte();
             _exit(0);

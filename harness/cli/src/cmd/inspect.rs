@@ -1,0 +1,157 @@
+//! `fragbench inspect`: a process's heap from outside: how much is address space, memory, live; what `malloc_trim` would
+//! give back and why not the rest; what is the matter, and what to do next.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use fragbench_inspect::{Depth, Inspected, advice, inspect, verdict};
+use fragbench_model::Inspection;
+use fragbench_proc::{LiveTarget, ProcError, Process, Rights};
+
+use super::run::terminal;
+use crate::options::Format;
+use crate::sizes::parse_duration;
+use crate::{Outcome, interrupt, usage};
+
+/// Look at a process's heap from outside: memory, retention, pins, a verdict
+///
+/// The process is neither stopped nor changed, and nothing is called in it.
+///
+/// Examples: fragbench inspect 4242; fragbench inspect --watch 60 4242; fragbench inspect --format json 4242 > a.json;
+/// fragbench inspect --compare a.json b.json
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// What to look at: the number of a process
+    #[arg(value_name = "PID", required_unless_present = "compare")]
+    what: Option<String>,
+    /// Compare two inspections that were saved with `--format json`: the earlier one and the later one
+    #[arg(long, num_args = 2, value_names = ["EARLIER", "LATER"], conflicts_with = "what")]
+    compare: Vec<PathBuf>,
+    /// Look twice, this long apart, and tell growth of live memory from growth of what is retained
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    watch: Option<Duration>,
+    /// Surveys in a row, for the spread of a heap that is at work; the figures are those of the last
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    surveys: u32,
+    /// Show the first bytes of the chunks that hold memory
+    #[arg(long)]
+    with_contents: bool,
+    /// Also read smaps_rollup, for PSS and huge pages; the kernel walks the page tables for it and holds up the process
+    #[arg(long)]
+    pss: bool,
+    /// Write the heap map to this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Cells of the map in the terminal, in lines of its width.
+const MAP_LINES: usize = 12;
+/// Cells of the map in a file.
+const SVG_CELLS: usize = 1600;
+
+impl Inspect {
+    pub(crate) fn go(&self) -> Result<Outcome> {
+        if let [earlier, later] = self.compare.as_slice() {
+            let (before, mut now) = (saved(earlier)?, saved(later)?);
+            now.verdict = verdict(&now, Some(&before));
+            return self.show(Inspected { inspection: now, survey: None });
+        }
+        let what = self.what.as_deref().unwrap_or_default();
+        let pid: u32 = what.parse().map_err(|_| usage(format!("`{what}` is not the number of a process")))?;
+        let before = self.watch.map(|time| self.look(pid).map(|seen| (time, seen.inspection))).transpose()?;
+        if let Some((time, _)) = &before {
+            wait(*time)?;
+        }
+        let mut seen = self.look(pid)?;
+        if let Some((_, before)) = before {
+            seen.inspection.verdict = verdict(&seen.inspection, Some(&before));
+        }
+        self.show(seen)
+    }
+
+    fn look(&self, pid: u32) -> Result<Inspected> {
+        let depth = Depth { surveys: self.surveys, with_contents: self.with_contents };
+        let target = LiveTarget::open(pid).map_err(|error| explain(pid, error))?;
+        let mut seen = inspect(&target, &depth).map_err(|error| match error {
+            fragbench_inspect::InspectError::Proc(error) => explain(pid, error),
+            other => other.into(),
+        })?;
+        if seen.survey.is_none() && !seen.inspection.lacks.is_empty() {
+            let rights = Rights::read(pid).map_err(|error| explain(pid, error))?;
+            seen.inspection.lacks.extend(advice(pid, &rights));
+        }
+        if self.pss {
+            seen.inspection.smaps = Process::live(pid).smaps_rollup().map_err(|error| explain(pid, error))?;
+        }
+        Ok(seen)
+    }
+
+    fn show(&self, seen: Inspected) -> Result<Outcome> {
+        let Inspected { inspection, survey } = seen;
+        if let (Some(file), Some(survey)) = (&self.svg, &survey) {
+            let about =
+                format!("{} {}", inspection.program, inspection.pid.map_or(String::new(), |pid| pid.to_string()));
+            let map = survey.map(SVG_CELLS);
+            let plot = fragbench_report::heap_plot(&[("", &map)], about.trim());
+            std::fs::write(file, plot.wide.svg()?).with_context(|| format!("{}", file.display()))?;
+        }
+        if self.format == Format::Json {
+            println!("{}", serde_json::to_string_pretty(&inspection)?);
+        } else {
+            let (width, colour) = terminal();
+            print!("{}", fragbench_report::inspection_text(&inspection, width, colour));
+            if let Some(survey) = &survey {
+                let columns = usize::from(width.unwrap_or(100));
+                let map = survey.map(MAP_LINES * columns);
+                print!("\n{}", fragbench_report::heap_map(&map, columns, colour));
+            }
+        }
+        Ok(if inspection.heap.is_none() && !inspection.lacks.is_empty() {
+            Outcome::FellShort
+        } else {
+            Outcome::Success
+        })
+    }
+}
+
+/// Waits, but not on when the user has had enough.
+fn wait(time: Duration) -> Result<()> {
+    let stop = interrupt::flag()?;
+    let bar = indicatif::ProgressBar::new(time.as_secs())
+        .with_style(indicatif::ProgressStyle::with_template("{bar:30} looking again in {eta}")?);
+    let end = std::time::Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
+        if stop.load(std::sync::atomic::Ordering::Acquire) {
+            anyhow::bail!("stopped before the second look");
+        }
+        bar.set_position(time.as_secs().saturating_sub(left.as_secs()));
+        std::thread::sleep(left.min(Duration::from_millis(200)));
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// An error in reading a process, by its number rather than by the file that failed.
+fn explain(pid: u32, error: ProcError) -> anyhow::Error {
+    match error {
+        ProcError::Gone(_) if Path::new("/proc").join(pid.to_string()).exists() => {
+            anyhow::anyhow!("process {pid} has ended and waits for its parent: it has no memory any more")
+        }
+        ProcError::Gone(_) => anyhow::anyhow!("there is no process {pid} (any more)"),
+        other => other.into(),
+    }
+}
+
+/// An inspection saved as JSON.
+fn saved(path: &Path) -> Result<Inspection> {
+    let text = std::fs::read_to_string(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    let inspection = serde_json::from_str(&text);
+    inspection.map_err(|error| {
+        usage(format!("{}: {error}; it is to be what `fragbench inspect --format json PID` prints", path.display()))
+    })
+}

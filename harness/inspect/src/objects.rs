@@ -1,0 +1,183 @@
+//! Which mallocs are in a process, told by what its files export: glibc's by its file's name and banner, others by
+//! functions that only they have.
+//!
+//! Source: the public headers of jemalloc (`mallctl`), mimalloc (`mi_malloc`), gperftools and tcmalloc
+//! (`MallocExtension`), LLVM's sanitizers (`__asan_init`); glibc csu/version.c for the banner.
+
+use std::path::{Path, PathBuf};
+
+use fragbench_model::MallocFact;
+use fragbench_proc::{Mapping, Source, Target};
+use object::LittleEndian as LE;
+use object::elf::{self as abi, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
+
+/// Functions by which an allocator is known.
+const SIGNS: [(&str, &[&str]); 8] = [
+    ("jemalloc", &["mallctl", "je_mallctl", "_rjem_mallctl"]),
+    ("mimalloc", &["mi_malloc"]),
+    ("tcmalloc", &["tc_malloc", "MallocExtension_ReleaseFreeMemory", "TCMallocInternalMalloc"]),
+    ("snmalloc", &["sn_malloc"]),
+    ("Hoard", &["getCustomHeap"]),
+    ("AddressSanitizer", &["__asan_init"]),
+    ("Go", &["runtime.mallocgc"]),
+    ("null", &["fragbench_null_probe"]),
+];
+/// Texts by which an allocator in a program without symbols is known: the start of its messages.
+const MESSAGES: [(&str, &[u8]); 3] =
+    [("jemalloc", b"<jemalloc>: "), ("mimalloc", b"mimalloc: error"), ("tcmalloc", b"tcmalloc: large alloc ")];
+
+/// Libraries are read up to this size: those with a malloc are small.
+const LIBRARY_MAX: usize = 32 << 20;
+/// The program is read up to this size.
+const PROGRAM_MAX: usize = 512 << 20;
+
+/// What a process's files say.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    /// Every malloc found; glibc's first.
+    pub(crate) mallocs: Vec<MallocFact>,
+    /// Version of the glibc by its banner.
+    pub(crate) glibc: Option<String>,
+}
+
+/// Looks through the files of a process; `libc` is the one in which `main_arena` was found.
+pub(crate) fn objects(target: &dyn Target, mappings: &[Mapping], libc: Option<&Path>) -> Objects {
+    let mut seen: Vec<&PathBuf> = Vec::new();
+    let mut found = Objects::default();
+    for mapping in mappings.iter().filter(|m| m.private && m.readable && m.offset == 0) {
+        let Source::File(path) = &mapping.source else { continue };
+        if seen.contains(&path) {
+            continue;
+        }
+        let program = seen.is_empty();
+        seen.push(path);
+        let holds_libc = libc == Some(path.as_path()) || is_libc(path);
+        let small = std::fs::metadata(path)
+            .map_or(true, |m| m.len() as usize <= if program || holds_libc { PROGRAM_MAX } else { LIBRARY_MAX });
+        let Some(bytes) = small.then(|| target.file(mapping)).flatten() else {
+            if let Some(name) = by_name(path) {
+                found.mallocs.push(fact(name, path, name != "glibc"));
+            }
+            continue;
+        };
+        if holds_libc {
+            found.mallocs.insert(0, fact("glibc", path, false));
+            if libc.is_none_or(|libc| libc == path) {
+                found.glibc = banner(&bytes);
+            }
+        }
+        let file = read(&bytes);
+        let name = file.sign.or_else(|| by_name(path).filter(|name| *name != "glibc")).or_else(|| {
+            let texts = MESSAGES.iter().filter(|_| program && file.without_interpreter);
+            texts.into_iter().find(|(_, text)| contains(&bytes, text).is_some()).map(|(name, _)| *name)
+        });
+        if let Some(name) = name {
+            found.mallocs.push(fact(name, path, file.malloc && !holds_libc));
+        }
+    }
+    found
+}
+
+fn fact(name: &str, path: &Path, takes_malloc: bool) -> MallocFact {
+    MallocFact { name: name.into(), object: path.display().to_string(), takes_malloc }
+}
+
+/// Whether a file is named as glibc's libc is.
+pub(crate) fn is_libc(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| {
+        let name = n.to_string_lossy();
+        name.starts_with("libc.so") || name.starts_with("libc-2.")
+    })
+}
+
+/// What a file's name says when the file cannot be had, and of libraries that export nothing telling.
+fn by_name(path: &Path) -> Option<&'static str> {
+    const NAMES: [(&str, &str); 6] = [
+        ("ld-musl", "musl"),
+        ("libc.musl", "musl"),
+        ("libjemalloc", "jemalloc"),
+        ("libmimalloc", "mimalloc"),
+        ("libtcmalloc", "tcmalloc"),
+        ("libsnmalloc", "snmalloc"),
+    ];
+    let name = path.file_name()?.to_string_lossy();
+    let known = NAMES.iter().find(|(start, _)| name.starts_with(start)).map(|(_, name)| *name);
+    known.or_else(|| is_libc(path).then_some("glibc"))
+}
+
+#[derive(Default)]
+struct File {
+    sign: Option<&'static str>,
+    malloc: bool,
+    without_interpreter: bool,
+}
+
+fn read(bytes: &[u8]) -> File {
+    let mut file = File::default();
+    let Ok(header) = FileHeader64::<LE>::parse(bytes) else { return file };
+    let Ok(endian) = header.endian() else { return file };
+    let segments = header.program_headers(endian, bytes).unwrap_or_default();
+    file.without_interpreter = !segments.iter().any(|s| s.p_type(endian) == abi::PT_INTERP);
+    let Ok(sections) = header.sections(endian, bytes) else { return file };
+    for kind in [abi::SHT_DYNSYM, abi::SHT_SYMTAB] {
+        let Ok(symbols) = sections.symbols(endian, bytes, kind) else { continue };
+        for symbol in symbols.iter().filter(|s| !s.is_undefined(endian)) {
+            let Ok(name) = symbol.name(endian, symbols.strings()) else { continue };
+            file.malloc |= name == b"malloc";
+            let sign = || SIGNS.iter().find(|(_, signs)| signs.iter().any(|sign| sign.as_bytes() == name));
+            if file.sign.is_none()
+                && let Some((sign, _)) = sign()
+            {
+                file.sign = Some(sign);
+            }
+        }
+    }
+    file
+}
+
+/// The version in "GNU C Library (…) stable release version 2.36."
+fn banner(bytes: &[u8]) -> Option<String> {
+    const MARK: &[u8] = b" release version ";
+    let start = contains(bytes, b"GNU C Library (")?;
+    let line = bytes.get(start..bytes.len().min(start + 200))?;
+    let at = contains(line, MARK)? + MARK.len();
+    let version: Vec<u8> = line[at..].iter().copied().take_while(|b| b.is_ascii_digit() || *b == b'.').collect();
+    let version = String::from_utf8(version).ok()?.trim_end_matches('.').to_owned();
+    (!version.is_empty()).then_some(version)
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    let (first, rest) = text.split_first()?;
+    let mut at = 0;
+    loop {
+        at += bytes.get(at..)?.iter().position(|b| b == first)?;
+        if bytes.get(at + 1..)?.starts_with(rest) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_banner_is_read_and_texts_are_found() {
+        let text = b"\0GNU C Library (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36.\nCopyright";
+        assert_eq!(banner(text).as_deref(), Some("2.36"));
+        assert_eq!(banner(b"GNU C Library (x) development release version 2.43.9000.\n").as_deref(), Some("2.43.9000"));
+        assert_eq!(banner(b"another library"), None);
+        assert_eq!(contains(b"aaab", b"ab"), Some(2));
+        assert_eq!(contains(b"aaa", b"ab"), None);
+    }
+
+    #[test]
+    fn the_libc_of_this_process_is_found_with_its_version() {
+        let me = fragbench_proc::LiveTarget::open(std::process::id()).unwrap();
+        let found = objects(&me, &me.mappings().unwrap(), None);
+        assert_eq!(found.mallocs[0].name, "glibc");
+        assert!(found.glibc.unwrap().starts_with("2."));
+    }
+}

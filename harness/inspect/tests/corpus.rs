@@ -1,0 +1,141 @@
+//! Processes with a known trouble, each made by a small program: the verdict must name it, and the bad case it looks like.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use fragbench_inspect::{Depth, Inspected, inspect, verdict};
+use fragbench_model::HeapVerdictKind as K;
+use fragbench_proc::LiveTarget;
+use support::{Subject, program};
+
+fn look(subject: &Subject) -> Inspected {
+    subject.settle();
+    let seen = inspect(&LiveTarget::open(subject.pid()).unwrap(), &Depth::default()).unwrap();
+    let mut sums: Vec<u64> = Vec::new();
+    // Steps of a depth add up to the step above them.
+    for step in seen.inspection.waterfall.iter().rev() {
+        let depth = usize::from(step.depth);
+        sums.resize(sums.len().max(depth + 2), 0);
+        if sums[depth + 1] > 0 {
+            assert_eq!(step.bytes, sums[depth + 1], "{}: {:#?}", step.name, seen.inspection.waterfall);
+        }
+        sums[depth + 1] = 0;
+        sums[depth] += step.bytes;
+    }
+    let (steps, vm) = (seen.inspection.waterfall[0].bytes, seen.inspection.vm_bytes);
+    assert!(steps.abs_diff(vm) <= 1 << 20, "mappings add up to VIRT: {steps} and {vm}");
+    let resident = seen.inspection.waterfall.iter().find(|step| step.name == "in memory").unwrap().bytes;
+    let rss = seen.inspection.rss_bytes.unwrap();
+    assert!(resident.abs_diff(rss) <= 2 << 20, "pages in memory add up to RSS: {resident} and {rss}");
+    seen
+}
+
+/// Label of every process: case, verdict, the bad case it looks like; the third says whether glibc 2.43 has it too.
+const LABELS: [(&str, K, Option<&str>, bool); 20] = [
+    ("nothing", K::Healthy, None, true),
+    ("live", K::Healthy, None, true),
+    ("mmapped", K::Healthy, None, true),
+    ("pinned-top", K::PinnedRetention, Some("pinned-top"), true),
+    ("tcache-pins-top", K::TcacheRetention, Some("tcache-pins-top"), true),
+    ("interleaved-2", K::Fragmentation, Some("interleaved-pins-page"), true),
+    ("interleaved-64", K::Fragmentation, Some("interleaved-pins"), true),
+    ("fastbins", K::FastbinRetention, Some("fastbin-hoard"), false),
+    ("fastbins-scattered", K::FastbinRetention, Some("fastbin-hoard"), false),
+    ("threads-fastbins", K::FastbinRetention, Some("fastbin-hoard-threads"), false),
+    ("threads-tops", K::TcacheRetention, Some("tcache-pins-top"), true),
+    ("threads-tail", K::TcacheRetention, Some("heap-tail-remainder"), false),
+    ("threads-heaps", K::Fragmentation, Some("interleaved-pins"), true),
+    ("threads-ratcheted", K::ThreadTopRetention, Some("ratcheted-top-threads"), true),
+    ("threads-pinned", K::PinnedRetention, Some("serial-peaks"), true),
+    ("burst-pinned", K::PinnedRetention, Some("thread-burst-pinned"), true),
+    ("mmap-ratchet", K::MmapRatchet, Some("mmap-ratchet"), true),
+    ("main-top", K::MainTopRetention, Some("mmap-ratchet"), true),
+    ("anonymous", K::NotTheHeap, None, true),
+    ("shared", K::NotTheHeap, None, true),
+];
+
+#[test]
+fn every_process_of_the_corpus_is_told_what_is_the_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let heap = program("heap", &["-DSCALE=32"], dir.path());
+    let mut wrong = Vec::new();
+    let mut judge = |name: &str, program: &Path, case: &str, environment: &[(&str, &str)], label: (K, Option<&str>)| {
+        let mut subject = Subject::start(program, &[case], environment);
+        subject.says();
+        let verdict = look(&subject).inspection.verdict;
+        if (verdict.kind, verdict.resembles.as_deref()) != label {
+            wrong.push(format!("{name}: {verdict:#?}"));
+        }
+    };
+    let fast_bins = {
+        let mut subject = Subject::start(&heap, &["nothing"], &[]);
+        subject.says();
+        look(&subject).survey.unwrap().libc.fast_bins
+    };
+    for (case, kind, resembles, _) in LABELS.into_iter().filter(|label| fast_bins || label.3) {
+        judge(case, &heap, case, &[], (kind, resembles));
+    }
+    let tunables = |settings| [("GLIBC_TUNABLES", settings)];
+    let many = tunables("glibc.malloc.arena_max=64");
+    judge("threads-small", &heap, "threads-small", &many, (K::AddressSpace, Some("arena-explosion")));
+    let cached = tunables("glibc.malloc.tcache_count=2000");
+    judge("threads-cached", &heap, "threads-cached", &cached, (K::TcacheRetention, Some("tcache-hoard")));
+    judge("threads-deep", &heap, "threads-deep", &[], (K::NotTheHeap, None));
+    let whole = program("heap", &["-DSCALE=32", "-static"], dir.path());
+    judge("static", &whole, "pinned-top", &[], (K::PinnedRetention, Some("pinned-top")));
+    if let Some(jemalloc) = library("libjemalloc.so.2") {
+        let preload = [("LD_PRELOAD", jemalloc.to_str().unwrap())];
+        let dynamic = program("heap", &["-DSCALE=32"], dir.path());
+        judge("jemalloc inside", &dynamic, "live", &preload, (K::NotTheHeap, None));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A library of Debian's; none where it is not installed, unless nothing may be skipped.
+fn library(name: &str) -> Option<PathBuf> {
+    let path = Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{name} is not installed and nothing may be skipped");
+    eprintln!("skipped: {name} is not installed");
+    None
+}
+
+#[test]
+fn two_looks_tell_a_leak_from_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let heap = program("heap", &["-DSCALE=32"], dir.path());
+    let twice = |case: &str| {
+        let mut subject = Subject::start(&heap, &[case], &[]);
+        subject.says();
+        let before = look(&subject).inspection;
+        subject.go_on();
+        subject.says();
+        let now = look(&subject).inspection;
+        let json = serde_json::to_string(&before).unwrap();
+        assert_eq!(serde_json::from_str::<fragbench_model::Inspection>(&json).unwrap(), before);
+        verdict(&now, Some(&before))
+    };
+    let leak = twice("leak");
+    assert_eq!(leak.kind, K::LeakOrGrowth);
+    assert!(leak.bytes.abs_diff(32 << 20) < 1 << 20, "{leak:#?}");
+    assert!(leak.evidence.iter().any(|line| line.contains("chunks of 193 to 224 bytes")), "{leak:#?}");
+    assert_eq!(twice("peak").kind, K::PinnedRetention);
+}
+
+#[test]
+fn an_inspection_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let heap = program("heap", &["-DSCALE=16"], dir.path());
+    let mut subject = Subject::start(&heap, &["threads-tops"], &[]);
+    subject.says();
+    subject.settle();
+    let process = fragbench_proc::Process::live(subject.pid());
+    let before = (process.times().unwrap(), subject.anonymous_bytes());
+    look(&subject);
+    assert_eq!((process.times().unwrap(), subject.anonymous_bytes()), before);
+}
