@@ -5,6 +5,7 @@
 
 mod cmd;
 mod companions;
+mod freeze;
 mod generated;
 mod glibc;
 mod heap_stages;

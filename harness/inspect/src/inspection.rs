@@ -50,7 +50,7 @@ impl Default for Depth {
 /// error: see [`Inspection::lacks`].
 pub fn inspect(target: &dyn Target, depth: &Depth) -> Result<Inspected, InspectError> {
     let facts = target.process()?;
-    let mut lacks = Vec::new();
+    let mut lacks = target.gaps();
     let mut last: Option<Survey> = None;
     let mut seen: Vec<(HeapBytes, u64)> = Vec::new();
     let mut took = Duration::ZERO;
@@ -88,7 +88,7 @@ pub fn inspect(target: &dyn Target, depth: &Depth) -> Result<Inspected, InspectE
     let mut inspection = assemble(target, &facts, &mappings, last.as_ref(), lacks, depth)?;
     inspection.spread = spread(&seen);
     if let Some(cost) = &mut inspection.survey {
-        cost.ms = took.as_secs_f64() * 1e3;
+        cost.ms = (took.as_secs_f64() * 1e6).round() / 1e3;
     }
     inspection.verdict = verdict(&inspection, None);
     target.check()?;

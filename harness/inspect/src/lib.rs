@@ -26,6 +26,7 @@
 
 mod advice;
 mod arena;
+mod capture;
 mod chunk;
 mod figures;
 mod find;
@@ -51,6 +52,7 @@ mod types;
 mod walk;
 
 pub use advice::advice;
+pub use capture::capture;
 pub use chunk::{Chunk, Kind};
 pub use find::Method;
 pub use inspection::{Depth, Inspected, inspect};

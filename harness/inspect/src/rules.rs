@@ -624,6 +624,11 @@ mod tests {
     fn judged(case: &Inspection, kind: HeapVerdictKind, resembles: Option<&str>) -> HeapVerdict {
         let verdict = verdict(case, None);
         assert_eq!((verdict.kind, verdict.resembles.as_deref()), (kind, resembles), "{verdict:#?}");
+        if let Some(case) = resembles {
+            let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workloads/badcase/src");
+            let file = std::path::Path::new(cases).join(format!("{}.rs", case.replace('-', "_")));
+            assert!(file.exists(), "{case} is a bad case");
+        }
         assert!(
             !verdict.summary.is_empty() && !verdict.evidence.is_empty() && !verdict.next.is_empty(),
             "{verdict:#?}"

@@ -11,6 +11,7 @@ use fragbench_proc::Mapping;
 
 use crate::arena::is_plain;
 use crate::pages::Pages;
+use crate::survey::Survey;
 
 /// How far below the end of a stack its control block is looked for: static thread-local storage and the block itself.
 const REACH: u64 = 64 << 10;
@@ -19,7 +20,16 @@ const STEP: u64 = 64;
 /// Larger mappings without access are no guards.
 const GUARD_MAX: u64 = 1 << 20;
 
-/// The stacks of threads among `mappings`, those in `taken` (ascending) left out; what they are is said by range.
+/// Places of control blocks, for a capture.
+pub(crate) fn control_blocks(pages: &mut Pages, mappings: &[Mapping], survey: &Survey) -> Vec<u64> {
+    let in_heap = |at: u64| survey.segments.iter().any(|s| (s.start..s.end).contains(&at));
+    let ranges = stacks(pages, mappings, &in_heap);
+    let last = |range: Range<u64>| range.end.saturating_sub(REACH).max(range.start)..range.end;
+    let places = ranges.into_iter().flat_map(|range| last(range).step_by(STEP as usize));
+    places.collect::<Vec<u64>>().into_iter().filter(|at| pages.word(*at) == Some(*at)).collect()
+}
+
+/// The stacks of threads among `mappings`, those that are `taken` by something else left out.
 pub(crate) fn stacks(pages: &mut Pages, mappings: &[Mapping], taken: &dyn Fn(u64) -> bool) -> Vec<Range<u64>> {
     let guarded = |i: usize| {
         i.checked_sub(1).and_then(|i| mappings.get(i)).is_some_and(|m| m.end == mappings[i].start && is_guard(m))

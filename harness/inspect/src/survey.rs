@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use fragbench_proc::{Mapping, ProcError, Target};
+use fragbench_proc::{Mapping, ProcError, Source, Target, TargetKind};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{Arena, Extent, Par, heap_extents, main_extents};
+use crate::arena::{Arena, Extent, Par, heap_extents, is_plain, main_extents};
 use crate::chunk::{Chunk, Kind};
 use crate::find::{Found, Method, find};
 use crate::lists::{Index, Linking, Tcache, mark_fastbins, mark_tcaches, mark_unsorted};
@@ -153,17 +153,29 @@ pub struct Survey {
 /// ended or become another program meanwhile.
 pub fn survey(target: &dyn Target) -> Result<Survey, InspectError> {
     let mut pages = Pages::new(target);
-    let mappings = target.mappings()?;
+    let mut mappings = target.mappings()?;
     let found = find(&mut pages, &mappings);
     if let Some(error) = pages.failure() {
         return Err(error.into());
     }
-    let survey = read(&mut pages, &mappings, &found.ok_or(InspectError::NoHeap)?);
+    let found = found.ok_or(InspectError::NoHeap)?;
+    if target.kind() == TargetKind::Core {
+        name_brk(&mut pages, &mut mappings, &found);
+    }
+    let survey = read(&mut pages, &mappings, &found);
     if let Some(error) = pages.failure() {
         return Err(error.into());
     }
     target.check()?;
     survey
+}
+
+/// A core does not say which mapping is `brk`'s: it is the one that malloc has its first memory from.
+fn name_brk(pages: &mut Pages, mappings: &mut [Mapping], found: &Found) {
+    let Some(base) = Par::read(pages, found).sbrk_base else { return };
+    if let Some(mapping) = mappings.iter_mut().find(|m| m.holds(base) && is_plain(m)) {
+        mapping.source = Source::Heap;
+    }
 }
 
 fn read(pages: &mut Pages, mappings: &[Mapping], found: &Found) -> Result<Survey, InspectError> {
@@ -199,7 +211,7 @@ fn read(pages: &mut Pages, mappings: &[Mapping], found: &Found) -> Result<Survey
         let residency = pages.target().residency(chunk.start..chunk.start + chunk.bytes)?;
         chunk.present_bytes = residency.map(|r| r.present.iter().map(|p| p.end - p.start).sum());
     }
-    let brk = mappings.iter().filter(|m| m.source == fragbench_proc::Source::Heap);
+    let brk = mappings.iter().filter(|m| m.source == Source::Heap);
     Ok(Survey {
         libc: Libc {
             object: found.object.clone(),

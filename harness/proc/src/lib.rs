@@ -4,6 +4,8 @@
 //! A process that vanishes while it is read is [`ProcError::Gone`]: data, not a crash.
 
 mod anonymous;
+mod capture;
+mod core;
 mod error;
 mod live;
 mod machine;
@@ -13,7 +15,9 @@ mod statm;
 mod sys;
 mod target;
 
+pub use self::core::CoreTarget;
 pub use anonymous::AnonymousMemory;
+pub use capture::{CaptureTarget, CaptureWriter};
 pub use error::ProcError;
 pub use live::LiveTarget;
 pub use machine::{CpuTotals, MachineFacts, available_bytes, cpu_hz, cpu_totals, machine_facts};

@@ -238,7 +238,7 @@ mod tests {
         let old = LiveTarget { no_scan: AtomicBool::new(true), ..LiveTarget::open(std::process::id()).unwrap() };
         let start = (block.as_ptr() as u64).next_multiple_of(me.page_bytes());
         let ranges = me.mappings().unwrap().into_iter().filter(|m| matches!(m.source, Source::File(_)) && !m.writable);
-        for range in ranges.map(|m| m.start..m.end).chain([start..start + (7 << 20)]) {
+        for range in ranges.map(|m| m.start..m.end).chain(std::iter::once(start..start + (7 << 20))) {
             assert_eq!(me.residency(range.clone()).unwrap(), old.residency(range).unwrap());
         }
     }

@@ -140,6 +140,11 @@ pub trait Target {
     /// The file that a mapping shows, whole; `None` when it cannot be had.
     fn file(&self, mapping: &Mapping) -> Option<Vec<u8>>;
 
+    /// What it cannot tell, in sentences.
+    fn gaps(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// That the target is still the process it was when it was opened.
     ///
     /// # Errors

@@ -6,25 +6,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_inspect::{Depth, Inspected, advice, inspect, verdict};
+use fragbench_inspect::{Depth, InspectError, Inspected, advice, capture, inspect, verdict};
 use fragbench_model::Inspection;
-use fragbench_proc::{LiveTarget, ProcError, Process, Rights};
+use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, ProcError, Process, Rights, Target};
 
 use super::run::terminal;
+use super::trim::VisitOptions;
+use crate::freeze::Frozen;
 use crate::options::Format;
 use crate::sizes::parse_duration;
 use crate::{Outcome, interrupt, usage};
 
 /// Look at a process's heap from outside: memory, retention, pins, a verdict
 ///
-/// The process is neither stopped nor changed, and nothing is called in it.
+/// The process is neither stopped nor changed, and nothing is called in it, unless --freeze or --malloc-info asks for it.
 ///
 /// Examples: fragbench inspect 4242; fragbench inspect --watch 60 4242; fragbench inspect --format json 4242 > a.json;
-/// fragbench inspect --compare a.json b.json
+/// fragbench inspect --compare a.json b.json; fragbench inspect --capture ticket-17 4242; fragbench inspect core.4242
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// What to look at: the number of a process
-    #[arg(value_name = "PID", required_unless_present = "compare")]
+    /// What to look at: the number of a process, a core file, or a directory made by --capture
+    #[arg(value_name = "PID|CORE|DIR", required_unless_present = "compare")]
     what: Option<String>,
     /// Compare two inspections that were saved with `--format json`: the earlier one and the later one
     #[arg(long, num_args = 2, value_names = ["EARLIER", "LATER"], conflicts_with = "what")]
@@ -35,9 +37,24 @@ pub(crate) struct Inspect {
     /// Surveys in a row, for the spread of a heap that is at work; the figures are those of the last
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     surveys: u32,
-    /// Show the first bytes of the chunks that hold memory
+    /// Capture the process into this new directory, to be inspected elsewhere: pages and malloc's own words, not what the
+    /// program wrote
+    #[arg(long, value_name = "DIR")]
+    capture: Option<PathBuf>,
+    /// Show the first bytes of the chunks that hold memory; with --capture, keep everything the program wrote
     #[arg(long)]
     with_contents: bool,
+    /// Stop the process for the time of the survey, for figures that are exact
+    #[arg(long)]
+    freeze: bool,
+    /// With --freeze, let it go on after this time at the latest
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, requires = "freeze")]
+    freeze_limit: Duration,
+    /// Also ask the process itself: malloc_info(0) through gdb, as `fragbench trim` does its call
+    #[arg(long, conflicts_with_all = ["capture", "freeze"])]
+    malloc_info: bool,
+    #[command(flatten)]
+    visit: VisitOptions,
     /// Also read smaps_rollup, for PSS and huge pages; the kernel walks the page tables for it and holds up the process
     #[arg(long)]
     pss: bool,
@@ -62,7 +79,7 @@ impl Inspect {
             return self.show(Inspected { inspection: now, survey: None });
         }
         let what = self.what.as_deref().unwrap_or_default();
-        let pid: u32 = what.parse().map_err(|_| usage(format!("`{what}` is not the number of a process")))?;
+        let Ok(pid) = what.parse::<u32>() else { return self.show(self.stored(Path::new(what))?) };
         let before = self.watch.map(|time| self.look(pid).map(|seen| (time, seen.inspection))).transpose()?;
         if let Some((time, _)) = &before {
             wait(*time)?;
@@ -77,10 +94,20 @@ impl Inspect {
     fn look(&self, pid: u32) -> Result<Inspected> {
         let depth = Depth { surveys: self.surveys, with_contents: self.with_contents };
         let target = LiveTarget::open(pid).map_err(|error| explain(pid, error))?;
-        let mut seen = inspect(&target, &depth).map_err(|error| match error {
-            fragbench_inspect::InspectError::Proc(error) => explain(pid, error),
-            other => other.into(),
-        })?;
+        let frozen = self.freeze.then(|| Frozen::stop(pid, self.freeze_limit)).transpose()?;
+        let mut seen = inspect(&target, &depth).map_err(|error| unread(pid, error))?;
+        if let (Some(dir), Some(survey)) = (&self.capture, &seen.survey) {
+            capture(&target, survey, dir, self.with_contents).map_err(|error| unread(pid, error))?;
+        }
+        if let Some(frozen) = frozen {
+            let (stopped, to_the_end) = frozen.go_on();
+            seen.inspection.stopped_ms = Some((stopped.as_secs_f64() * 1e3).round());
+            if !to_the_end {
+                seen.inspection
+                    .warnings
+                    .push("the process went on before the survey had ended: see --freeze-limit".into());
+            }
+        }
         if seen.survey.is_none() && !seen.inspection.lacks.is_empty() {
             let rights = Rights::read(pid).map_err(|error| explain(pid, error))?;
             seen.inspection.lacks.extend(advice(pid, &rights));
@@ -91,8 +118,27 @@ impl Inspect {
         Ok(seen)
     }
 
+    /// A core file or a capture.
+    fn stored(&self, path: &Path) -> Result<Inspected> {
+        if self.watch.is_some() || self.freeze || self.pss || self.malloc_info || self.capture.is_some() {
+            return Err(usage("--watch, --freeze, --pss, --malloc-info and --capture are for a process that runs"));
+        }
+        let missing =
+            |_| usage(format!("`{}` is neither the number of a process, nor a core, nor a capture", path.display()));
+        let target: Box<dyn Target> = if std::fs::metadata(path).map_err(missing)?.is_dir() {
+            Box::new(CaptureTarget::open(path)?)
+        } else {
+            Box::new(CoreTarget::open(path)?)
+        };
+        Ok(inspect(&*target, &Depth { surveys: 1, with_contents: self.with_contents })?)
+    }
+
     fn show(&self, seen: Inspected) -> Result<Outcome> {
         let Inspected { inspection, survey } = seen;
+        let asked = match inspection.pid.filter(|_| self.malloc_info) {
+            Some(pid) => Some(fragbench_ask::malloc_info(pid, &self.visit.limits())?),
+            None => None,
+        };
         if let (Some(file), Some(survey)) = (&self.svg, &survey) {
             let about =
                 format!("{} {}", inspection.program, inspection.pid.map_or(String::new(), |pid| pid.to_string()));
@@ -101,7 +147,11 @@ impl Inspect {
             std::fs::write(file, plot.wide.svg()?).with_context(|| format!("{}", file.display()))?;
         }
         if self.format == Format::Json {
-            println!("{}", serde_json::to_string_pretty(&inspection)?);
+            let mut value = serde_json::to_value(&inspection)?;
+            if let Some(asked) = &asked {
+                value["malloc_info"] = serde_json::to_value(asked)?;
+            }
+            println!("{}", serde_json::to_string_pretty(&value)?);
         } else {
             let (width, colour) = terminal();
             print!("{}", fragbench_report::inspection_text(&inspection, width, colour));
@@ -109,6 +159,16 @@ impl Inspect {
                 let columns = usize::from(width.unwrap_or(100));
                 let map = survey.map(MAP_LINES * columns);
                 print!("\n{}", fragbench_report::heap_map(&map, columns, colour));
+            }
+            if let Some(asked) = &asked {
+                println!(
+                    "\nmalloc_info(0), the process stopped for {:.1} ms:\n{}",
+                    asked.stopped_ms,
+                    asked.xml.trim_end()
+                );
+            }
+            if let Some(dir) = &self.capture {
+                println!("\ncaptured into {}; look again with `fragbench inspect {0}`", dir.display());
             }
         }
         Ok(if inspection.heap.is_none() && !inspection.lacks.is_empty() {
@@ -134,6 +194,13 @@ fn wait(time: Duration) -> Result<()> {
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+fn unread(pid: u32, error: InspectError) -> anyhow::Error {
+    match error {
+        InspectError::Proc(error) => explain(pid, error),
+        other => other.into(),
+    }
 }
 
 /// An error in reading a process, by its number rather than by the file that failed.
