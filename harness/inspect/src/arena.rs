@@ -28,6 +28,8 @@ pub(crate) struct Arena {
     pub(crate) attached: Option<u64>,
     /// First chunk of every fast bin, as stored.
     pub(crate) fastbins: Vec<u64>,
+    /// Address of its field `top`.
+    pub(crate) top_pointer: u64,
 }
 
 /// A stretch and the memory before its first chunk that is malloc's own.
@@ -50,6 +52,7 @@ impl Arena {
             main,
             locked,
             contiguous: flags & NONCONTIGUOUS == 0,
+            top_pointer: address + layout.top,
             top: field(layout.top)?,
             system: field(layout.system)?,
             attached: match layout.attached {
@@ -132,6 +135,7 @@ pub(crate) fn main_extents(pages: &mut Pages, mappings: &[Mapping], arena: &Aren
             main: true,
             known: base.is_some(),
             fast: arena.fast_sizes(),
+            top_pointer: arena.top_pointer,
         };
         extents.push(Extent { start: first, stretch });
     }
@@ -146,8 +150,15 @@ pub(crate) fn main_extents(pages: &mut Pages, mappings: &[Mapping], arena: &Aren
                 let pieces = [(mapping.start, top.unwrap_or(mapping.end)), (top.unwrap_or(mapping.end), mapping.end)];
                 for (start, end) in pieces.into_iter().filter(|(start, end)| start < end) {
                     let top = Some(arena.top).filter(|top| (start..end).contains(top) && top_end == Some(end));
-                    let stretch =
-                        Stretch { first: start, end, top, main: true, known: false, fast: arena.fast_sizes() };
+                    let stretch = Stretch {
+                        first: start,
+                        end,
+                        top,
+                        main: true,
+                        known: false,
+                        fast: arena.fast_sizes(),
+                        top_pointer: arena.top_pointer,
+                    };
                     extents.push(Extent { start, stretch });
                 }
             }
@@ -213,7 +224,15 @@ pub(crate) fn heap_extents(
             break;
         }
         let top = (heap..end).contains(&arena.top).then_some(arena.top);
-        let stretch = Stretch { first, end, top, main: false, known: true, fast: arena.fast_sizes() };
+        let stretch = Stretch {
+            first,
+            end,
+            top,
+            main: false,
+            known: true,
+            fast: arena.fast_sizes(),
+            top_pointer: arena.top_pointer,
+        };
         extents.push(Extent { start: heap, stretch });
         heap = previous;
     }

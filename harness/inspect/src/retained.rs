@@ -5,11 +5,13 @@
 //! far as free memory worth the name lies below them. A full heap of an arena goes as a whole, once everything in
 //! it is free: its pins are all its chunks.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use fragbench_model::{PinGroup, Retained};
 
 use crate::chunk::Kind;
+use crate::layout::{ALIGN, THRESHOLD};
 use crate::survey::{Segment, Survey};
 use crate::types::Types;
 
@@ -26,46 +28,43 @@ impl Survey {
     /// What holds free memory, the most first.
     pub(crate) fn retained(&self, types: &mut Types) -> Vec<Retained> {
         let mut all: Vec<Retained> = self.segments.iter().filter_map(|segment| self.held(segment, types)).collect();
-        all.sort_by_key(|held| std::cmp::Reverse(held.free_resident_bytes));
+        all.sort_by_key(|held| Reverse(held.free_resident_bytes));
         all
     }
 
     fn held(&self, segment: &Segment, types: &mut Types) -> Option<Retained> {
         let resident = segment.resident();
         let mut sweep = resident.sweep();
-        // Every chunk with what of it is free and in memory.
-        let mut chunks: Vec<(u64, u64, Kind, u64)> = segment
-            .chunks()
-            .map(|(at, size, kind)| (at, size, kind, if kind.is_free() { sweep.overlap(at..at + size) } else { 0 }))
-            .collect();
-        let ends_in_top = chunks.last().is_some_and(|chunk| chunk.2 == Kind::Top);
-        if ends_in_top {
-            chunks.pop();
-        } else if chunks.last().is_some_and(|chunk| chunk.2 == Kind::Own) {
-            // Fenceposts.
-            chunks.pop();
+        let threshold = self.settings.mmap_threshold.unwrap_or(0);
+        let (mut free, mut mappable_chunks, mut mappable_bytes) = (0, 0, 0);
+        for (at, size, _) in segment.chunks().filter(|chunk| chunk.2.is_free()) {
+            let present = sweep.overlap(at..at + size);
+            free += present;
+            if present > 0 && size >= THRESHOLD && size <= threshold {
+                mappable_chunks += 1;
+                mappable_bytes += present;
+            }
         }
-        let free: u64 = chunks.iter().map(|chunk| chunk.3).sum();
         if free < LEAST {
             return None;
         }
-        // From the end down: the shortest stretch of chunks below which little is left. For a full heap all of it.
-        let goal = if ends_in_top { free / 10 * HELD } else { free };
-        let (mut held, mut last) = (0, chunks.len());
-        for (i, chunk) in chunks.iter().enumerate().rev() {
-            last = i;
-            held += chunk.3;
-            if ends_in_top && held >= goal {
-                break;
+        let ends_in_top = segment.chunks().next_back().is_some_and(|chunk| chunk.2 == Kind::Top);
+        // From the end down, as far as most of it is. A full heap goes with its last chunk.
+        let goal = if ends_in_top { free / 10 * HELD } else { u64::MAX };
+        let mut pins = Pins::default();
+        let mut held = 0;
+        for (at, size, kind) in segment.chunks().rev() {
+            let fencepost = kind == Kind::Own && at + size == segment.end;
+            let header = kind == Kind::Own && at == segment.start;
+            if kind.is_free() {
+                held += resident.overlap(at..at + size);
+                if held >= goal {
+                    break;
+                }
+            } else if kind != Kind::Top && !fencepost && !header {
+                pins.add(at, size, kind, types);
             }
         }
-        let threshold = self.settings.mmap_threshold.unwrap_or(0);
-        let mappable = |size: u64| size >= crate::layout::THRESHOLD && size <= threshold;
-        let large = chunks.iter().filter(|chunk| chunk.2.is_free() && chunk.3 > 0 && mappable(chunk.1));
-        let (large_chunks, large_bytes) = large.fold((0, 0), |(n, sum), chunk| (n + 1, sum + chunk.3));
-        // The heap's own header, and in an arena's first heap the arena, never go.
-        let first = usize::from(chunks.first().is_some_and(|chunk| chunk.2 == Kind::Own));
-        let pins = groups(&chunks[last.max(first)..], types);
         Some(Retained {
             arena: segment.arena,
             start: segment.start,
@@ -73,42 +72,72 @@ impl Survey {
             held_bytes: held,
             releasable_bytes: self.releasable(segment),
             kind: if ends_in_top { "top" } else { "heap" }.into(),
-            pin_chunks: pins.iter().map(|group| group.chunks).sum(),
-            mappable_chunks: large_chunks,
-            mappable_bytes: large_bytes,
-            pins: pins.into_iter().take(GROUPS).collect(),
+            pin_chunks: pins.chunks,
+            mappable_chunks,
+            mappable_bytes,
+            pins: pins.groups(types),
         })
     }
 }
 
-/// Chunks in use by kind and size, the most chunks first.
-fn groups(chunks: &[(u64, u64, Kind, u64)], types: &mut Types) -> Vec<PinGroup> {
-    let mut groups: BTreeMap<(Kind, u64), PinGroup> = BTreeMap::new();
-    let mut typed = 0;
-    for &(at, size, kind, _) in chunks.iter().rev().filter(|chunk| !chunk.2.is_free()) {
-        let name = match kind {
-            Kind::Live => "live",
-            Kind::Tcache => "tcache",
-            Kind::Own => "own",
-            _ => "unknown",
+/// Chunks in use, counted by kind and size.
+#[derive(Default)]
+struct Pins {
+    chunks: u64,
+    /// By size and kind: how many, and the first.
+    small: Vec<(u64, u64)>,
+    large: BTreeMap<(u64, Kind), (u64, u64)>,
+    types: BTreeMap<(u64, Kind), BTreeMap<String, u64>>,
+    typed: usize,
+}
+
+/// Sizes that are counted in a table.
+const SMALL: u64 = 16 << 10;
+
+impl Pins {
+    fn add(&mut self, at: u64, size: u64, kind: Kind, types: &mut Types) {
+        self.chunks += 1;
+        let count = if size < SMALL {
+            self.small.resize(self.small.len().max(SMALL as usize), (0, 0));
+            &mut self.small[(size / ALIGN) as usize * Kind::ALL.len() + kind as usize]
+        } else {
+            self.large.entry((size, kind)).or_default()
         };
-        let group = groups.entry((kind, size)).or_insert_with(|| PinGroup {
-            kind: name.into(),
-            chunk_bytes: size,
-            chunks: 0,
-            example: at,
-            types: BTreeMap::new(),
-            contents: types.contents(at, size),
-        });
-        group.chunks += 1;
-        if kind == Kind::Live && typed < TYPED {
-            typed += 1;
+        if count.0 == 0 {
+            count.1 = at;
+        }
+        count.0 += 1;
+        if kind == Kind::Live && self.typed < TYPED {
+            self.typed += 1;
             if let Some(name) = types.of(at) {
-                *group.types.entry(name).or_default() += 1;
+                *self.types.entry((size, kind)).or_default().entry(name).or_default() += 1;
             }
         }
     }
-    let mut groups: Vec<PinGroup> = groups.into_values().collect();
-    groups.sort_by_key(|group| std::cmp::Reverse((group.chunks, group.chunk_bytes)));
-    groups
+
+    /// The most frequent.
+    fn groups(mut self, types: &mut Types) -> Vec<PinGroup> {
+        let kinds = Kind::ALL.len();
+        let small = self.small.iter().enumerate().filter(|(_, count)| count.0 > 0);
+        let small = small.map(|(i, count)| (((i / kinds) as u64 * ALIGN, Kind::ALL[i % kinds]), *count));
+        let mut all: Vec<_> = small.chain(self.large).collect();
+        all.sort_by_key(|((size, kind), (count, _))| (Reverse((*count, *size)), *kind));
+        all.truncate(GROUPS);
+        all.into_iter()
+            .map(|((size, kind), (chunks, example))| PinGroup {
+                kind: match kind {
+                    Kind::Live => "live",
+                    Kind::Tcache => "tcache",
+                    Kind::Own => "own",
+                    _ => "unknown",
+                }
+                .into(),
+                chunk_bytes: size,
+                chunks,
+                example,
+                types: self.types.remove(&(size, kind)).unwrap_or_default(),
+                contents: types.contents(example, size),
+            })
+            .collect()
+    }
 }

@@ -11,6 +11,7 @@ use fragbench_model::{HeapVerdict, HeapVerdictKind, Inspection, MappingKind, Ret
 
 use crate::human::size;
 use crate::layout::THRESHOLD;
+use crate::survey::InspectError;
 
 use HeapVerdictKind as K;
 
@@ -147,10 +148,11 @@ fn say(kind: HeapVerdictKind, bytes: u64, summary: String) -> HeapVerdict {
 
 fn too_little(case: &Case) -> Option<HeapVerdict> {
     let now = case.now;
-    let outside = now.mappings.iter().any(|class| !class.kind.is_heap() && class.resident_bytes.is_some());
     let mut verdict = match (&now.heap, now.coverage_ratio) {
-        (None, _) if !outside || !now.lacks.is_empty() && !now.mallocs.iter().any(|malloc| malloc.takes_malloc) => {
-            let why = now.lacks.first().map_or("no heap was found", String::as_str);
+        // Another malloc, or none.
+        (None, _) if now.lacks.contains(&InspectError::NoHeap.to_string()) => return not_the_heap(case),
+        (None, _) => {
+            let why = now.lacks.first().map_or("nothing says why", String::as_str);
             say(K::NotEnoughData, 0, format!("The heap was not seen: {why}."))
         }
         (Some(_), Some(coverage)) if coverage < COVERAGE => {
@@ -743,9 +745,12 @@ mod tests {
         let mut blind = quiet();
         (blind.heap, blind.trim, blind.coverage_ratio) = (None, None, None);
         blind.lacks.push("memory may not be read".into());
-        let verdict = verdict(&blind, None);
-        assert_eq!(verdict.kind, K::NotEnoughData);
-        assert!(verdict.summary.contains("memory may not be read"));
+        let seen = verdict(&blind, None);
+        assert_eq!(seen.kind, K::NotEnoughData);
+        assert!(seen.summary.contains("memory may not be read"));
+        // That there is no glibc heap is something else.
+        blind.lacks = vec![InspectError::NoHeap.to_string()];
+        judged(&blind, K::NotTheHeap, None);
     }
 
     #[test]

@@ -63,6 +63,12 @@ impl Runs {
         Runs::new(left)
     }
 
+    /// Addresses of a range that are in the set. For many ranges in ascending order [`Runs::sweep`] is faster.
+    pub fn overlap(&self, range: Range<u64>) -> u64 {
+        let first = self.0.partition_point(|run| run.1 <= range.start);
+        Sweep { runs: &self.0[first..] }.overlap(range)
+    }
+
     /// For sweeps in ascending order.
     pub fn sweep(&self) -> Sweep<'_> {
         Sweep { runs: &self.0 }
@@ -107,5 +113,7 @@ mod tests {
         let mut sweep = a.sweep();
         let measured: Vec<u64> = [0..3, 3..15, 15..35, 35..35, 35..99].into_iter().map(|r| sweep.overlap(r)).collect();
         assert_eq!(measured, [3, 12, 10, 0, 5]);
+        let measured: Vec<u64> = [35..99, 15..35, 0..3].into_iter().map(|r| a.overlap(r)).collect();
+        assert_eq!(measured, [5, 10, 3]);
     }
 }

@@ -14,8 +14,10 @@ use crate::pages::Pages;
 use crate::runs::Runs;
 use crate::walk::{Walked, walk};
 
-/// An arena is read at most so often when it changes meanwhile.
+/// An arena is read at most so often when it changes meanwhile ...
 const TRIES: usize = 3;
+/// ... unless no more than this part of it was not understood: a heap at work is never still.
+const LOST: u64 = 2000;
 
 /// Why there is no survey.
 #[derive(Debug, thiserror::Error)]
@@ -278,11 +280,12 @@ fn read_arena(
         let parts: Parts = extents.into_iter().map(|extent| (extent, walk(pages, &extent.stretch))).collect();
         let covered: u64 = parts.iter().map(|(extent, _)| extent.stretch.end - extent.start).sum();
         let lost = parts.iter().map(|(_, walked)| walked.lost).sum::<u64>() + arena.system.saturating_sub(covered);
+        let arena_bytes = arena.system;
         let still = Arena::read(pages, found.layout, address, main).as_ref() == Some(&arena);
         if best.as_ref().is_none_or(|(least, ..)| lost < *least) {
             best = Some((lost, arena, parts));
         }
-        if lost == 0 || still && newer.is_some() {
+        if lost == 0 || lost * LOST < arena_bytes || still && newer.is_some() {
             break;
         }
         pages.forget_all();

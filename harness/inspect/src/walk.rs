@@ -29,6 +29,9 @@ pub(crate) struct Stretch {
     pub(crate) known: bool,
     /// Fast bins that hold chunks, a bit each.
     pub(crate) fast: u16,
+    /// Where the arena keeps the address of its top: read again where the chain breaks, since a top that has moved down
+    /// meanwhile looks like a chunk too large.
+    pub(crate) top_pointer: u64,
 }
 
 /// What was found.
@@ -76,10 +79,14 @@ impl Walker<'_, '_> {
             self.push(at, Kind::Top);
             return self.s.end;
         }
-        if let Some(next) = self.fencepost(at) {
+        let head = self.pages.word(at + 8);
+        // Only the least sizes can be a fencepost's.
+        if head.is_none_or(|head| head & !FLAGS <= MIN_CHUNK)
+            && let Some(next) = self.fencepost(at)
+        {
             return next;
         }
-        let read = self.chunk(at).or_else(|Broken| {
+        let read = head.ok_or(Broken).and_then(|head| self.chunk_of(at, head)).or_else(|Broken| {
             self.out.breaks += 1;
             self.pages.forget(at);
             if let Some(next) = self.pages.word(at + 8).and_then(|size| at.checked_add(size & !FLAGS)) {
@@ -87,6 +94,10 @@ impl Walker<'_, '_> {
             }
             self.chunk(at)
         });
+        if read.is_err() && self.top_moved(at) {
+            self.push(at, Kind::Top);
+            return self.s.end;
+        }
         let Ok((next, kind)) = read else {
             return self.gap(at, at + ALIGN, Kind::Unknown, ALIGN);
         };
@@ -101,10 +112,31 @@ impl Walker<'_, '_> {
         next
     }
 
+    /// Whether the arena's top is at `at` by now; the arena's own word is read again for it.
+    #[cold]
+    fn top_moved(&mut self, at: u64) -> bool {
+        if self.s.top.is_none() {
+            return false;
+        }
+        self.pages.forget(self.s.top_pointer);
+        match self.pages.word(self.s.top_pointer) {
+            Some(top) if (self.s.first..self.s.end).contains(&top) && top >= at => {
+                self.s.top = Some(top);
+                top == at
+            }
+            _ => false,
+        }
+    }
+
     /// The end of the chunk at `at`, and its kind, by its header and the one behind it.
     #[inline]
     fn chunk(&mut self, at: u64) -> Result<(u64, Kind), Broken> {
         let head = self.pages.word(at + 8).ok_or(Broken)?;
+        self.chunk_of(at, head)
+    }
+
+    #[inline]
+    fn chunk_of(&mut self, at: u64, head: u64) -> Result<(u64, Kind), Broken> {
         let size = self.size(at, head).ok_or(Broken)?;
         let next = at + size;
         let last = next == self.s.end && self.s.top.is_none();

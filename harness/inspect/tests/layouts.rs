@@ -7,6 +7,7 @@
 mod synthetic;
 
 use fragbench_inspect::{InspectError, Kind, Linking, Method, survey};
+use fragbench_proc::{Mapping, Part, ProcError, ProcessFacts, Residency, Target, TargetKind};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use synthetic::{FAMILIES, Family, MAPPED, Made, PAGE, TOP, build};
@@ -151,4 +152,115 @@ fn damaged_heaps_never_stop_a_survey() {
     for round in 0..700 {
         damage(&FAMILIES[round % FAMILIES.len()], &mut rng);
     }
+}
+
+/// A heap whose memory goes away after so many questions, as that of a process that unmaps or ends.
+struct Vanishing {
+    memory: synthetic::Memory,
+    left: std::cell::Cell<usize>,
+}
+
+impl Vanishing {
+    fn is_there(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+impl Target for Vanishing {
+    fn kind(&self) -> TargetKind {
+        TargetKind::Live
+    }
+
+    fn process(&self) -> Result<ProcessFacts, ProcError> {
+        Ok(ProcessFacts::default())
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
+        if self.is_there() { self.memory.mappings() } else { Ok(Vec::new()) }
+    }
+
+    fn page_bytes(&self) -> u64 {
+        PAGE
+    }
+
+    fn residency(&self, range: std::ops::Range<u64>) -> Result<Option<Residency>, ProcError> {
+        if self.is_there() { self.memory.residency(range) } else { Ok(Some(Residency::default())) }
+    }
+
+    fn read(&self, parts: &mut [Part<'_>]) -> Result<(), ProcError> {
+        if self.is_there() { self.memory.read(parts) } else { Ok(()) }
+    }
+
+    fn file(&self, _: &Mapping) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn check(&self) -> Result<(), ProcError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn memory_that_goes_away_during_a_survey_is_unknown_and_no_crash() {
+    let mut surveyed = 0;
+    for left in 0..200 {
+        let target = Vanishing { memory: build(&FAMILIES[5], &CHUNKS).memory, left: left.into() };
+        let Ok(seen) = fragbench_inspect::inspect(&target, &Default::default()) else { continue };
+        let Some(s) = seen.survey else { continue };
+        surveyed += 1;
+        let bytes = s.bytes();
+        let trim = s.trim();
+        assert_eq!(trim.kept.values().sum::<u64>() + trim.predicted_release_bytes, bytes.resident_bytes, "{left}");
+    }
+    assert!(surveyed > 100, "{surveyed}: most of these see the heap");
+}
+
+/// A process whose mappings and pages may be seen and whose memory may not be read, as Yama has it.
+struct Closed(synthetic::Memory);
+
+impl Target for Closed {
+    fn kind(&self) -> TargetKind {
+        TargetKind::Live
+    }
+
+    fn process(&self) -> Result<ProcessFacts, ProcError> {
+        Ok(ProcessFacts::default())
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
+        self.0.mappings()
+    }
+
+    fn page_bytes(&self) -> u64 {
+        PAGE
+    }
+
+    fn residency(&self, range: std::ops::Range<u64>) -> Result<Option<Residency>, ProcError> {
+        self.0.residency(range)
+    }
+
+    fn read(&self, _: &mut [Part<'_>]) -> Result<(), ProcError> {
+        Err(ProcError::Denied("/proc/1/mem".into()))
+    }
+
+    fn file(&self, _: &Mapping) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn check(&self) -> Result<(), ProcError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn without_the_right_to_memory_mappings_and_pages_are_still_said() {
+    let seen = fragbench_inspect::inspect(&Closed(build(&FAMILIES[5], &CHUNKS).memory), &Default::default()).unwrap();
+    let inspection = seen.inspection;
+    assert!(seen.survey.is_none() && inspection.heap.is_none());
+    assert_eq!(inspection.lacks, ["memory may not be read: the heap cannot be walked"]);
+    let main = inspection.mappings.iter().find(|class| class.kind == fragbench_model::MappingKind::MainArena).unwrap();
+    assert_eq!((main.vm_bytes, main.resident_bytes), (64 * PAGE, Some(64 * PAGE)));
+    assert_eq!(inspection.verdict.kind, fragbench_model::HeapVerdictKind::NotEnoughData);
 }

@@ -150,12 +150,17 @@ fn a_heap_that_changes_meanwhile_is_surveyed_and_its_gaps_are_counted() {
     let target = LiveTarget::open(subject.pid()).unwrap();
     // Until all four threads have an arena with something in it.
     while survey(&target).unwrap().arenas.iter().filter(|a| a.system_bytes > 1 << 20).count() < 4 {}
-    for _ in 0..8 {
-        let survey = survey(&target).unwrap();
-        let bytes = survey.bytes();
-        check_sums(&survey, &bytes, "restless");
-        assert!(bytes.coverage_ratio() > 0.9, "{bytes:?}");
-    }
+    let mut coverage: Vec<f64> = (0..15)
+        .map(|_| {
+            let survey = survey(&target).unwrap();
+            let bytes = survey.bytes();
+            check_sums(&survey, &bytes, "restless");
+            bytes.coverage_ratio()
+        })
+        .collect();
+    coverage.sort_by(f64::total_cmp);
+    println!("coverage {coverage:?}");
+    assert!(coverage[0] > 0.95 && coverage[7] >= 0.999, "{coverage:?}");
 }
 
 #[test]

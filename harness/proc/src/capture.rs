@@ -117,7 +117,12 @@ impl CaptureTarget {
     pub fn open(dir: &Path) -> Result<Self, ProcError> {
         let path = dir.join(MEMORY);
         let damaged = |why: &str| ProcError::parse(&path, why);
-        let file = File::open(&path).map_err(|e| ProcError::io(&path, e))?;
+        let file = File::open(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                ProcError::parse(dir, format!("no capture of fragbench: it has no {MEMORY}"))
+            }
+            _ => ProcError::io(&path, e),
+        })?;
         let input = zstd::Decoder::new(file).map_err(|e| ProcError::io(&path, e))?;
         let mut input = BufReader::new(input);
         let mut magic = [0u8; 8];

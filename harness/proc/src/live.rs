@@ -53,7 +53,8 @@ impl LiveTarget {
         let path = dir.join("pagemap");
         let pagemap = match File::open(&path).map_err(|e| ProcError::io(&path, e)) {
             Ok(file) => Some(file),
-            Err(ProcError::Denied(_)) => None,
+            // A thread of the kernel has none.
+            Err(ProcError::Denied(_) | ProcError::Gone(_)) => None,
             Err(error) => return Err(error),
         };
         Ok(Self { pid, dir, pagemap, started, page: procfs::page_size(), no_scan: AtomicBool::new(false) })
