@@ -103,6 +103,8 @@ const REGIONS: usize = 1024;
 pub(crate) fn scan_pagemap(pagemap: &File, range: Range<u64>, mut found: impl FnMut(PageRegion)) -> Result<()> {
     let mut regions = [PageRegion::default(); REGIONS];
     let mut at = range.start;
+    // A call that goes on where a full one ended can give the last run of that one again.
+    let mut seen = range.start;
     while at < range.end {
         let mut argument = ScanArgument {
             size: size_of::<ScanArgument>() as u64,
@@ -118,7 +120,13 @@ pub(crate) fn scan_pagemap(pagemap: &File, range: Range<u64>, mut found: impl Fn
         // the flags that ask for write protection the call only reads the page tables.
         let got = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as libc::Ioctl, &mut argument) };
         let Ok(got) = usize::try_from(got) else { return Err(Error::last_os_error()) };
-        regions.iter().take(got).copied().for_each(&mut found);
+        for region in regions.iter().take(got) {
+            let start = region.start.max(seen);
+            seen = seen.max(region.end);
+            if start < region.end {
+                found(PageRegion { start, ..*region });
+            }
+        }
         if argument.walk_end <= at {
             break;
         }
