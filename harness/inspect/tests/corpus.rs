@@ -139,3 +139,50 @@ fn an_inspection_leaves_no_trace() {
     look(&subject);
     assert_eq!((process.times().unwrap(), subject.anonymous_bytes()), before);
 }
+
+/// Objects of a class with a vtable hold 16 MiB.
+const OBJECTS: &str = r#"
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+namespace server {
+struct Session {
+    virtual ~Session() {}
+    virtual int id() { return 7; }
+    char body[1080];
+};
+}
+int main() {
+    static void *blocks[16384];
+    for (void *&block : blocks)
+        std::memset(block = std::malloc(1000), 1, 1000);
+    auto *session = new server::Session;
+    for (void *block : blocks)
+        std::free(block);
+    char line[32];
+    int n = std::snprintf(line, sizeof line, "id=%d\n", session->id());
+    if (write(1, line, n) != n)
+        return 1;
+    pause();
+}
+"#;
+
+#[test]
+fn the_type_of_what_holds_memory_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, output) = (dir.path().join("objects.cc"), dir.path().join("objects"));
+    std::fs::write(&source, OBJECTS).unwrap();
+    let built =
+        std::process::Command::new("c++").args(["-O1", "-fno-builtin"]).arg(&source).arg("-o").arg(&output).output();
+    let built = built.unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let mut subject = Subject::start(&output, &[], &[]);
+    subject.says();
+    let seen = look(&subject).inspection;
+    assert_eq!(seen.verdict.kind, K::PinnedRetention);
+    let pin = &seen.retained[0].pins[0];
+    assert_eq!((pin.chunks, pin.kind.as_str()), (1, "live"), "{pin:?}");
+    assert_eq!(pin.types.keys().next().map(String::as_str), Some("server::Session (objects)"), "{pin:?}");
+    assert!(seen.verdict.evidence.iter().any(|line| line.contains("server::Session")), "{:#?}", seen.verdict);
+}
