@@ -1,5 +1,7 @@
 //! `fragbench inspect` on processes with a known heap, and on what cannot be inspected.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};
@@ -157,7 +159,7 @@ fn a_core_of_the_process_is_read_and_a_short_one_too() {
 
 #[test]
 fn without_the_right_it_says_which_is_missing() {
-    // SAFETY of the test: only root can be somebody else.
+    // Only root can be somebody else.
     if !Path::new("/proc/1/environ").exists() || std::fs::File::open("/proc/1/environ").is_err() {
         assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "not root, and nothing may be skipped");
         eprintln!("skipped: not root");

@@ -4,12 +4,15 @@
 use std::ops::Range;
 
 use fragbench_model::{MappingClass, MappingKind};
-use fragbench_proc::{Mapping, ProcError, Source};
+use fragbench_proc::{Mapping, ProcError, Residency, Source, TargetKind};
 
 use crate::layout::HEAP_MAX;
 use crate::pages::Pages;
 use crate::stacks::{is_guard, stacks};
 use crate::survey::Survey;
+
+/// Reservations larger than this are not looked into.
+const BULK: u64 = 1 << 30;
 
 /// Sorts every byte of the address space into a kind; kinds that do not occur are left out.
 ///
@@ -45,9 +48,15 @@ pub(crate) fn classes(
             let Some(class) = classes.iter_mut().find(|class| class.kind == kind) else { continue };
             class.count += 1;
             class.vm_bytes += range.end - range.start;
-            // What the kernel maps by itself has no page tables of the process's.
-            let residency =
-                if kind == MappingKind::Kernel { Some(Default::default()) } else { pages.target().residency(range)? };
+            // What the kernel maps by itself is nobody's memory. Of address space reserved in bulk nothing was ever opened,
+            // and to read that page by page, as kernels before 6.7 have it, takes 2 GiB a TiB.
+            let bulk = kind == MappingKind::Reserved && range.end - range.start > BULK;
+            let known = pages.target().kind() != TargetKind::Core;
+            let residency = if known && (bulk || kind == MappingKind::Kernel) {
+                Some(Residency::default())
+            } else {
+                pages.target().residency(range)?
+            };
             let sum = |runs: &[Range<u64>]| runs.iter().map(|r| r.end - r.start).sum::<u64>();
             match residency {
                 Some(r) => {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use procfs::process::{MMPermissions, MMapPath, MemoryMap};
 
@@ -17,6 +17,13 @@ use crate::{ProcError, Process, sys};
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 const FILE: u64 = 1 << 61;
+/// A guard made by `madvise`, since Linux 6.15; such a page shows as swapped and holds nothing.
+const GUARD: u64 = 1 << 58;
+/// What `PAGEMAP_SCAN` is asked to tell: by Linux 6.15, and by 6.7.
+const SCANS: [u64; 2] = [
+    sys::IS_FILE | sys::IS_PRESENT | sys::IS_SWAPPED | sys::IS_GUARD,
+    sys::IS_FILE | sys::IS_PRESENT | sys::IS_SWAPPED,
+];
 /// Entries of `pagemap` read at a time.
 const ENTRIES: usize = 64 << 10;
 
@@ -29,8 +36,8 @@ pub struct LiveTarget {
     pagemap: Option<File>,
     started: u64,
     page: u64,
-    /// Whether the kernel has turned out not to know `PAGEMAP_SCAN`.
-    no_scan: AtomicBool,
+    /// Which of [`SCANS`] the kernel knows; past them there is the plain reading.
+    scan: AtomicUsize,
 }
 
 /// Adds a range behind the others, or to the last one.
@@ -57,7 +64,7 @@ impl LiveTarget {
             Err(ProcError::Denied(_) | ProcError::Gone(_)) => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { pid, dir, pagemap, started, page: procfs::page_size(), no_scan: AtomicBool::new(false) })
+        Ok(Self { pid, dir, pagemap, started, page: procfs::page_size(), scan: AtomicUsize::new(0) })
     }
 
     /// Its number.
@@ -86,7 +93,7 @@ impl LiveTarget {
                 if entry & PRESENT != 0 {
                     residency.file_bytes += if entry & FILE != 0 { self.page } else { 0 };
                     join(&mut residency.present, at);
-                } else if entry & SWAPPED != 0 {
+                } else if entry & (SWAPPED | GUARD) == SWAPPED {
                     join(&mut residency.swapped, at);
                 }
                 page += 1;
@@ -116,22 +123,21 @@ impl Target for LiveTarget {
     fn residency(&self, range: Range<u64>) -> Result<Option<Residency>, ProcError> {
         let range = range.start / self.page * self.page..range.end.next_multiple_of(self.page);
         let mut residency = Residency::default();
-        if !self.no_scan.load(Ordering::Relaxed) {
-            let scanned = sys::scan_pagemap(self.pagemap()?, range.clone(), |region| {
-                let list = if region.categories & sys::IS_PRESENT != 0 {
-                    residency.file_bytes +=
-                        if region.categories & sys::IS_FILE != 0 { region.end - region.start } else { 0 };
-                    &mut residency.present
-                } else {
-                    &mut residency.swapped
-                };
-                join(list, region.start..region.end);
+        while let Some(told) = SCANS.get(self.scan.load(Ordering::Relaxed)) {
+            let scanned = sys::scan_pagemap(self.pagemap()?, range.clone(), *told, |region| {
+                let (run, is) = (region.start..region.end, |category| region.categories & category != 0);
+                if is(sys::IS_PRESENT) {
+                    residency.file_bytes += if is(sys::IS_FILE) { run.end - run.start } else { 0 };
+                    join(&mut residency.present, run);
+                } else if !is(sys::IS_GUARD) {
+                    join(&mut residency.swapped, run);
+                }
             });
-            match scanned {
-                Ok(()) => return Ok(Some(residency)),
-                // Before Linux 6.7 it is not known; a range that is no user's address is refused by both.
-                Err(_) => self.no_scan.store(true, Ordering::Relaxed),
+            if scanned.is_ok() {
+                return Ok(Some(residency));
             }
+            // A range that is no user's address is refused as well, and then by the plain reading too.
+            self.scan.fetch_add(1, Ordering::Relaxed);
             residency = Residency::default();
         }
         self.read_pagemap(range, &mut residency)?;
@@ -240,9 +246,14 @@ mod tests {
         for at in (0..32 << 20).step_by(2 * me.page_bytes() as usize) {
             block.spare_capacity_mut()[at].write(1);
         }
-        let old = LiveTarget { no_scan: AtomicBool::new(true), ..LiveTarget::open(std::process::id()).unwrap() };
+        let old = LiveTarget { scan: AtomicUsize::new(SCANS.len()), ..LiveTarget::open(std::process::id()).unwrap() };
         let start = (block.as_ptr() as u64).next_multiple_of(me.page_bytes());
         let ranges = me.mappings().unwrap().into_iter().filter(|m| matches!(m.source, Source::File(_)) && !m.writable);
+        let older = LiveTarget { scan: AtomicUsize::new(1), ..LiveTarget::open(std::process::id()).unwrap() };
+        assert_eq!(
+            older.residency(start..start + (31 << 20)).unwrap(),
+            me.residency(start..start + (31 << 20)).unwrap()
+        );
         for range in ranges.map(|m| m.start..m.end).chain(std::iter::once(start..start + (31 << 20))) {
             assert_eq!(me.residency(range.clone()).unwrap(), old.residency(range).unwrap());
         }

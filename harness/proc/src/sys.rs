@@ -72,6 +72,8 @@ pub(crate) const IS_FILE: u64 = 1 << 2;
 pub(crate) const IS_PRESENT: u64 = 1 << 3;
 /// `PAGE_IS_SWAPPED`.
 pub(crate) const IS_SWAPPED: u64 = 1 << 4;
+/// `PAGE_IS_GUARD`, since Linux 6.15: a guard made by `madvise`, which counts as swapped too and holds nothing.
+pub(crate) const IS_GUARD: u64 = 1 << 8;
 
 /// `struct pm_scan_arg`.
 #[repr(C)]
@@ -96,11 +98,17 @@ const PAGEMAP_SCAN: u64 = 3 << 30 | (size_of::<ScanArgument>() as u64) << 16 | (
 /// Regions asked for in one call.
 const REGIONS: usize = 1024;
 
-/// Hands every run of pages of the range that are in memory or in swap to `found`, ascending. Holes cost nothing.
+/// Hands every run of pages of the range that are in memory or in swap to `found`, ascending, with those of the
+/// categories `told` that hold for it. Holes cost nothing.
 ///
 /// # Errors
-/// `ENOTTY` where the kernel does not know the call (before 6.7).
-pub(crate) fn scan_pagemap(pagemap: &File, range: Range<u64>, mut found: impl FnMut(PageRegion)) -> Result<()> {
+/// `ENOTTY` where the kernel does not know the call (before 6.7), `EINVAL` where it does not know a category.
+pub(crate) fn scan_pagemap(
+    pagemap: &File,
+    range: Range<u64>,
+    told: u64,
+    mut found: impl FnMut(PageRegion),
+) -> Result<()> {
     let mut regions = [PageRegion::default(); REGIONS];
     let mut at = range.start;
     // A call that goes on where a full one ended can give the last run of that one again.
@@ -113,7 +121,7 @@ pub(crate) fn scan_pagemap(pagemap: &File, range: Range<u64>, mut found: impl Fn
             vec: regions.as_mut_ptr() as u64,
             vec_len: REGIONS as u64,
             category_anyof_mask: IS_PRESENT | IS_SWAPPED,
-            return_mask: IS_FILE | IS_PRESENT | IS_SWAPPED,
+            return_mask: told,
             ..ScanArgument::default()
         };
         // SAFETY: the argument and the regions it points at outlive the call, and `vec_len` is their number; without
