@@ -201,3 +201,44 @@ fn what_cannot_be_inspected_is_named() {
     refuse(1, &["inspect", &pid.to_string()], &["has ended and waits for its parent"]);
     child.wait().unwrap();
 }
+
+#[test]
+fn two_saved_inspections_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let subject = start(&compile(dir.path()), &[]);
+    let pid = subject.0.id().to_string();
+    let (first, second) = (dir.path().join("first.json"), dir.path().join("second.json"));
+    let mut later = json(&succeed(&["inspect", "--format", "json", &pid]));
+    std::fs::write(&first, later.to_string()).unwrap();
+    // As if the program had taken 30 MiB and kept them.
+    for figure in ["live_bytes", "resident_bytes", "system_bytes"] {
+        later["heap"][figure] = (later["heap"][figure].as_u64().unwrap() + (30 << 20)).into();
+    }
+    later["rss_bytes"] = (later["rss_bytes"].as_u64().unwrap() + (30 << 20)).into();
+    std::fs::write(&second, later.to_string()).unwrap();
+    let same = json(&succeed(&["inspect", "--format", "json", "--compare", arg(&first), arg(&first)]));
+    assert_eq!(same["verdict"]["kind"], "pinned_retention");
+    let grown = succeed(&["inspect", "--compare", arg(&first), arg(&second)]);
+    assert!(grown.contains("leak or growth: Live memory has risen by 30.0 MiB"), "{grown}");
+    let watched = json(&succeed(&["inspect", "--watch", "100ms", "--format", "json", &pid]));
+    assert_eq!(watched["verdict"]["kind"], "pinned_retention");
+    refuse(2, &["inspect", "--compare", arg(&first), "no-such.json"], &["no-such.json"]);
+    std::fs::write(&second, "{}").unwrap();
+    refuse(
+        2,
+        &["inspect", "--compare", arg(&first), arg(&second)],
+        &["second.json", "fragbench inspect --format json"],
+    );
+}
+
+#[test]
+fn the_process_is_asked_itself_when_that_is_wanted() {
+    if common::program("gdb").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let subject = start(&compile(dir.path()), &[]);
+    let pid = subject.0.id().to_string();
+    let asked = json(&succeed(&["inspect", "--malloc-info", "--format", "json", &pid]));
+    assert!(asked["malloc_info"]["xml"].as_str().unwrap().contains("<malloc version"), "{asked}");
+}

@@ -258,12 +258,15 @@ fn add(sum: &mut SizeClass, class: &SizeClass) {
 
 fn stretch(out: &mut String, wrap: usize, held: &Retained) {
     let arena = if held.arena == 0 { "main arena".into() } else { format!("arena {}", held.arena) };
-    let what = if held.kind == "heap" { "keep the heap mapped" } else { "keep it from the top" };
+    let pins = match held.pin_chunks {
+        1 => "1 chunk keeps".into(),
+        n => format!("{} chunks keep", count(n as f64)),
+    };
+    let what = if held.kind == "heap" { "the heap mapped" } else { "it from the top" };
     let line = format!(
-        "{arena} at {:#x}: {} free and in memory; {} chunks {what} ({} held); malloc_trim gives back {}",
+        "{arena} at {:#x}: {} free and in memory; {pins} {what} ({} held); malloc_trim gives back {}",
         held.start,
         size(held.free_resident_bytes),
-        count(held.pin_chunks as f64),
         size(held.held_bytes),
         size(held.releasable_bytes)
     );

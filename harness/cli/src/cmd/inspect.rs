@@ -1,12 +1,15 @@
 //! `fragbench inspect`: a process's heap from outside: how much is address space, memory, live; what `malloc_trim` would
 //! give back and why not the rest; what is the matter, and what to do next.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_inspect::{Depth, InspectError, Inspected, advice, capture, inspect, verdict};
+use fragbench_ask::MallocInfo;
+use fragbench_inspect::{Depth, InspectError, Inspected, Survey, advice, capture, inspect, verdict};
 use fragbench_model::Inspection;
 use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, ProcError, Process, Rights, Target};
 
@@ -146,36 +149,40 @@ impl Inspect {
             let plot = fragbench_report::heap_plot(&[("", &map)], about.trim());
             std::fs::write(file, plot.wide.svg()?).with_context(|| format!("{}", file.display()))?;
         }
-        if self.format == Format::Json {
+        let text = if self.format == Format::Json {
             let mut value = serde_json::to_value(&inspection)?;
             if let Some(asked) = &asked {
                 value["malloc_info"] = serde_json::to_value(asked)?;
             }
-            println!("{}", serde_json::to_string_pretty(&value)?);
+            format!("{}\n", serde_json::to_string_pretty(&value)?)
         } else {
-            let (width, colour) = terminal();
-            print!("{}", fragbench_report::inspection_text(&inspection, width, colour));
-            if let Some(survey) = &survey {
-                let columns = usize::from(width.unwrap_or(100));
-                let map = survey.map(MAP_LINES * columns);
-                print!("\n{}", fragbench_report::heap_map(&map, columns, colour));
-            }
-            if let Some(asked) = &asked {
-                println!(
-                    "\nmalloc_info(0), the process stopped for {:.1} ms:\n{}",
-                    asked.stopped_ms,
-                    asked.xml.trim_end()
-                );
-            }
-            if let Some(dir) = &self.capture {
-                println!("\ncaptured into {}; look again with `fragbench inspect {0}`", dir.display());
-            }
-        }
+            self.text(&inspection, survey.as_ref(), asked.as_ref())
+        };
+        // A reader that has seen enough is no failure.
+        std::io::stdout().write_all(text.as_bytes())?;
         Ok(if inspection.heap.is_none() && !inspection.lacks.is_empty() {
             Outcome::FellShort
         } else {
             Outcome::Success
         })
+    }
+
+    fn text(&self, inspection: &Inspection, survey: Option<&Survey>, asked: Option<&MallocInfo>) -> String {
+        let (width, colour) = terminal();
+        let mut text = fragbench_report::inspection_text(inspection, width, colour);
+        if let Some(survey) = survey {
+            let columns = usize::from(width.unwrap_or(100));
+            let map = survey.map(MAP_LINES * columns);
+            let _ = write!(text, "\n{}", fragbench_report::heap_map(&map, columns, colour));
+        }
+        if let Some(asked) = asked {
+            let (stopped, xml) = (asked.stopped_ms, asked.xml.trim_end());
+            let _ = writeln!(text, "\nmalloc_info(0), the process stopped for {stopped:.1} ms:\n{xml}");
+        }
+        if let Some(dir) = &self.capture {
+            let _ = writeln!(text, "\ncaptured into {}; look again with `fragbench inspect {0}`", dir.display());
+        }
+        text
     }
 }
 
