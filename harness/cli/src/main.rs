@@ -40,6 +40,8 @@ enum Verb {
     Inspect(cmd::inspect::Inspect),
     Trim(cmd::trim::Trim),
     Syscalls(cmd::syscalls::Syscalls),
+    Watch(cmd::watch::Watch),
+    Export(cmd::export::Export),
 }
 
 /// How a verb ended when no error stopped it.
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
         Verb::Inspect(verb) => verb.go(),
         Verb::Trim(verb) => verb.go(),
         Verb::Syscalls(verb) => verb.go(),
+        Verb::Watch(verb) => verb.go(),
+        Verb::Export(verb) => verb.go(),
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

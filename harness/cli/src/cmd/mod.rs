@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod badcase;
+pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod record;
@@ -14,3 +15,4 @@ mod trace_export;
 mod trace_leaks;
 pub(crate) mod trace_profile;
 pub(crate) mod trim;
+pub(crate) mod watch;
