@@ -67,6 +67,15 @@ impl<'a> Pages<'a> {
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     }
 
+    /// The page of an address, if it has been read: its first address and its bytes.
+    #[inline]
+    pub(crate) fn cached(&self, address: u64) -> Option<(u64, &[u8])> {
+        let page = address >> self.shift;
+        let slot = page as usize % SLOTS;
+        let at = slot << self.shift;
+        (self.tags[slot] == page * 2 + 1).then(|| (page << self.shift, &self.data[at..at + (1 << self.shift)]))
+    }
+
     /// The four bytes at an address that is a multiple of 4.
     pub(crate) fn half(&mut self, address: u64) -> Option<u32> {
         let word = self.word(address & !7)?;

@@ -34,6 +34,13 @@ pub(crate) struct Stretch {
     pub(crate) top_pointer: u64,
 }
 
+impl Stretch {
+    /// Whether a fast bin holds chunks of that size.
+    fn listed(&self, size: u64) -> bool {
+        size <= FAST_MAX && self.fast >> ((size - MIN_CHUNK) / ALIGN) & 1 == 1
+    }
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
@@ -58,9 +65,15 @@ pub(crate) fn walk(pages: &mut Pages, stretch: &Stretch) -> Walked {
         at = walker.gap(at, at, Kind::Unknown, walker.pages.page_bytes());
     }
     while at < stretch.end {
+        at = walker.plain(at);
         at = walker.step(at);
     }
     walker.out
+}
+
+#[inline]
+fn word(page: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(page.get(at..at + 8)?.try_into().ok()?))
 }
 
 struct Walker<'p, 't> {
@@ -73,6 +86,35 @@ struct Walker<'p, 't> {
 struct Broken;
 
 impl Walker<'_, '_> {
+    /// Books live chunks from `at` on as long as nothing is special about them and they end within the page, and gives the
+    /// address of the first that is not so. It accepts only what [`Walker::step`] would have booked the same way; of heaps
+    /// with small chunks it sees nearly all of them.
+    fn plain(&mut self, mut at: u64) -> u64 {
+        let Some((start, page)) = self.pages.cached(at) else { return at };
+        let limit = self.s.top.filter(|top| *top > at).unwrap_or(self.s.end).saturating_sub(4 * FENCEPOST);
+        let arena = if self.s.main { 0 } else { NON_MAIN };
+        while at < limit {
+            let here = (at - start) as usize;
+            let Some(head) = word(page, here + 8) else { break };
+            let size = head & !FLAGS;
+            let next = at.saturating_add(size);
+            if head & (IS_MMAPPED | NON_MAIN) != arena
+                || size < MIN_CHUNK
+                || !size.is_multiple_of(ALIGN)
+                || next > limit
+            {
+                break;
+            }
+            let Some(after) = word(page, (next - start) as usize + 8) else { break };
+            if after & PREV_IN_USE == 0 || self.s.listed(size) || TCACHES.iter().any(|t| t.fits(size)) {
+                break;
+            }
+            self.out.chunks.push(Chunk::new(at, Kind::Live));
+            at = next;
+        }
+        at
+    }
+
     /// Books the chunk at `at` and gives the address of the next.
     fn step(&mut self, at: u64) -> u64 {
         if Some(at) == self.s.top {
@@ -103,7 +145,7 @@ impl Walker<'_, '_> {
         };
         self.push(at, kind);
         let size = next - at;
-        if kind != Kind::Live || size <= FAST_MAX && self.s.fast >> ((size - MIN_CHUNK) / ALIGN) & 1 == 1 {
+        if kind != Kind::Live || self.s.listed(size) {
             let first = self.pages.word(at + CHUNK_FD).unwrap_or(0);
             self.out.links.push((at, first));
         } else if TCACHES.iter().any(|t| t.fits(size)) {

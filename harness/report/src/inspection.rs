@@ -109,7 +109,7 @@ fn head(inspection: &Inspection) -> String {
         let _ = write!(head, " (pid {pid})");
     }
     let source = if inspection.source == "live" { String::new() } else { format!("{}, ", inspection.source) };
-    let glibc = inspection.glibc.as_ref().map_or("no glibc heap".into(), |version| format!("glibc {version}"));
+    let glibc = inspection.glibc.as_ref().map_or("no glibc heap seen".into(), |version| format!("glibc {version}"));
     let _ = write!(head, ": {source}{glibc}");
     if let Some(threads) = inspection.threads {
         let _ = write!(head, ", {threads} threads");
