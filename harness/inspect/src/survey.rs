@@ -156,7 +156,16 @@ pub struct Survey {
 pub fn survey(target: &dyn Target) -> Result<Survey, InspectError> {
     let mut pages = Pages::new(target);
     let mut mappings = target.mappings()?;
-    let found = find(&mut pages, &mappings);
+    let mut found = find(&mut pages, &mappings);
+    // An arena that is being made or grown fails its proof: of a process at work nothing is concluded from one look.
+    for _ in 1..TRIES {
+        if found.is_some() || target.kind() != TargetKind::Live {
+            break;
+        }
+        pages.forget_all();
+        mappings = target.mappings()?;
+        found = find(&mut pages, &mappings);
+    }
     if let Some(error) = pages.failure() {
         return Err(error.into());
     }

@@ -71,6 +71,14 @@ pub(crate) fn walk(pages: &mut Pages, stretch: &Stretch) -> Walked {
     walker.out
 }
 
+/// Whether a chunk of that size can hold a tcache structure.
+#[inline]
+fn holds_tcache(size: u64) -> bool {
+    // Each release's is larger than the one before; few chunks lie between the first and the last.
+    (TCACHES[TCACHES.len() - 1].chunk..=TCACHES[0].chunk + ALIGN).contains(&size)
+        && TCACHES.iter().any(|t| t.fits(size))
+}
+
 #[inline]
 fn word(page: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(page.get(at..at + 8)?.try_into().ok()?))
@@ -106,7 +114,7 @@ impl Walker<'_, '_> {
                 break;
             }
             let Some(after) = word(page, (next - start) as usize + 8) else { break };
-            if after & PREV_IN_USE == 0 || self.s.listed(size) || TCACHES.iter().any(|t| t.fits(size)) {
+            if after & PREV_IN_USE == 0 || self.s.listed(size) || holds_tcache(size) {
                 break;
             }
             self.out.chunks.push(Chunk::new(at, Kind::Live));
@@ -148,7 +156,7 @@ impl Walker<'_, '_> {
         if kind != Kind::Live || self.s.listed(size) {
             let first = self.pages.word(at + CHUNK_FD).unwrap_or(0);
             self.out.links.push((at, first));
-        } else if TCACHES.iter().any(|t| t.fits(size)) {
+        } else if holds_tcache(size) {
             self.out.tcaches.push(at);
         }
         next

@@ -94,6 +94,48 @@ fn every_process_of_the_corpus_is_told_what_is_the_matter() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The corpus on other versions of glibc, by their own loaders: those of `FRAGBENCH_GLIBC_DIRS` that can run a program
+/// linked here.
+#[test]
+fn the_corpus_on_other_versions_of_glibc() {
+    let dirs = std::env::var_os("FRAGBENCH_GLIBC_DIRS").unwrap_or_default();
+    if dirs.is_empty() {
+        eprintln!("skipped: FRAGBENCH_GLIBC_DIRS names no other glibc");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let heap = program("heap", &["-DSCALE=32"], dir.path());
+    for glibc in std::env::split_paths(&dirs) {
+        let find = |name: &str| find(&glibc, name).unwrap_or_else(|| panic!("no {name} in {}", glibc.display()));
+        let loader = find("ld-linux-x86-64.so.2");
+        let library = find("libc.so.6").parent().unwrap().to_owned();
+        let arguments = |case| ["--library-path", library.to_str().unwrap(), heap.to_str().unwrap(), case];
+        let tried = std::process::Command::new(&loader).args(arguments("no such case")).output().unwrap();
+        if !String::from_utf8_lossy(&tried.stderr).contains("which case?") {
+            println!("{}: too old for a program linked here", glibc.display());
+            continue;
+        }
+        for (case, kind, resembles, always) in LABELS {
+            let mut subject = Subject::start(&loader, &arguments(case), &[]);
+            subject.says();
+            let seen = look(&subject);
+            if always || seen.survey.unwrap().libc.fast_bins {
+                let verdict = &seen.inspection.verdict;
+                let said = (verdict.kind, verdict.resembles.as_deref());
+                assert_eq!(said, (kind, resembles), "{case} on {:?}: {verdict:#?}", seen.inspection.glibc);
+            }
+        }
+    }
+}
+
+/// A file below a directory.
+fn find(dir: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?.map(|entry| entry.unwrap().path());
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir() && !path.is_symlink());
+    let here = files.into_iter().find(|path| path.file_name().is_some_and(|file| file == name));
+    here.or_else(|| dirs.iter().find_map(|dir| find(dir, name)))
+}
+
 /// A library of Debian's; none where it is not installed, unless nothing may be skipped.
 fn library(name: &str) -> Option<PathBuf> {
     let path = Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join(name);

@@ -59,10 +59,18 @@ impl CaptureWriter {
         writer.put(&target.page_bytes().to_le_bytes())?;
         for mapping in target.mappings()? {
             let Some(residency) = target.residency(mapping.start..mapping.end)? else { continue };
-            // Pages of a mapping are told apart where all are of one kind; elsewhere they count as its own.
             let present: u64 = residency.present.iter().map(|run| run.end - run.start).sum();
             let kind = if present > 0 && residency.file_bytes == present { SHARED } else { OWN };
-            residency.present.into_iter().try_for_each(|run| writer.record(kind, run))?;
+            if residency.file_bytes == 0 || kind == SHARED {
+                residency.present.into_iter().try_for_each(|run| writer.record(kind, run))?;
+            } else {
+                // Data of a file, of which some pages have been written to: each is asked for.
+                for at in residency.present.into_iter().flat_map(|run| run.step_by(target.page_bytes() as usize)) {
+                    let page = at..at + target.page_bytes();
+                    let file = target.residency(page.clone())?.is_some_and(|page| page.file_bytes > 0);
+                    writer.record(if file { SHARED } else { OWN }, page)?;
+                }
+            }
             residency.swapped.into_iter().try_for_each(|run| writer.record(SWAPPED, run))?;
         }
         Ok(writer)
