@@ -24,6 +24,9 @@ pub(crate) fn classes(
     survey: Option<&Survey>,
 ) -> Result<Vec<MappingClass>, ProcError> {
     let claims = survey.map_or_else(|| by_shape(mappings), claims);
+    // Other allocators take memory from brk as well: where glibc's malloc has none of it, it is theirs.
+    let in_brk = |at: u64| mappings.iter().any(|m| m.source == Source::Heap && m.holds(at));
+    let has_brk = survey.is_none_or(|s| s.segments.iter().any(|segment| in_brk(segment.start)));
     let stacks = stacks(pages, mappings, &|at| holder(&claims, at).is_some());
     let mut classes: Vec<MappingClass> = MappingKind::ALL
         .into_iter()
@@ -42,7 +45,10 @@ pub(crate) fn classes(
         let own = if stacks.iter().any(|s| s.start == mapping.start) {
             MappingKind::ThreadStack
         } else {
-            kind(mapping, before, after)
+            match kind(mapping, before, after) {
+                MappingKind::MainArena if !has_brk => MappingKind::OtherAnonymous,
+                kind => kind,
+            }
         };
         for (range, kind) in cut(mapping, &claims, own) {
             let Some(class) = classes.iter_mut().find(|class| class.kind == kind) else { continue };
@@ -122,9 +128,9 @@ fn by_shape(mappings: &[Mapping]) -> Vec<Claim> {
 
 /// A mapping in the pieces that claims cut it into.
 fn cut(mapping: &Mapping, claims: &[Claim], own: MappingKind) -> Vec<Claim> {
-    // All of `brk` is the main arena's, whoever took a part of it.
+    // All of `brk` is the main arena's if any of it is, whoever took a part of it.
     if mapping.source == Source::Heap {
-        return vec![(mapping.start..mapping.end, MappingKind::MainArena)];
+        return vec![(mapping.start..mapping.end, own)];
     }
     let mut pieces = Vec::new();
     let mut at = mapping.start;

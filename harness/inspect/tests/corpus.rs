@@ -57,6 +57,10 @@ const LABELS: [(&str, K, Option<&str>, bool); 20] = [
     ("shared", K::NotTheHeap, None, true),
 ];
 
+/// Allocators of Debian's that can take malloc's place.
+const OTHERS: [(&str, &str); 3] =
+    [("jemalloc", "libjemalloc.so.2"), ("mimalloc", "libmimalloc.so.2.0"), ("tcmalloc", "libtcmalloc_minimal.so.4")];
+
 #[test]
 fn every_process_of_the_corpus_is_told_what_is_the_matter() {
     let dir = tempfile::tempdir().unwrap();
@@ -69,6 +73,7 @@ fn every_process_of_the_corpus_is_told_what_is_the_matter() {
         if (verdict.kind, verdict.resembles.as_deref()) != label {
             wrong.push(format!("{name}: {verdict:#?}"));
         }
+        verdict.summary
     };
     let fast_bins = {
         let mut subject = Subject::start(&heap, &["nothing"], &[]);
@@ -86,10 +91,12 @@ fn every_process_of_the_corpus_is_told_what_is_the_matter() {
     judge("threads-deep", &heap, "threads-deep", &[], (K::NotTheHeap, None));
     let whole = program("heap", &["-DSCALE=32", "-static"], dir.path());
     judge("static", &whole, "pinned-top", &[], (K::PinnedRetention, Some("pinned-top")));
-    if let Some(jemalloc) = library("libjemalloc.so.2") {
-        let preload = [("LD_PRELOAD", jemalloc.to_str().unwrap())];
-        let dynamic = program("heap", &["-DSCALE=32"], dir.path());
-        judge("jemalloc inside", &dynamic, "live", &preload, (K::NotTheHeap, None));
+    let dynamic = program("heap", &["-DSCALE=32"], dir.path());
+    for (name, file) in OTHERS {
+        let Some(library) = library(file) else { continue };
+        let preload = [("LD_PRELOAD", library.to_str().unwrap())];
+        let summary = judge(name, &dynamic, "live", &preload, (K::NotTheHeap, None));
+        assert!(summary.contains(name), "{name}: {summary}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
