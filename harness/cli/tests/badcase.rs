@@ -80,6 +80,23 @@ fn a_case_is_explained_by_its_own_heap() {
     assert!(out.join("plots/pinned-top.heap-map.svg").is_file());
 }
 
+/// Pins, tcaches, tops of threads, pages shared with live chunks, a discontiguous heap: what is predicted from outside is
+/// what malloc_trim then does.
+#[test]
+fn what_malloc_trim_releases_was_predicted() {
+    let mut command = vec!["badcase", "--explain", "--remedy", "none", "--format", "json"];
+    let cases = ["pinned-top", "discontiguous-main-blocked", "tcache-hoard", "size-drift", "fastbin-hoard-threads"];
+    command.extend(cases);
+    for case in json(&succeed(&command))["cases"].as_array().unwrap() {
+        let [.., before, after] = &case["heap"].as_array().unwrap()[..] else { panic!("{case}") };
+        let resident = |stage: &serde_json::Value| stage["bytes"]["resident_bytes"].as_f64().unwrap();
+        let released = resident(before) - resident(after);
+        let predicted = before["trim"]["predicted_release_bytes"].as_f64().unwrap();
+        let off = (predicted - released).abs() / resident(before);
+        assert!(off <= 0.001, "{}: predicted {predicted}, released {released}", case["name"]);
+    }
+}
+
 #[test]
 fn what_does_not_exist_is_named_with_the_nearest_that_does() {
     refuse(2, &["badcase", "pined-top"], &["pined-top", "did you mean `pinned-top`?", "list badcases"]);

@@ -31,6 +31,13 @@ fn stage_name(stage: &HeapStage) -> String {
     if stage.name == "purged" { "after malloc_trim(0)".into() } else { format!("at the end of `{}`", stage.name) }
 }
 
+/// What `malloc_trim` released beside what the survey before it predicted.
+fn released(before: &HeapStage, after: &HeapStage) -> String {
+    let released = before.bytes.resident_bytes.saturating_sub(after.bytes.resident_bytes);
+    let predicted = before.trim.predicted_release_bytes;
+    format!("It released {}; predicted: {}.", bytes(released as f64), bytes(predicted as f64))
+}
+
 /// What is free, in memory, and stays whatever `malloc_trim` does; `None` where that is nothing of size.
 fn kept(stage: &HeapStage) -> Option<String> {
     let words = |reason: &str| match reason {
@@ -57,10 +64,11 @@ pub(super) fn explanation(fact: &CaseFact, stages: &[HeapStage], width: Option<u
         let options = textwrap::Options::new(width).initial_indent("  ").subsequent_indent("     ");
         let _ = writeln!(out, "{}", textwrap::fill(&format!("{}. {step}", i + 1), options));
     }
-    for stage in stages {
+    for (i, stage) in stages.iter().enumerate() {
         let _ = writeln!(out, "\n{}", textwrap::fill(&heading(stage), width));
-        if let Some(kept) = kept(stage).filter(|_| stage.name != "purged") {
-            let _ = writeln!(out, "{}", textwrap::fill(&kept, width));
+        let purged = i.checked_sub(1).map(|before| &stages[before]).filter(|_| stage.name == "purged");
+        if let Some(words) = purged.map(|before| released(before, stage)).or_else(|| kept(stage)) {
+            let _ = writeln!(out, "{}", textwrap::fill(&words, width));
         }
         out.push_str(&heap_map(&stage.map, width, colour));
     }
