@@ -3,13 +3,16 @@
 //! One file a subcommand below `cmd`. Exit status: 0 success, 1 the thing asked about failed or fell short,
 //! 2 wrong usage.
 
+mod blocks;
 mod cmd;
 mod companions;
+mod environments;
 mod freeze;
 mod generated;
 mod glibc;
 mod heap_stages;
 mod interrupt;
+mod measure;
 mod option_file;
 mod options;
 mod parameters;
@@ -36,6 +39,7 @@ enum Verb {
     Record(cmd::record::Record),
     Trace(cmd::trace::Trace),
     Replay(cmd::replay::Replay),
+    Compare(Box<cmd::compare::Compare>),
     Report(cmd::report::Report),
     Inspect(cmd::inspect::Inspect),
     Trim(cmd::trim::Trim),
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Verb::Record(verb) => verb.go(),
         Verb::Trace(verb) => verb.go(),
         Verb::Replay(verb) => verb.go(),
+        Verb::Compare(verb) => verb.go(),
         Verb::Report(verb) => verb.go(),
         Verb::Inspect(verb) => verb.go(),
         Verb::Trim(verb) => verb.go(),

@@ -33,6 +33,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> 
     std::time::Duration::try_from_secs_f64(number * factor).map_err(|_| wrong())
 }
 
+/// Parses a share of at least 0.1 %: `5%` or `5`.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(format!("`{text}` is no share: write percent from 0.1 to 100, for instance 2%")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +53,15 @@ mod tests {
         assert_eq!(parse_size("10mb"), Ok(10 << 20));
         for wrong in ["", "M", "4X", "-1", "1e300G", "four"] {
             assert!(parse_size(wrong).is_err_and(|e| e.contains(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!(parse_share("2%"), Ok(0.02));
+        assert_eq!(parse_share("0.5"), Ok(0.005));
+        for wrong in ["", "%", "0", "0.02", "101%", "-3", "nan"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,43 +1,52 @@
-//! Every cell against the baseline of its workload, paired by repetition: the repetition-major order of a plan puts
-//! the two of a pair close in time, so a drift of the machine hits both.
+//! Every cell against the baseline of its workload, paired by block: the block-wise order of a plan puts the two of a
+//! pair close in time, so a drift of the machine hits both.
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{Interval, Plan, RunRecord, Settings};
+use fragbench_model::{Comparison, Contrast, Plan, RunRecord};
 
+use crate::figures::figure_names;
+use crate::paired::{Aa, LogRatios, effects};
 use crate::runs::{CellRuns, cell_runs};
-use crate::{is_baseline, ratio_interval};
 
-/// One cell relative to the baseline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
-    /// Workload's name.
-    pub workload: String,
-    /// Allocator's name.
-    pub allocator: String,
-    /// Its settings.
-    pub settings: Settings,
-    /// Metric name → ratio to the baseline. A metric that is missing or not above zero on either side is left out.
-    pub ratios: BTreeMap<String, Interval>,
-}
-
-/// Ratios of every cell to the baseline of its workload in these metrics, in the plan's order; the baseline itself, its A/A copy and
-/// workloads without a baseline are left out.
-pub fn against_baseline(plan: &Plan, records: &[RunRecord], metrics: &[&str]) -> Vec<Comparison> {
-    let cells = cell_runs(plan, records);
-    cells
+/// All cells against the baseline of their workload, in the plan's order; the baseline itself, its A/A copy and workloads
+/// without a baseline are left out. Within a metric the p-values are corrected for all cells and workloads of the result.
+pub(crate) fn comparisons(plan: &Plan, cells: &[CellRuns], relevant: f64) -> Vec<Comparison> {
+    let pairs: Vec<(&CellRuns, &CellRuns)> = cells
         .iter()
-        .filter(|c| !c.cell.aa && !is_baseline(&c.cell.allocator.name, &c.cell.allocator.settings))
-        .filter_map(|c| {
-            let base = baseline_of(&cells, &c.cell.workload.name())?;
-            Some(Comparison {
-                workload: c.cell.workload.name(),
-                allocator: c.cell.allocator.name.clone(),
-                settings: c.cell.allocator.settings.clone(),
-                ratios: ratios(c, base, metrics.iter().copied()),
+        .filter(|c| !c.cell.aa && !c.is_baseline())
+        .filter_map(|c| Some((c, baseline_of(cells, &c.cell.workload.name())?)))
+        .collect();
+    let mut by_cell: Vec<BTreeMap<String, Contrast>> = vec![BTreeMap::new(); pairs.len()];
+    for (metric, _) in figure_names(plan).filter(|(_, better)| better.is_some()) {
+        let (at, ratios): (Vec<usize>, Vec<_>) = pairs
+            .iter()
+            .enumerate()
+            .filter_map(|(i, (cell, base))| {
+                let ratios = LogRatios::of_cell(cell, base, metric)?;
+                Some((i, (ratios, aa(cells, &cell.cell.workload.name(), metric))))
             })
+            .unzip();
+        for (i, effect) in at.into_iter().zip(effects(&ratios, relevant)) {
+            by_cell[i].insert(metric.to_owned(), effect);
+        }
+    }
+    pairs
+        .iter()
+        .zip(by_cell)
+        .map(|((cell, _), effects)| Comparison {
+            workload: cell.cell.workload.name(),
+            allocator: cell.cell.allocator.name.clone(),
+            settings: cell.cell.allocator.settings.clone(),
+            effects,
         })
         .collect()
+}
+
+/// The baseline's copies in a workload and metric; `None` without a pair.
+pub(crate) fn aa(cells: &[CellRuns], workload: &str, metric: &str) -> Option<Aa> {
+    let copy = cells.iter().find(|c| c.cell.aa && c.cell.workload.name() == workload)?;
+    Some(Aa::new(&LogRatios::of_cell(copy, baseline_of(cells, workload)?, metric)?))
 }
 
 /// The baseline's runs in a workload.
@@ -45,23 +54,17 @@ pub(crate) fn baseline_of<'c, 'a>(cells: &'c [CellRuns<'a>], workload: &str) -> 
     cells.iter().find(|c| c.is_baseline() && c.cell.workload.name() == workload)
 }
 
-/// Ratio per metric where both sides have pairs above zero.
-pub(crate) fn ratios<'m>(
-    cell: &CellRuns,
-    base: &CellRuns,
-    metrics: impl Iterator<Item = &'m str>,
-) -> BTreeMap<String, Interval> {
-    metrics.filter_map(|name| Some((name.to_owned(), ratio_interval(&pairs(cell, base, name))?))).collect()
-}
-
-/// `(cell, baseline)` values of the repetitions both have.
-pub(crate) fn pairs(cell: &CellRuns, base: &CellRuns, metric: &str) -> Vec<(f64, f64)> {
-    let value = |r: &RunRecord| r.metrics.get(metric).copied();
-    cell.ok
+/// How precisely a metric is known: the widest half-width of the 95 % intervals of the ratios to the baseline, as a share of
+/// the ratio, over all cells but the null allocator's. `None` while a cell has no pair.
+pub fn precision(plan: &Plan, records: &[RunRecord], metric: &str) -> Option<f64> {
+    let cells = cell_runs(plan, records);
+    cells
         .iter()
-        .filter_map(|run| {
-            let twin = base.ok.iter().find(|b| b.repetition == run.repetition)?;
-            Some((value(run)?, value(twin)?))
+        .filter(|c| !c.is_baseline() && c.cell.allocator.name != crate::NULL)
+        .map(|c| {
+            let base = baseline_of(&cells, &c.cell.workload.name())?;
+            let i = LogRatios::of_cell(c, base, metric)?.interval();
+            Some((i.hi - i.lo) / 2.0 / i.median)
         })
-        .collect()
+        .try_fold(0.0_f64, |widest, width| Some(widest.max(width?)))
 }

@@ -1,27 +1,47 @@
-//! The finding in a paragraph, for the terminal and the head of the report.
+//! The verdict in words: a paragraph for reports, lines for the terminal.
 
-use fragbench_model::{Interval, Summary, VerdictKind, label};
+use fragbench_model::{Confidence, Contrast, Interval, Standing, Summary, Verdict, VerdictKind, label};
 
-use crate::{BASELINE, THROUGHPUT, is_baseline, memory_noise};
+use crate::{BASELINE, is_baseline};
 
-/// A ratio to the baseline in words: `38 % less resident memory (34 % to 41 %)`. When the interval reaches into the
-/// noise floor nothing is claimed: `throughput not told apart from noise (-4 %)`.
-pub fn effect(ratio: &Interval, noise: f64, what: &str) -> String {
-    let percent = |r: f64| format!("{:.0} %", 100.0 * (r - 1.0).abs());
-    if ratio.hi < 1.0 - noise {
-        format!("{} less {what} ({} to {})", percent(ratio.median), percent(ratio.hi), percent(ratio.lo))
-    } else if ratio.lo > 1.0 + noise {
-        format!("{} more {what} ({} to {})", percent(ratio.median), percent(ratio.lo), percent(ratio.hi))
-    } else {
-        format!("{what} not told apart from noise ({:+.0} %)", 100.0 * (ratio.median - 1.0))
+/// An effect in words, with the noise floor beside the claim: `38 % less resident memory (34 % to 41 %, noise floor
+/// 0.8 %)`. Where it does not stand out nothing is claimed: `throughput not told apart from noise (-4 %, noise floor 6 %)`.
+pub fn effect(effect: &Contrast, what: &str) -> String {
+    let Interval { median, lo, hi, n } = effect.ratio;
+    let floor = effect.noise.map_or("noise unknown".to_owned(), |noise| format!("noise floor {}", percent(noise)));
+    let (from, to) = if median < 1.0 { (hi, lo) } else { (lo, hi) };
+    let claim = |seen: &str| {
+        let direction = if median < 1.0 { "less" } else { "more" };
+        let small = if effect.relevant { "" } else { ", not clearly of consequence" };
+        format!(
+            "{} {direction} {what}{seen} ({} to {}, {floor}{small})",
+            percent((median - 1.0).abs()),
+            percent(change(from, median)),
+            percent(change(to, median))
+        )
+    };
+    match effect.standing {
+        Standing::Significant => claim(""),
+        Standing::Preliminary => claim(&format!(" in all {n} runs")),
+        Standing::Noise => format!("{what} not told apart from noise ({:+.0} %, {floor})", 100.0 * (median - 1.0)),
     }
 }
 
-/// What the result says and how sure it is, in one paragraph.
-pub fn finding(summary: &Summary) -> String {
-    let v = &summary.verdict;
+/// How far an end of the interval is from 1 in the direction of the median; negative on the other side.
+fn change(end: f64, median: f64) -> f64 {
+    if median < 1.0 { 1.0 - end } else { end - 1.0 }
+}
+
+/// Small shares with a decimal, others without.
+fn percent(share: f64) -> String {
+    let value = 100.0 * share;
+    if value.abs() < 0.95 { format!("{value:.1} %") } else { format!("{value:.0} %") }
+}
+
+/// What to do in a few words.
+pub fn headline(v: &Verdict) -> String {
     let name = v.allocator.as_deref().map(|a| label(a, &v.settings)).unwrap_or_default();
-    let mut text = match v.kind {
+    match v.kind {
         VerdictKind::Switch => format!("Switch to {name}."),
         VerdictKind::Tune => {
             let lines: Vec<String> = v.settings.iter().map(|(k, x)| format!("{k}={x}")).collect();
@@ -29,14 +49,18 @@ pub fn finding(summary: &Summary) -> String {
         }
         VerdictKind::Leave => format!("Leave {BASELINE} as it is."),
         VerdictKind::NotEnoughData => "No recommendation: not enough data.".to_owned(),
-    };
+    }
+}
+
+/// What the result says and how sure it is, in one paragraph.
+pub fn finding(summary: &Summary) -> String {
+    let v = &summary.verdict;
+    let mut text = headline(v);
     // The first reason carries the figures; the others are in the report.
     if let Some(first) = v.reasons.first() {
         text.push_str(&format!(" {first}"));
     }
-    if v.kind == VerdictKind::Tune
-        && let Some(second) = v.reasons.get(1).filter(|r| r.contains("would gain more"))
-    {
+    if let Some(second) = v.reasons.get(1).filter(|r| r.contains("would gain more")) {
         text.push_str(&format!(" {second}"));
     }
     // Below 1 a program leaves part of what it asked for untouched: true, but no finding.
@@ -45,14 +69,8 @@ pub fn finding(summary: &Summary) -> String {
             " At its peak {BASELINE} with default settings held {ratio:.2} times the live bytes (worst workload: {cell})."
         ));
     }
-    if let (Some(memory), Some(speed)) = (memory_noise(&summary.noise_floor), summary.noise_floor.get(THROUGHPUT))
-        && matches!(v.kind, VerdictKind::Switch | VerdictKind::Tune)
-    {
-        text.push_str(&format!(
-            " Noise floor: {:.1} % for memory, {:.1} % for throughput.",
-            100.0 * memory,
-            100.0 * speed
-        ));
+    if let Some(level) = v.confidence {
+        text.push_str(&format!(" Confidence: {}.", sure(level, &v.doubts)));
     }
     let failed: u32 = summary.cells.iter().map(|c| c.failed).sum();
     let runs: u32 = failed + summary.cells.iter().map(|c| c.runs).sum::<u32>();
@@ -63,6 +81,36 @@ pub fn finding(summary: &Summary) -> String {
         text.push_str(" The plan was not finished: these figures are partial.");
     }
     text
+}
+
+/// What follows the finding on a terminal: other changes that are worth it, and the risks of the one recommended, each with
+/// its source.
+pub fn advice(summary: &Summary) -> Vec<(String, String)> {
+    let v = &summary.verdict;
+    let mut lines: Vec<(String, String)> = v
+        .alternatives
+        .iter()
+        .map(|a| {
+            let memory = a.memory_ratio.map(|r| format!("memory {:+.0} %", 100.0 * (r.median - 1.0)));
+            let speed = a.throughput_ratio.map(|r| format!("throughput {:+.0} %", 100.0 * (r.median - 1.0)));
+            let figures: Vec<String> = memory.into_iter().chain(speed).collect();
+            ("instead".to_owned(), format!("{}: {}", label(&a.allocator, &a.settings), figures.join(", ")))
+        })
+        .collect();
+    lines.extend(
+        v.risks.iter().map(|risk| ("risk".to_owned(), format!("{}: {} [{}]", risk.name, risk.text, risk.source))),
+    );
+    lines
+}
+
+/// A level of confidence with what would raise it.
+fn sure(level: Confidence, doubts: &[String]) -> String {
+    let word = match level {
+        Confidence::High => "high",
+        Confidence::Medium => "medium",
+        Confidence::Low => "low",
+    };
+    if doubts.is_empty() { word.to_owned() } else { format!("{word}; {}", doubts.join("; ")) }
 }
 
 fn worst_baseline(summary: &Summary) -> Option<(&str, f64)> {

@@ -1,27 +1,31 @@
-//! Records to `summary.json`: a median with its interval per metric and cell, the noise floor of the machine, the
-//! verdict.
+//! Records to `summary.json`: a median with its interval per metric and cell, every cell relative to the baseline, the
+//! noise floor of the machine, the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fragbench_model::{AaSpread, CellSummary, METRICS, Plan, RunRecord, SCHEMA, Summary};
+use fragbench_model::{AaSpread, CellSummary, Plan, RunRecord, SCHEMA, Summary};
 
-use crate::compare::{baseline_of, ratios};
+use crate::compare::{aa, baseline_of, comparisons};
+use crate::paired::LogRatios;
 use crate::runs::{CellRuns, cell_runs};
-use crate::{evidence, judge, median_interval};
+use crate::verdict::evidence;
+use crate::{Figures, figure_names, judge, median_interval};
 
 /// What the runs of a plan amount to. Cells stand in the plan's order, the A/A copies left out; `partial` says that
-/// the plan was not finished.
-pub fn summarize(plan: &Plan, records: &[RunRecord], partial: bool) -> Summary {
+/// the plan was not finished, `relevant` is the share from which on a difference is of practical consequence.
+pub fn summarize(plan: &Plan, records: &[RunRecord], partial: bool, relevant: f64) -> Summary {
     let cells = cell_runs(plan, records);
-    let noise_floor = floor_of(&cells);
-    let verdict = judge(&evidence(&cells, &noise_floor));
-    let cells = cells.iter().filter(|c| !c.cell.aa).map(cell_summary).collect();
-    Summary { schema: SCHEMA, partial, noise_floor, cells, verdict }
+    let noise_floor = floor_of(plan, &cells);
+    let comparisons = comparisons(plan, &cells, relevant);
+    let verdict = judge(&evidence(&cells, &Figures::of(plan), relevant));
+    let cells = cells.iter().filter(|c| !c.cell.aa).map(|c| cell_summary(plan, c)).collect();
+    Summary { schema: SCHEMA, partial, noise_floor, relevant, cells, comparisons, verdict }
 }
 
-fn cell_summary(runs: &CellRuns) -> CellSummary {
-    let metrics =
-        METRICS.iter().filter_map(|m| Some((m.name.to_owned(), median_interval(&runs.values(m.name))?))).collect();
+fn cell_summary(plan: &Plan, runs: &CellRuns) -> CellSummary {
+    let metrics = figure_names(plan)
+        .filter_map(|(name, _)| Some((name.to_owned(), median_interval(&runs.values(name))?)))
+        .collect();
     let cautions: BTreeSet<&str> =
         runs.ok.iter().chain(&runs.failed).flat_map(|r| &r.cautions).map(|c| c.text.as_str()).collect();
     CellSummary {
@@ -37,23 +41,20 @@ fn cell_summary(runs: &CellRuns) -> CellSummary {
 
 /// How far the baseline is from itself: per metric the farther end of the interval of `|ratio − 1|` between the
 /// baseline and its A/A copy, the greatest over the workloads. A metric without an A/A pair is left out.
-pub fn noise_floor(plan: &Plan, records: &[RunRecord]) -> BTreeMap<String, f64> {
-    floor_of(&cell_runs(plan, records))
-}
-
-fn floor_of(cells: &[CellRuns]) -> BTreeMap<String, f64> {
+fn floor_of(plan: &Plan, cells: &[CellRuns]) -> BTreeMap<String, f64> {
     let mut floor = BTreeMap::new();
     for copy in cells.iter().filter(|c| c.cell.aa) {
-        let Some(base) = baseline_of(cells, &copy.cell.workload.name()) else { continue };
-        for (name, ratio) in ratios(copy, base, names()) {
-            let worst = floor.entry(name).or_insert(0.0_f64);
-            *worst = worst.max((ratio.lo - 1.0).abs()).max((ratio.hi - 1.0).abs());
+        for (name, _) in figure_names(plan) {
+            if let Some(aa) = aa(cells, &copy.cell.workload.name(), name) {
+                let worst = floor.entry(name.to_owned()).or_insert(0.0_f64);
+                *worst = worst.max(aa.floor);
+            }
         }
     }
     floor
 }
 
-/// Ratio of the medians of the baseline's two copies per workload and metric, for the manifest.
+/// Median of the ratios of the baseline's two copies per workload and metric, for the manifest.
 pub fn aa_spread(plan: &Plan, records: &[RunRecord]) -> Vec<AaSpread> {
     let cells = cell_runs(plan, records);
     cells
@@ -62,12 +63,12 @@ pub fn aa_spread(plan: &Plan, records: &[RunRecord]) -> Vec<AaSpread> {
         .filter_map(|copy| {
             let workload = copy.cell.workload.name();
             let base = baseline_of(&cells, &workload)?;
-            let ratio = ratios(copy, base, names()).into_iter().map(|(name, r)| (name, r.median)).collect();
+            let ratio = figure_names(plan)
+                .filter_map(|(name, _)| {
+                    Some((name.to_owned(), LogRatios::of_cell(copy, base, name)?.interval().median))
+                })
+                .collect();
             Some(AaSpread { workload, ratio })
         })
         .collect()
-}
-
-fn names() -> impl Iterator<Item = &'static str> {
-    METRICS.iter().map(|m| m.name)
 }

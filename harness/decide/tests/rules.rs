@@ -2,16 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_decide::{Candidate, Evidence, finding, judge, summarize};
+use fragbench_decide::{Aa, Candidate, Evidence, finding, judge, summarize};
 use fragbench_model::{
-    Allocator, AllocatorKind, Caution, Cell, Failure, FailureKind, Interval, MachineLoad, Plan, PlannedRun, RunRecord,
-    RunStatus, Settings, VerdictKind, WorkloadSpec,
+    Allocator, AllocatorKind, Better, Caution, Cell, Confidence, Contrast, DEFAULT_RELEVANT, Failure, FailureKind,
+    Interval, MachineLoad, Plan, PlannedRun, RunRecord, RunStatus, Settings, Standing, VerdictKind, WorkloadSpec,
 };
 
 const NOISE: f64 = 0.02;
 
-fn ratio(median: f64) -> Option<Interval> {
-    Some(Interval { median, lo: median - 0.01, hi: median + 0.01, n: 5 })
+/// An effect known to a hundredth.
+fn known(median: f64) -> Contrast {
+    contrast(median, 0.01)
+}
+
+/// An effect whose interval reaches `half` to either side; beyond noise when it excludes 1.
+fn contrast(median: f64, half: f64) -> Contrast {
+    let ratio = Interval { median, lo: median - half, hi: median + half, n: 15 };
+    let beyond = |share: f64| ratio.hi < 1.0 - share || ratio.lo > 1.0 + share;
+    let standing = if beyond(0.0) { Standing::Significant } else { Standing::Noise };
+    Contrast { ratio, p: Some(0.001), noise: Some(NOISE), standing, relevant: beyond(DEFAULT_RELEVANT) }
 }
 
 fn candidate(allocator: &str, arena_max: Option<u32>, memory: f64, throughput: f64) -> Candidate {
@@ -20,15 +29,16 @@ fn candidate(allocator: &str, arena_max: Option<u32>, memory: f64, throughput: f
         settings: arena_max.map(|n| ("MALLOC_ARENA_MAX".to_owned(), n.to_string())).into_iter().collect(),
         workloads: 2,
         failed: 0,
-        memory: ratio(memory),
-        throughput: ratio(throughput),
-        peak: ratio(memory),
+        memory: Some(known(memory)),
+        throughput: Some(known(throughput)),
+        peak: Some(known(memory)),
+        others: BTreeMap::new(),
     }
 }
 
 fn evidence(candidates: Vec<Candidate>) -> Evidence {
-    let noise = ["heap_rss_peak_bytes", "ops_per_s", "heap_rss_idle_bytes"].map(|m| (m.to_owned(), NOISE)).into();
-    Evidence { workloads: 2, noise, candidates }
+    let aa = Some(Aa { floor: NOISE, differs: false });
+    Evidence { workloads: 2, memory_aa: aa, throughput_aa: aa, disturbed: 0.0, relevant: DEFAULT_RELEVANT, candidates }
 }
 
 fn kind_and_label(e: &Evidence) -> (VerdictKind, String) {
@@ -41,22 +51,86 @@ fn a_clear_gain_without_a_loss_is_a_switch() {
     let v = judge(&evidence(vec![candidate("jemalloc", None, 0.6, 1.0)]));
     assert_eq!((v.kind, v.allocator.as_deref()), (VerdictKind::Switch, Some("jemalloc")));
     assert_eq!(v.memory_ratio.unwrap().median, 0.6);
-    assert!(v.reasons[0].contains("40 % less resident memory (39 % to 41 %)"), "{:?}", v.reasons);
-    assert!(v.reasons[0].contains("throughput not told apart from noise"), "{:?}", v.reasons);
+    assert!(v.reasons[0].contains("40 % less resident memory (39 % to 41 %, noise floor 2 %)"), "{:?}", v.reasons);
+    assert!(v.reasons[0].contains("throughput not told apart from noise (+0 %, noise floor 2 %)"), "{:?}", v.reasons);
+    assert_eq!((v.confidence, v.doubts.len()), (Some(Confidence::High), 0));
+    assert!(v.risks.iter().any(|r| r.name == "decay when idle" && r.source.contains("jemalloc(3)")), "{:?}", v.risks);
 }
 
 #[test]
-fn a_gain_below_the_threshold_or_inside_the_noise_is_left_alone() {
-    let small = evidence(vec![candidate("jemalloc", None, 0.955, 1.0)]);
+fn a_gain_that_is_real_but_of_no_consequence_is_left_alone() {
+    let small = evidence(vec![candidate("jemalloc", None, 0.96, 1.0)]);
     assert_eq!(kind_and_label(&small), (VerdictKind::Leave, "glibc".into()));
+    assert!(judge(&small).reasons[1].contains("4 % less resident memory"), "{:?}", judge(&small).reasons);
+    assert!(judge(&small).reasons[1].contains("not clearly of consequence"), "{:?}", judge(&small).reasons);
+    let mut demanding = evidence(vec![candidate("jemalloc", None, 0.96, 1.0)]);
+    demanding.relevant = 0.01;
+    demanding.candidates[0].memory.as_mut().unwrap().relevant = true;
+    assert_eq!(judge(&demanding).kind, VerdictKind::Switch, "who asks for one percent gets it");
+}
+
+#[test]
+fn a_gain_inside_the_noise_is_not_claimed_and_not_denied() {
     let mut noisy = evidence(vec![candidate("jemalloc", None, 0.8, 1.0)]);
-    noisy.noise.insert("heap_rss_idle_bytes".into(), 0.25);
+    noisy.candidates[0].memory.as_mut().unwrap().standing = Standing::Noise;
+    noisy.memory_aa = Some(Aa { floor: 0.25, differs: false });
     let v = judge(&noisy);
     assert_eq!(v.kind, VerdictKind::NotEnoughData, "so much noise may hide a gain");
     assert!(v.reasons[0].contains("by up to 25 %"), "{:?}", v.reasons);
     let mut wide = candidate("jemalloc", None, 0.8, 1.0);
-    wide.memory = Some(Interval { median: 0.8, lo: 0.5, hi: 1.1, n: 5 });
-    assert_eq!(judge(&evidence(vec![wide])).kind, VerdictKind::Leave);
+    wide.memory = Some(contrast(0.8, 0.3));
+    let v = judge(&evidence(vec![wide]));
+    assert_eq!(v.kind, VerdictKind::NotEnoughData, "more blocks would settle it");
+    assert!(
+        v.reasons[0].contains("jemalloc may be worth it") && v.reasons[0].contains("--precision"),
+        "{:?}",
+        v.reasons
+    );
+    let mut straddling = candidate("jemalloc", None, 0.92, 1.0);
+    straddling.memory = Some(contrast(0.92, 0.04));
+    assert_eq!(judge(&evidence(vec![straddling])).kind, VerdictKind::NotEnoughData, "real, perhaps of consequence");
+    let mut flat = candidate("jemalloc", None, 0.99, 1.0);
+    flat.memory = Some(contrast(0.99, 0.08));
+    let v = judge(&evidence(vec![flat]));
+    assert_eq!((v.kind, v.confidence), (VerdictKind::Leave, Some(Confidence::Medium)));
+    assert!(v.doubts[0].contains("intervals of jemalloc"), "{:?}", v.doubts);
+}
+
+#[test]
+fn every_doubt_lowers_the_confidence_and_says_what_would_raise_it() {
+    let sure = || evidence(vec![candidate("jemalloc", None, 0.6, 1.0)]);
+    let mut few = sure();
+    let memory = few.candidates[0].memory.as_mut().unwrap();
+    (memory.ratio.n, memory.p, memory.standing) = (2, None, Standing::Preliminary);
+    let mut differs = sure();
+    differs.throughput_aa = Some(Aa { floor: NOISE, differs: true });
+    let mut disturbed = sure();
+    disturbed.disturbed = 0.5;
+    for (case, level, word) in [
+        (few, Confidence::Low, "--reps 15"),
+        (differs, Confidence::Medium, "its own copy in throughput"),
+        (disturbed, Confidence::Medium, "quieter machine"),
+    ] {
+        let v = judge(&case);
+        assert_eq!((v.kind, v.confidence), (VerdictKind::Switch, Some(level)));
+        assert!(v.doubts[0].contains(word), "{:?}", v.doubts);
+    }
+}
+
+#[test]
+fn what_the_user_measures_besides_counts_as_a_cost() {
+    let mut slow = candidate("jemalloc", None, 0.8, 1.0);
+    slow.others.insert("p99_ms".into(), (Better::Less, known(1.5)));
+    let v = judge(&evidence(vec![slow]));
+    assert_eq!(v.kind, VerdictKind::Leave);
+    assert!(
+        v.reasons.iter().any(|r| r.contains("costs more than it gains") && r.contains("p99_ms +50 %")),
+        "{:?}",
+        v.reasons
+    );
+    let mut better = candidate("jemalloc", None, 0.8, 1.0);
+    better.others.insert("hits_per_s".into(), (Better::More, known(1.5)));
+    assert_eq!(judge(&evidence(vec![better])).kind, VerdictKind::Switch);
 }
 
 #[test]
@@ -68,7 +142,7 @@ fn a_loss_as_great_as_the_gain_is_not_recommended() {
     let even = judge(&evidence(vec![candidate("even", None, 0.8, 0.82)]));
     assert!(even.reasons.iter().any(|r| r.starts_with("even costs about what it gains")), "{:?}", even.reasons);
     let mut spiky = candidate("spiky", None, 0.9, 1.0);
-    spiky.peak = ratio(1.4);
+    spiky.peak = Some(known(1.4));
     let v = judge(&evidence(vec![spiky]));
     assert_eq!(v.kind, VerdictKind::Leave);
     assert!(v.reasons.iter().any(|r| r.contains("peak 40 % higher")), "{:?}", v.reasons);
@@ -89,9 +163,26 @@ fn a_faster_allocator_that_costs_no_memory_is_a_switch() {
 fn a_setting_that_gets_most_of_the_gain_is_preferred() {
     let near = evidence(vec![candidate("glibc", Some(2), 0.68, 1.0), candidate("jemalloc", None, 0.6, 1.0)]);
     assert_eq!(kind_and_label(&near), (VerdictKind::Tune, "glibc arena_max=2".into()));
-    assert!(judge(&near).reasons[1].contains("jemalloc would gain more"), "{:?}", judge(&near).reasons);
+    let v = judge(&near);
+    assert!(v.reasons[1].contains("jemalloc would gain more"), "{:?}", v.reasons);
+    assert_eq!((v.alternatives[0].allocator.as_str(), v.alternatives[0].share_of_best), ("jemalloc", 1.0));
+    assert_eq!(v.risks.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["arena contention"]);
     let far = evidence(vec![candidate("glibc", Some(2), 0.85, 1.0), candidate("jemalloc", None, 0.6, 1.0)]);
     assert_eq!(kind_and_label(&far), (VerdictKind::Switch, "jemalloc".into()));
+}
+
+#[test]
+fn of_two_ways_to_the_same_gain_the_one_that_is_less_trouble_is_taken() {
+    let mut tuned = candidate("jemalloc", None, 0.55, 1.0);
+    tuned.settings.insert("MALLOC_CONF".into(), "dirty_decay_ms:0".into());
+    let e = evidence(vec![tuned.clone(), candidate("jemalloc", None, 0.6, 1.0)]);
+    assert_eq!(kind_and_label(&e), (VerdictKind::Switch, "jemalloc".into()));
+    let e = evidence(vec![tuned, candidate("jemalloc", None, 0.8, 1.0)]);
+    assert_eq!(kind_and_label(&e), (VerdictKind::Switch, "jemalloc MALLOC_CONF=dirty_decay_ms:0".into()));
+    let mut frozen = candidate("glibc", None, 0.6, 1.0);
+    frozen.settings.insert("MALLOC_TRIM_THRESHOLD_".into(), "65536".into());
+    let e = evidence(vec![frozen, candidate("glibc", Some(2), 0.65, 1.0)]);
+    assert_eq!(kind_and_label(&e), (VerdictKind::Tune, "glibc arena_max=2".into()));
 }
 
 #[test]
@@ -125,9 +216,9 @@ fn without_baseline_noise_or_pairs_nothing_is_said() {
     let mut no_baseline = evidence(good());
     no_baseline.workloads = 0;
     let mut no_noise = evidence(good());
-    no_noise.noise.clear();
+    no_noise.throughput_aa = None;
     let mut single = evidence(good());
-    single.candidates[0].memory = Some(Interval { median: 0.5, lo: 0.5, hi: 0.5, n: 1 });
+    single.candidates[0].memory.as_mut().unwrap().ratio = Interval { median: 0.5, lo: 0.5, hi: 0.5, n: 1 };
     for (case, word) in [(no_baseline, "No run of glibc"), (no_noise, "against itself"), (single, "--reps 3")] {
         let v = judge(&case);
         assert_eq!(v.kind, VerdictKind::NotEnoughData);
@@ -175,6 +266,7 @@ fn record(plan: &Plan, run: u32, memory: f64) -> RunRecord {
         environment: BTreeMap::new(),
         proof: None,
         libc: None,
+        processes: Vec::new(),
         metrics: [("heap_rss_idle_bytes", memory), ("heap_rss_peak_bytes", memory), ("ops_per_s", 1e6)]
             .map(|(k, v)| (k.to_owned(), v))
             .into(),
@@ -198,11 +290,13 @@ fn records_become_cells_noise_and_a_verdict() {
             record(&plan, run, own * drift[planned.repetition as usize])
         })
         .collect();
-    let s = summarize(&plan, &records, false);
+    let s = summarize(&plan, &records, false, DEFAULT_RELEVANT);
     assert_eq!(s.cells.len(), 2, "the A/A copy is no cell of its own");
     assert_eq!(s.cells[1].metrics["heap_rss_idle_bytes"].median, 600.0);
     assert!((s.noise_floor["heap_rss_idle_bytes"] - 0.01).abs() < 0.003, "{:?}", s.noise_floor);
     assert_eq!(s.verdict.kind, VerdictKind::Switch);
+    let effect = &s.comparisons[0].effects["heap_rss_idle_bytes"];
+    assert_eq!((effect.ratio.n, effect.p, effect.standing), (3, None, Standing::Preliminary));
     let said = finding(&s);
     assert!(said.starts_with("Switch to jemalloc. ") && said.contains("40 % less resident memory"), "{said}");
 }
@@ -218,7 +312,7 @@ fn failed_runs_are_counted_not_averaged_and_a_repeated_run_counts_once() {
     let mut again = record(&plan, 5, 900.0);
     again.attempt = 2;
     records.push(again);
-    let s = summarize(&plan, &records, true);
+    let s = summarize(&plan, &records, true, DEFAULT_RELEVANT);
     let jemalloc = &s.cells[1];
     assert_eq!((jemalloc.runs, jemalloc.failed), (1, 1));
     assert_eq!(jemalloc.metrics["heap_rss_idle_bytes"].median, 900.0);
@@ -229,7 +323,7 @@ fn failed_runs_are_counted_not_averaged_and_a_repeated_run_counts_once() {
 #[test]
 fn a_planned_cell_without_any_run_is_listed_empty() {
     let plan = plan(&[("glibc", false), ("jemalloc", false)], 1);
-    let s = summarize(&plan, &[], true);
+    let s = summarize(&plan, &[], true, DEFAULT_RELEVANT);
     assert_eq!(s.cells.len(), 2);
     assert!(s.cells.iter().all(|c| c.runs == 0 && c.failed == 0 && c.metrics.is_empty()));
     assert_eq!(s.verdict.kind, VerdictKind::NotEnoughData);

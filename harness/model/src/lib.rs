@@ -6,6 +6,7 @@
 
 mod allocator;
 mod badcase;
+mod command;
 mod counters;
 mod glibc_version;
 mod heap;
@@ -28,6 +29,7 @@ pub use badcase::{
     ACTION_PARAMETER, Bound, CASE_FAMILY, CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Description, Effect,
     Expectation, ExpectedEffect, FigureFact, Figures, Judged, Quantity, RemedyOutcome, SIGNS, Sign, Symptom,
 };
+pub use command::{CommandSpec, ProcessFact, Ready, ServerSpec, UserMetric};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim};
@@ -45,7 +47,10 @@ pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};
 pub use shape::{Distances, SLICES, Shape};
 pub use spec::{Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
-pub use summary::{CellSummary, Interval, Summary, Verdict, VerdictKind};
+pub use summary::{
+    Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Risk, Standing, Summary,
+    Verdict, VerdictKind,
+};
 pub use trace_stat::{Histogram, HistogramBin, LiveCurve, TraceStat};
 
 /// Version of every serialised form in this crate: run specifications, messages, records and summaries.

@@ -100,6 +100,9 @@ pub struct Manifest {
     pub profile: String,
     /// Parts of every run's specification that are equal for all.
     pub common: crate::RunSpec,
+    /// Share from which on a difference counts as relevant.
+    #[serde(default = "crate::summary::default_relevant")]
+    pub relevant: f64,
     /// The plan.
     pub plan: Plan,
     /// Noise of the baseline against itself.

@@ -1,8 +1,11 @@
 //! The one table of metrics: name, unit, which direction is better, meaning, how it is obtained. It feeds the
 //! JSON, the tables, the plots and the documentation.
 
+use serde::{Deserialize, Serialize};
+
 /// Unit of a metric; its name's last word says the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Bytes; shown in binary units.
     Bytes,
@@ -20,8 +23,24 @@ pub enum Unit {
     Ratio,
 }
 
+impl Unit {
+    /// The unit that the last word of a metric's name says; a count where it says none.
+    pub fn of_name(name: &str) -> Unit {
+        let endings = [
+            ("_per_s", Unit::PerSecond),
+            ("_bytes", Unit::Bytes),
+            ("_ratio", Unit::Ratio),
+            ("_ms", Unit::Milliseconds),
+            ("_ns", Unit::Nanoseconds),
+            ("_s", Unit::Seconds),
+        ];
+        endings.iter().find(|(ending, _)| name.ends_with(ending)).map_or(Unit::Count, |(_, unit)| *unit)
+    }
+}
+
 /// Which direction is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Better {
     /// Less is better.
     Less,
@@ -65,6 +84,7 @@ pub const METRICS: &[Metric] = metrics! {
     wall_s Seconds less "time the work took" "sum over the phases of the work, barriers and epilogue excluded, by the worker's monotonic clock"
     cpu_s Seconds less "CPU time the work took" "utime + stime of /proc/PID/stat at the end of the work less that at its start; tick resolution"
     ops_per_s PerSecond more "calls of the malloc API a second" "completed calls over wall_s"
+    runs_per_s PerSecond more "runs of the command a second" "one over wall_s"
     malloc_p50_ns Nanoseconds less "median latency of an allocation" "one call in N timed; the timer's own cost is included and stated"
     malloc_p99_ns Nanoseconds less "99th percentile latency of an allocation" "as malloc_p50_ns"
     malloc_p999_ns Nanoseconds less "99.9th percentile latency of an allocation" "as malloc_p50_ns"
@@ -78,6 +98,18 @@ pub const METRICS: &[Metric] = metrics! {
     heap_rss_idle_bytes Bytes less "heap memory resident after a quiet stretch" "RssAnon after the idle stretch that follows the work"
     rss_peak_bytes Bytes less "most memory resident at one time, of all kinds" "highest sampled resident pages of /proc/PID/statm, harness included"
     vm_peak_bytes Bytes less "most address space at one time" "highest sampled size of /proc/PID/statm less the harness's own mappings"
+    stack_rss_peak_bytes Bytes less "most stacks of threads resident at one time" "smaps: the main stack, and mappings that hold a thread's stack pointer"
+    stack_rss_mean_bytes Bytes less "stacks of threads resident, mean over time" "smaps: the main stack, and mappings that hold a thread's stack pointer"
+    stack_rss_end_bytes Bytes less "stacks of threads resident when the work has ended" "smaps: the main stack, and mappings that hold a thread's stack pointer"
+    stack_rss_idle_bytes Bytes less "stacks of threads resident after a quiet stretch" "smaps: the main stack, and mappings that hold a thread's stack pointer"
+    shared_rss_peak_bytes Bytes less "most shared memory resident at one time" "proportional share of shared mappings without a file on disk, smaps"
+    shared_rss_mean_bytes Bytes less "shared memory resident, mean over time" "proportional share of shared mappings without a file on disk, smaps"
+    shared_rss_end_bytes Bytes less "shared memory resident when the work has ended" "proportional share of shared mappings without a file on disk, smaps"
+    shared_rss_idle_bytes Bytes less "shared memory resident after a quiet stretch" "proportional share of shared mappings without a file on disk, smaps"
+    file_rss_peak_bytes Bytes less "most mapped files resident at one time" "proportional share of pages of mapped files, smaps"
+    file_rss_mean_bytes Bytes less "mapped files resident, mean over time" "proportional share of pages of mapped files, smaps"
+    file_rss_end_bytes Bytes less "mapped files resident when the work has ended" "proportional share of pages of mapped files, smaps"
+    file_rss_idle_bytes Bytes less "mapped files resident after a quiet stretch" "proportional share of pages of mapped files, smaps"
     live_peak_bytes Bytes none "most bytes asked for and not yet freed" "highest sum of the worker's counters at a sample"
     live_end_bytes Bytes none "bytes not freed when the work has ended" "sum of the worker's counters at the last barrier of the work"
     rss_over_live_at_live_peak_ratio Ratio less "heap RSS over live bytes at the moment of most live bytes" "Johnstone and Wilson 1998, measure 2"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocatorAnswer, AllocatorStats, Done, LibcAnswer, Purge, Settings, Snapshot};
+use crate::{AllocatorAnswer, AllocatorStats, Done, LibcAnswer, ProcessFact, Purge, Settings, Snapshot};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,12 @@ pub enum FailureKind {
     Disagrees,
     /// The worker said no: bad specification, bad trace.
     Refused,
+    /// A server did not get ready.
+    NotReady,
+    /// A figure that was asked for is not in the output.
+    NoFigure,
+    /// A command ended with another status than 0, or what prepares or loads it did.
+    ExitStatus,
     /// The user stopped it.
     Interrupted,
 }
@@ -117,6 +123,9 @@ pub struct RunRecord {
     /// The C library it ran on; not in records of earlier versions.
     #[serde(default)]
     pub libc: Option<LibcAnswer>,
+    /// Processes of a command, by program; empty for a worker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessFact>,
     /// Figures by metric name (see [`crate::METRICS`]); a missing one could not be had.
     pub metrics: BTreeMap<String, f64>,
     /// Phases in order.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One reading while the worker runs: `/proc/PID/statm` and the counter page in the same instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Nanoseconds since the worker was told to start its first phase.
     pub at_ns: u64,
@@ -13,12 +13,24 @@ pub struct Sample {
     pub rss_bytes: u64,
     /// Anonymous resident memory: the heap under test.
     pub heap_rss_bytes: u64,
-    /// Bytes asked for and not yet freed.
-    pub live_bytes: i64,
+    /// Bytes asked for and not yet freed; `None` for a command, which does not tell.
+    pub live_bytes: Option<i64>,
     /// Blocks not yet freed.
-    pub live_blocks: i64,
+    pub live_blocks: Option<i64>,
     /// Completed calls.
-    pub ops: u64,
+    pub ops: Option<u64>,
+    /// Stacks of threads; of a command's processes only, as what follows.
+    #[serde(default)]
+    pub stack_bytes: Option<u64>,
+    /// Shared memory.
+    #[serde(default)]
+    pub shared_bytes: Option<u64>,
+    /// Mapped files.
+    #[serde(default)]
+    pub file_bytes: Option<u64>,
+    /// Processes.
+    #[serde(default)]
+    pub processes: Option<u32>,
 }
 
 /// One full reading at a barrier, of a process that is not moving.

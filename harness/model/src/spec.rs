@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::CommandSpec;
+
 /// What the driver writes into a block it was given. Printed with every result: it decides how many pages
 /// become resident.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +67,22 @@ pub enum WorkloadSpec {
         /// The trace generated from it.
         trace: PathBuf,
     },
+    /// A command of the user's. It is not the worker's to run.
+    Command {
+        /// The command.
+        command: CommandSpec,
+    },
 }
 
 impl WorkloadSpec {
+    /// The command, if it is one.
+    pub fn command(&self) -> Option<&CommandSpec> {
+        match self {
+            WorkloadSpec::Command { command } => Some(command),
+            _ => None,
+        }
+    }
+
     /// Name shown in tables: the workload's own, or the file name of the trace or profile without its ending.
     pub fn name(&self) -> String {
         let stem = |file: &PathBuf| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
@@ -75,6 +90,7 @@ impl WorkloadSpec {
             WorkloadSpec::Named { name, .. } => name.clone(),
             WorkloadSpec::Replay { trace, .. } => format!("replay/{}", stem(trace)),
             WorkloadSpec::Profile { profile, .. } => format!("profile/{}", stem(profile)),
+            WorkloadSpec::Command { command } => command.name.clone(),
         }
     }
 }

@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::Settings;
 
+/// Share of a figure below which a difference is of no practical consequence, unless the user says otherwise.
+pub const DEFAULT_RELEVANT: f64 = 0.05;
+
+/// For files that do not say.
+pub(crate) fn default_relevant() -> f64 {
+    DEFAULT_RELEVANT
+}
+
 /// A median with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
@@ -17,6 +25,47 @@ pub struct Interval {
     pub hi: f64,
     /// Runs.
     pub n: u32,
+}
+
+/// How far a difference from the baseline can be told from chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Beyond noise: chance is excluded at the 5 % level, after the correction for many comparisons.
+    Significant,
+    /// Too few blocks to exclude chance, but every one of them lies beyond twice the noise floor on the same side.
+    Preliminary,
+    /// Not told apart from noise.
+    Noise,
+}
+
+/// One figure of a cell relative to the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Contrast {
+    /// Median of the paired ratios with its 95 % interval, not widened for other comparisons.
+    pub ratio: Interval,
+    /// Two-sided p of the signed-rank test, corrected (Holm) over the cells compared in this figure; `None` where too few
+    /// blocks allow no statement.
+    pub p: Option<f64>,
+    /// Farther end of the interval of the baseline against itself, `|ratio − 1|`; `None` without an A/A pair.
+    pub noise: Option<f64>,
+    /// Whether it is beyond noise.
+    pub standing: Standing,
+    /// Whether the whole interval is beyond the threshold of relevance, on one side.
+    pub relevant: bool,
+}
+
+/// One cell relative to the baseline of its workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Workload's name.
+    pub workload: String,
+    /// Allocator's name.
+    pub allocator: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Metric name → effect. A metric that is missing or not above zero on either side is left out.
+    pub effects: BTreeMap<String, Contrast>,
 }
 
 /// One workload under one allocator.
@@ -52,6 +101,44 @@ pub enum VerdictKind {
     NotEnoughData,
 }
 
+/// How sure a verdict is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Chance is excluded and every run was undisturbed.
+    High,
+    /// Chance is excluded, but something about the runs or the machine is in doubt.
+    Medium,
+    /// Too few runs, or too much noise.
+    Low,
+}
+
+/// Something a recommended change is known to do wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Risk {
+    /// Short name.
+    pub name: String,
+    /// What happens, when, and what to watch.
+    pub text: String,
+    /// Where it is described.
+    pub source: String,
+}
+
+/// A change that is worth it, beside the recommended one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// Allocator.
+    pub allocator: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Resident memory relative to the baseline.
+    pub memory_ratio: Option<Interval>,
+    /// Throughput relative to the baseline.
+    pub throughput_ratio: Option<Interval>,
+    /// Its gain less its cost, as a share of the best one's.
+    pub share_of_best: f64,
+}
+
 /// The recommendation with its expected effect relative to the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -65,8 +152,26 @@ pub struct Verdict {
     pub memory_ratio: Option<Interval>,
     /// Throughput relative to the baseline (above 1 is faster).
     pub throughput_ratio: Option<Interval>,
+    /// Noise floor of `memory_ratio`: the baseline against itself.
+    #[serde(default)]
+    pub memory_noise: Option<f64>,
+    /// Of `throughput_ratio`.
+    #[serde(default)]
+    pub throughput_noise: Option<f64>,
     /// Why, in sentences.
     pub reasons: Vec<String>,
+    /// How sure it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
+    /// What keeps the confidence down, each with what would raise it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
+    /// Known risks of the recommended change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<Risk>,
+    /// Other changes that are worth it, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
 }
 
 /// `summary.json`.
@@ -76,10 +181,17 @@ pub struct Summary {
     pub schema: u32,
     /// Whether the plan was not finished.
     pub partial: bool,
-    /// Spread of the baseline against itself, per metric: `|ratio − 1|` at the 95 % level.
+    /// Spread of the baseline against itself, per metric: farther end of the 95 % interval of `|ratio − 1|`, the greatest
+    /// over the workloads.
     pub noise_floor: BTreeMap<String, f64>,
+    /// Share from which on a difference is of practical consequence.
+    #[serde(default = "default_relevant")]
+    pub relevant: f64,
     /// One entry a cell, in the plan's order.
     pub cells: Vec<CellSummary>,
+    /// Every cell relative to the baseline of its workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
     /// The recommendation.
     pub verdict: Verdict,
 }

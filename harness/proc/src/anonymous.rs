@@ -22,6 +22,12 @@ pub struct AnonymousMemory {
     pub data_bytes: u64,
     /// Everything else: chunks mapped one by one and the program's own mappings.
     pub other_bytes: u64,
+    /// Of all these, what other processes hold too, by their share of it: what a fork left shared.
+    pub elsewhere_bytes: u64,
+    /// Beside all these: shared memory without a file on disk, this process's share.
+    pub shared_bytes: u64,
+    /// Pages of mapped files, this process's share.
+    pub file_bytes: u64,
 }
 
 impl AnonymousMemory {
@@ -32,6 +38,14 @@ impl AnonymousMemory {
         let mut previous: Option<&MemoryMap> = None;
         for map in &maps.0 {
             let anonymous = map.extension.map.get("Anonymous").copied().unwrap_or(0);
+            let share = map.extension.map.get("Pss").copied();
+            sums.elsewhere_bytes += share.map_or(0, |share| anonymous.saturating_sub(share));
+            let not_anonymous = share.unwrap_or(0).saturating_sub(anonymous);
+            if is_shared_memory(map) {
+                sums.shared_bytes += not_anonymous;
+            } else {
+                sums.file_bytes += not_anonymous;
+            }
             let (start, end) = map.address;
             let guard_below = previous.is_some_and(|p| {
                 p.address.1 == start && p.perms.intersection(MMPermissions::READ | MMPermissions::WRITE).is_empty()
@@ -55,6 +69,19 @@ impl AnonymousMemory {
             previous = Some(map);
         }
         sums
+    }
+}
+
+/// Shared memory: System V's, a memfd, a file below `/dev/shm`, or shared anonymous memory, which the kernel shows as
+/// `/dev/zero (deleted)`.
+fn is_shared_memory(map: &MemoryMap) -> bool {
+    match &map.pathname {
+        MMapPath::Path(path) => {
+            let path = path.to_string_lossy();
+            ["/dev/shm/", "/memfd:", "/dev/zero"].iter().any(|start| path.starts_with(start))
+        }
+        MMapPath::Vsys(_) => true,
+        _ => map.perms.contains(MMPermissions::SHARED),
     }
 }
 
@@ -117,6 +144,16 @@ mod tests {
         assert_eq!(sums.stack_bytes, 60 << 10);
         assert_eq!(sums.data_bytes, 12 << 10);
         assert_eq!(sums.other_bytes, 1000 << 10);
+    }
+
+    #[test]
+    fn what_others_hold_too_counts_by_share() {
+        let text = "7f0006000000-7f0007000000 rw-p 00000000 00:00 0 \nPss: 600 kB\nAnonymous: 1000 kB\n\
+                    7f0008000000-7f0009000000 rw-s 00000000 00:01 5                          /memfd:pool (deleted)\nPss: 300 kB\nAnonymous: 0 kB\n\
+                    7f000a000000-7f000b000000 r-xp 00000000 fe:00 9                          /usr/lib/libc.so.6\nPss: 70 kB\nAnonymous: 0 kB\n";
+        let sums = AnonymousMemory::classify(&MemoryMaps::from_buf_read(text.as_bytes()).unwrap(), &[]);
+        assert_eq!((sums.other_bytes, sums.elsewhere_bytes), (1000 << 10, 400 << 10));
+        assert_eq!((sums.shared_bytes, sums.file_bytes), (300 << 10, 70 << 10));
     }
 
     #[test]

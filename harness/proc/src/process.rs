@@ -39,6 +39,12 @@ pub struct CpuTimes {
     pub minor_faults: u64,
     /// Major faults.
     pub major_faults: u64,
+    /// User and system time of ended children that were waited for, nanoseconds.
+    pub children_cpu_ns: u64,
+    /// Their minor faults.
+    pub children_minor_faults: u64,
+    /// Their major faults.
+    pub children_major_faults: u64,
     /// Start time in ticks since boot: with the pid it identifies the process.
     pub start_ticks: u64,
 }
@@ -116,6 +122,9 @@ impl Process {
             cpu_ns: (stat.utime + stat.stime) * tick_ns,
             minor_faults: stat.minflt,
             major_faults: stat.majflt,
+            children_cpu_ns: (stat.cutime + stat.cstime).max(0) as u64 * tick_ns,
+            children_minor_faults: stat.cminflt,
+            children_major_faults: stat.cmajflt,
             start_ticks: stat.starttime,
         })
     }
@@ -176,14 +185,26 @@ impl Process {
     /// # Errors
     /// [`ProcError::Gone`] also where the kernel does not tell.
     pub fn children(&self) -> Result<Vec<Process>, ProcError> {
+        Ok(self.child_numbers()?.into_iter().map(Process::live).collect())
+    }
+
+    /// Their numbers. A thread that ends meanwhile is left out.
+    ///
+    /// # Errors
+    /// As [`Process::children`].
+    pub fn child_numbers(&self) -> Result<Vec<u32>, ProcError> {
         let path = self.dir.join("task");
         let tasks = std::fs::read_dir(&path).map_err(|e| ProcError::io(&path, e))?;
         let mut children = Vec::new();
         for task in tasks.flatten() {
             let path = task.path().join("children");
-            let text = String::from_utf8(read(&path)?).map_err(|e| ProcError::parse(&path, e))?;
+            let text = match read(&path) {
+                Ok(bytes) => String::from_utf8(bytes).map_err(|e| ProcError::parse(&path, e))?,
+                Err(ProcError::Gone(_)) => continue,
+                Err(error) => return Err(error),
+            };
             for number in text.split_ascii_whitespace() {
-                children.push(Process::live(number.parse().map_err(|e| ProcError::parse(&path, e))?));
+                children.push(number.parse().map_err(|e| ProcError::parse(&path, e))?);
             }
         }
         Ok(children)
@@ -207,6 +228,28 @@ impl Process {
     pub fn anonymous_memory(&self) -> Result<AnonymousMemory, ProcError> {
         let maps: MemoryMaps = parse(&self.dir.join("smaps"))?;
         Ok(AnonymousMemory::classify(&maps, &self.stack_pointers()))
+    }
+
+    /// Its program's file.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] or [`ProcError::Denied`].
+    pub fn program(&self) -> Result<PathBuf, ProcError> {
+        let path = self.dir.join("exe");
+        std::fs::read_link(&path).map_err(|e| ProcError::io(&path, e))
+    }
+
+    /// The environment it was started with, `NAME=VALUE` each.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] or [`ProcError::Denied`].
+    pub fn environment(&self) -> Result<Vec<String>, ProcError> {
+        let bytes = read(&self.dir.join("environ"))?;
+        Ok(bytes
+            .split(|b| *b == 0)
+            .filter(|s| !s.is_empty())
+            .map(|s| String::from_utf8_lossy(s).into_owned())
+            .collect())
     }
 
     /// Stack pointers of all threads that are blocked in a system call; a running thread shows none.

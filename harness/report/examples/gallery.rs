@@ -49,5 +49,5 @@ fn make_odd(data: &mut fragbench_report::ResultData) {
         }
     }
     data.records.retain(|r| r.repetition == 0);
-    data.summary = fragbench_decide::summarize(&data.manifest.plan, &data.records, true);
+    data.summary = fragbench_decide::summarize(&data.manifest.plan, &data.records, true, data.manifest.relevant);
 }

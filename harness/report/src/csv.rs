@@ -2,7 +2,7 @@
 //! metrics beforehand.
 
 use anyhow::{Context, Result};
-use fragbench_model::{METRICS, Summary};
+use fragbench_model::{METRICS, Summary, metric};
 
 const HEADER: [&str; 10] = ["workload", "allocator", "settings", "runs", "failed", "metric", "median", "lo", "hi", "n"];
 
@@ -26,11 +26,12 @@ pub fn summary_csv(summary: &Summary) -> Result<String> {
         if cell.metrics.is_empty() {
             out.write_record(head.iter().map(String::as_str).chain([""; 5]))?;
         }
-        // The order of the METRICS table, not the alphabet's.
-        for metric in METRICS {
-            let Some(i) = cell.metrics.get(metric.name) else { continue };
-            let figures =
-                [metric.name.to_owned(), i.median.to_string(), i.lo.to_string(), i.hi.to_string(), i.n.to_string()];
+        // The order of the METRICS table, not the alphabet's; then the user's own.
+        let known = METRICS.iter().map(|m| m.name);
+        let own = cell.metrics.keys().map(String::as_str).filter(|name| metric(name).is_none());
+        for name in known.chain(own) {
+            let Some(i) = cell.metrics.get(name) else { continue };
+            let figures = [name.to_owned(), i.median.to_string(), i.lo.to_string(), i.hi.to_string(), i.n.to_string()];
             out.write_record(head.iter().chain(&figures))?;
         }
     }

@@ -2,18 +2,18 @@
 //! script, font or address to fetch. maud escapes every text that came from outside.
 
 use anyhow::Result;
-use fragbench_decide::{THROUGHPUT, cell_runs, finding, memory_noise};
-use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label};
+use fragbench_decide::{advice, cell_runs, finding};
+use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label, metric};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
 use crate::profile;
 use crate::replay::replay_note;
 use crate::table::{
-    LEGEND, MEMORY_COLUMNS, Mark, RATIO_LEGEND, SPEED_COLUMNS, Table, failure_text, failures, metric_table,
-    purge_table, ratio_table,
+    COMMAND_COLUMNS, Column, LEGEND, MEMORY_COLUMNS, Mark, RATIO_LEGEND, SPEED_COLUMNS, Table, columns, columns_of,
+    failure_text, failures, is_of_commands, metric_table, own_columns, purge_table, ratio_table,
 };
-use crate::units::{bytes, digits, duration_ns, human, utc};
+use crate::units::{bytes, digits, duration_ns, in_unit, utc};
 use crate::{Page, Plot, ResultData, plot_stem, slug};
 
 /// The report as one page.
@@ -24,6 +24,7 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
     let (data, plots) = (report.data, report.plots);
     let sections: Vec<Markup> = plots.iter().map(|(w, plots)| workload(report, w, plots)).collect::<Result<_>>()?;
     let failed = failed_runs(data);
+    let advice = advice(&data.summary);
     let cautions = cautions(data);
     let page = html! {
         (DOCTYPE)
@@ -44,6 +45,12 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                     details {
                         summary { "Why: all reasons" }
                         ul { @for reason in &data.summary.verdict.reasons { li { (reason) } } }
+                    }
+                }
+                @if !advice.is_empty() {
+                    details open {
+                        summary { "Before you act" }
+                        ul { @for (what, text) in &advice { li { b { (what) } " " (text) } } }
                     }
                 }
                 @if data.summary.verdict.kind == VerdictKind::Tune {
@@ -97,10 +104,13 @@ fn headline(data: &ResultData) -> String {
 fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
     let data = report.data;
     let (plan, records) = (&data.manifest.plan, &data.records);
-    let memory = metric_table(&data.summary, workload, MEMORY_COLUMNS);
-    let speed = metric_table(&data.summary, workload, SPEED_COLUMNS);
+    let (memory_of_command, speed_of_command) = COMMAND_COLUMNS.split_at(7);
+    let commands = is_of_commands(plan);
+    let memory =
+        metric_table(&data.summary, workload, &columns(if commands { memory_of_command } else { MEMORY_COLUMNS }));
+    let speed = metric_table(&data.summary, workload, &columns_of(plan, SPEED_COLUMNS, speed_of_command));
     let failures = failures(plan, records, workload);
-    let ratios = ratio_table(&data.summary, report.ratios, workload);
+    let ratios = ratio_table(&data.summary, plan, workload);
     let purge = purge_table(&data.summary, workload);
     let figures: Vec<Markup> = plots.iter().map(|p| figure(workload, p)).collect::<Result<_>>()?;
     Ok(html! {
@@ -115,7 +125,7 @@ fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
             @if let Some(memory) = profile::memory_table(data, workload) { (table(&memory)) }
             p.legend { (profile::LEGEND) }
         }
-        h3 { "Time and arenas" }
+        h3 { @if commands { "Time, faults and your figures" } @else { "Time and arenas" } }
         (table(&speed))
         @if !ratios.rows.is_empty() {
             h3 { "Relative to glibc" }
@@ -201,28 +211,37 @@ fn how(data: &ResultData) -> Markup {
         n => format!("one call in {n} was timed; the timer's own cost is in the figures"),
     };
     let percent = |noise: Option<f64>| noise.map_or("unknown".into(), |n| format!("{} %", digits(100.0 * n)));
-    let noise =
-        (percent(memory_noise(&data.summary.noise_floor)), percent(data.summary.noise_floor.get(THROUGHPUT).copied()));
+    let noise = (percent(data.summary.verdict.memory_noise), percent(data.summary.verdict.throughput_noise));
     let sampler = data
         .records
         .iter()
         .filter_map(|r| r.sampler_cpu_ratio)
         .fold(None, |worst: Option<f64>, r| Some(worst.map_or(r, |w| w.max(r))));
     let present = |metric: &&Metric| data.summary.cells.iter().any(|c| c.metrics.contains_key(metric.name));
+    let commands = is_of_commands(&m.plan);
     html! {
+        @if commands { p {
+            "Each run is the command anew, under an environment that differs only in the allocator and its settings. It and its descendants are read from outside. "
+            "Heap is anonymous memory less stacks, what a fork left shared counted once; stacks, shared memory and mapped files stand apart. That the allocator is in place was "
+            "looked for in the maps and the environment of every process. Runs are ordered in blocks, each with every cell once, shuffled (seed " (m.plan.seed) "). "
+        } }
         p {
+            @if !commands {
             "Each run is a fresh process that does the same work through libc's malloc API; only the allocator and its settings differ. "
             "The harness keeps its own memory out of the anonymous memory of that process, so its RssAnon is the heap under test. "
             "Runs are ordered repetition by repetition, shuffled within each (seed " (m.plan.seed) "), so that a drift of the machine hits all cells alike. "
-            "Medians with 95 % percentile bootstrap intervals; ratios are paired by repetition."
+            }
+            "Medians with 95 % percentile bootstrap intervals (10,000 resamples); ratios are formed block by block. "
+            "Beyond noise is what the signed-rank test excludes from chance at the 5 % level, corrected by Holm's method for all cells compared in a figure; "
+            "relevant is what lies beyond " (percent(Some(data.summary.relevant))) " with its whole interval. They are told apart everywhere."
         }
         ul {
             li { "Sampled from outside every " (duration_ns(m.sample_interval_ns as f64))
                 @if let Some(worst) = sampler { "; the sampler took at most " (digits(100.0 * worst)) " % of a core" } "." }
-            li { "Touch policy: " code { (format!("{:?}", common.touch).to_lowercase()) } "; transparent huge pages "
-                @if common.thp { "allowed" } @else { "off for the worker" } "; " (latency) "." }
-            li { "After the work: " (duration_ns(common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
-                @if !common.epilogue { " (left out in this result)" } "." }
+            @if !commands { li { "Touch policy: " code { (format!("{:?}", common.touch).to_lowercase()) } "; transparent huge pages "
+                @if common.thp { "allowed" } @else { "off for the worker" } "; " (latency) "." } }
+            @if !commands { li { "After the work: " (duration_ns(common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
+                @if !common.epilogue { " (left out in this result)" } "." } }
             li { "Noise floor, the baseline against its own copy: memory " (noise.0) ", throughput " (noise.1) ". Nothing within it is called a difference." }
             li { "Memory guard " (bytes(m.mem_limit_bytes as f64)) ", time limit " (m.timeout_s) " s a run." }
         }
@@ -286,8 +305,12 @@ fn every_run(data: &ResultData, workload: &str) -> Markup {
     let runs: Vec<_> = data.records.iter().filter(|r| r.workload == workload).collect();
     let counted: Vec<u32> =
         cell_runs(&data.manifest.plan, &data.records).iter().flat_map(|c| &c.ok).map(|r| r.run).collect();
-    let columns: Vec<&Metric> =
-        METRICS.iter().filter(|m| runs.iter().any(|r| r.metrics.contains_key(m.name))).collect();
+    let mut columns: Vec<Column> = METRICS
+        .iter()
+        .map(|m| Column { name: m.name.into(), head: column_name(m).into(), unit: m.unit, better: m.better })
+        .chain(own_columns(&data.manifest.plan))
+        .collect();
+    columns.retain(|c| runs.iter().any(|r| r.metrics.contains_key(&c.name)));
     let percent = |r: Option<f64>| r.map_or("–".into(), |r| format!("{} %", digits(100.0 * r)));
     html! {
         details {
@@ -295,7 +318,7 @@ fn every_run(data: &ResultData, workload: &str) -> Markup {
             div.scroll tabindex="0" { table {
                 thead { tr {
                     th scope="col" { "run" } th scope="col" { "allocator" } th scope="col" { "repetition" } th scope="col" { "status" }
-                    @for m in &columns { th scope="col" title=(m.meaning) { (column_name(m)) } }
+                    @for c in &columns { th scope="col" title=(metric(&c.name).map_or("", |m| m.meaning)) { (c.head) } }
                     th scope="col" { "steal" } th scope="col" { "foreign CPU" } th scope="col" { "samples" }
                 } }
                 tbody { @for r in &runs { tr {
@@ -303,7 +326,7 @@ fn every_run(data: &ResultData, workload: &str) -> Markup {
                     td { (label(&r.allocator, &r.settings)) @if r.aa { " (A/A)" } }
                     td { (r.repetition) }
                     td { @if r.is_ok() { @if counted.contains(&r.run) { "ok" } @else { "not counted" } } @else { span.worst { "failed" } } }
-                    @for m in &columns { td { @match r.metrics.get(m.name) { Some(v) => (human(m, *v)), None => "–" } } }
+                    @for c in &columns { td { @match r.metrics.get(&c.name) { Some(v) => (in_unit(c.unit, *v)), None => "–" } } }
                     td { (percent(r.load.steal_ratio)) } td { (percent(r.load.foreign_cpu_ratio)) }
                     td { @match &r.samples { Some(s) => code { (s) }, None => "–" } }
                 } } }

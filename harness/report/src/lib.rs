@@ -24,7 +24,6 @@ mod trace_stat;
 mod units;
 
 use anyhow::Result;
-use fragbench_decide::Comparison;
 use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 
 pub use crate::csv::summary_csv;
@@ -36,10 +35,10 @@ pub use json::summary_json;
 pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots};
 pub use samples::SampleFiles;
 pub use table::{
-    COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row, SPEED_COLUMNS, Table, Value, failure_text,
-    purge_table, result_table,
+    COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row,
+    SPEED_COLUMNS, Table, Value, failure_text, purge_table, result_table,
 };
-pub use terminal::{draw, draw_words, result_tables};
+pub use terminal::{draw, draw_words, result_tables, verdict_text};
 pub use trace_stat::{size_table, trace_table};
 pub use units::{bytes, count, duration_ns, human, utc};
 
@@ -61,8 +60,6 @@ struct Page<'a> {
     data: &'a ResultData,
     /// Plots by workload.
     plots: &'a [(String, Vec<Plot>)],
-    /// Every cell relative to the baseline.
-    ratios: &'a [Comparison],
 }
 
 /// A file of a result directory: its path relative to it and its content.
@@ -80,7 +77,7 @@ pub fn render(data: &ResultData) -> Result<Vec<RenderedFile>> {
         .into_iter()
         .map(|w| (w.to_owned(), plots::workload_plots(data, &styles, w)))
         .collect();
-    let page = Page { data, plots: &plots, ratios: &table::ratios(data) };
+    let page = Page { data, plots: &plots };
     let mut files = vec![
         ("summary.json".to_owned(), summary_json(&data.summary)?.into_bytes()),
         ("summary.csv".to_owned(), summary_csv(&data.summary)?.into_bytes()),

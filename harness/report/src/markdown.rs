@@ -1,6 +1,6 @@
 //! `report.md`: finding, tables and links to the plots. Everything that came from outside is escaped.
 
-use fragbench_decide::finding;
+use fragbench_decide::{advice, finding};
 
 use crate::cautions::cautions;
 use crate::profile;
@@ -20,6 +20,13 @@ pub(crate) fn report_markdown(page: &Page) -> String {
             out.push_str(&format!("- {}\n", escape(reason)));
         }
     }
+    let advice = advice(&data.summary);
+    if !advice.is_empty() {
+        out.push_str("\n## Before you act\n\n");
+        for (what, text) in advice {
+            out.push_str(&format!("- {what}: {}\n", escape(&text)));
+        }
+    }
     for (workload, plots) in page.plots {
         out.push_str(&format!("\n## {}\n\n", escape(workload)));
         let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
@@ -35,7 +42,7 @@ pub(crate) fn report_markdown(page: &Page) -> String {
                 out.push_str(&format!("\n{}", markdown_table(&memory)));
             }
         }
-        let ratios = ratio_table(&data.summary, page.ratios, workload);
+        let ratios = ratio_table(&data.summary, &manifest.plan, workload);
         if !ratios.rows.is_empty() {
             out.push_str(&format!("\n{}\n{RATIO_LEGEND}\n", markdown_table(&ratios)));
         }

@@ -62,7 +62,7 @@ impl PhaseClock {
     /// The curve of a run on this clock. Samples between two phases, while the worker waits at a barrier, are left
     /// out; a run with other phases keeps its own time.
     pub(crate) fn curve(&self, run: &RunRecord, samples: &[Sample]) -> Vec<Point> {
-        let point = |at: f64, s: &Sample| (at, s.heap_rss_bytes as f64, s.live_bytes.max(0) as f64);
+        let point = |at: f64, s: &Sample| (at, s.heap_rss_bytes as f64, s.live_bytes.unwrap_or_default().max(0) as f64);
         let fits =
             run.phases.len() <= self.bands.len() && run.phases.iter().zip(&self.bands).all(|(p, b)| p.name == b.0);
         if !fits || run.phases.is_empty() {
@@ -71,12 +71,12 @@ impl PhaseClock {
         let mut points = Vec::with_capacity(samples.len());
         for (phase, (_, from, to)) in run.phases.iter().zip(&self.bands) {
             let inside = || samples.iter().filter(|s| (phase.start_ns..=phase.end_ns).contains(&s.at_ns));
-            let Some(first) = inside().next().map(|s| s.ops) else { continue };
+            let Some(first) = inside().next().map(|s| s.ops.unwrap_or_default()) else { continue };
             let done = phase.snapshot.ops.saturating_sub(first);
             let lasts = phase.end_ns.saturating_sub(phase.start_ns);
             points.extend(inside().map(|s| {
                 let share = if done >= MANY_CALLS {
-                    s.ops.saturating_sub(first) as f64 / done as f64
+                    s.ops.unwrap_or_default().saturating_sub(first) as f64 / done as f64
                 } else {
                     (s.at_ns - phase.start_ns) as f64 / lasts.max(1) as f64
                 };

@@ -1,12 +1,12 @@
 //! Tables as data: which cells, which figures, what is marked. `terminal`, `markdown` and `html` only draw them.
 
-use fragbench_decide::{Comparison, NULL, against_baseline, cell_runs};
+use fragbench_decide::{NULL, cell_runs, user_metrics};
 use fragbench_model::{
-    Better, CellSummary, FailureKind, Interval, Metric, Plan, RunRecord, RunStatus, Summary, label, metric,
+    Better, CellSummary, Comparison, Contrast, FailureKind, Interval, Plan, RunRecord, RunStatus, Standing, Summary,
+    Unit, label, metric,
 };
 
-use crate::ResultData;
-use crate::units::{digits, human};
+use crate::units::{digits, in_unit};
 
 /// Columns of the result table: metric and heading. VIRT stands apart from RSS.
 pub const COLUMNS: &[(&str, &str)] = &[
@@ -57,6 +57,67 @@ pub const RATIO_COLUMNS: &[(&str, &str)] = &[
     ("ops_per_s", "throughput"),
     ("malloc_p99_ns", "malloc p99"),
 ];
+
+/// Columns of the result table of a command, before the user's own figures.
+pub const COMMAND_COLUMNS: &[(&str, &str)] = &[
+    ("heap_rss_peak_bytes", "heap peak"),
+    ("heap_rss_mean_bytes", "heap mean"),
+    ("heap_rss_end_bytes", "heap end"),
+    ("heap_rss_idle_bytes", "heap idle"),
+    ("stack_rss_peak_bytes", "stacks peak"),
+    ("shared_rss_peak_bytes", "shared peak"),
+    ("file_rss_peak_bytes", "files peak"),
+    ("wall_s", "wall time"),
+    ("cpu_s", "CPU time"),
+    ("minor_faults_count", "page faults"),
+];
+
+/// Columns of a command's table relative to the baseline, before the user's own figures.
+pub const COMMAND_RATIO_COLUMNS: &[(&str, &str)] = &[
+    ("heap_rss_peak_bytes", "heap peak"),
+    ("heap_rss_mean_bytes", "heap mean"),
+    ("heap_rss_idle_bytes", "heap idle"),
+    ("wall_s", "wall time"),
+    ("cpu_s", "CPU time"),
+];
+
+/// A column of figures.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) head: String,
+    pub(crate) unit: Unit,
+    pub(crate) better: Option<Better>,
+}
+
+/// Columns of metrics of the table; a name that is none is left out.
+pub(crate) fn columns(list: &[(&str, &str)]) -> Vec<Column> {
+    list.iter()
+        .filter_map(|(name, head)| {
+            let m = metric(name)?;
+            Some(Column { name: (*name).to_owned(), head: (*head).to_owned(), unit: m.unit, better: m.better })
+        })
+        .collect()
+}
+
+/// Columns of the user's own figures.
+pub(crate) fn own_columns(plan: &Plan) -> impl Iterator<Item = Column> {
+    user_metrics(plan).map(|m| Column { name: m.name.clone(), head: m.name.clone(), unit: m.unit, better: m.better })
+}
+
+/// Whether a plan runs commands and not workers.
+pub(crate) fn is_of_commands(plan: &Plan) -> bool {
+    plan.cells.first().is_some_and(|cell| cell.workload.command().is_some())
+}
+
+/// These columns for workers, or those and the user's own for commands.
+pub(crate) fn columns_of(plan: &Plan, workers: &[(&str, &str)], commands: &[(&str, &str)]) -> Vec<Column> {
+    if is_of_commands(plan) {
+        columns(commands).into_iter().chain(own_columns(plan)).collect()
+    } else {
+        columns(workers)
+    }
+}
 
 /// Best or worst of its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,55 +200,63 @@ pub(crate) fn workloads(summary: &Summary) -> Vec<&str> {
 
 /// The result table of a workload, with failed cells named below it.
 pub fn result_table(summary: &Summary, plan: &Plan, records: &[RunRecord], workload: &str) -> Table {
-    let mut table = metric_table(summary, workload, COLUMNS);
+    let mut table = metric_table(summary, workload, &columns_of(plan, COLUMNS, COMMAND_COLUMNS));
     table.notes = failures(plan, records, workload);
     table
 }
 
 /// The purge table of a workload. Cells that have no figure of a purge are left out.
 pub fn purge_table(summary: &Summary, workload: &str) -> Table {
-    let mut table = metric_table(summary, workload, PURGE_COLUMNS);
+    let mut table = metric_table(summary, workload, &columns(PURGE_COLUMNS));
     table.rows.retain(|r| r.values.iter().any(Option::is_some));
     table
 }
 
 /// What [`ratio_table`] means.
-pub(crate) const RATIO_LEGEND: &str = "Ratio to glibc with default settings, paired by repetition, with its 95 % interval. \
-≈: not told apart from 1, because the interval reaches into the noise floor (the baseline against itself).";
+pub(crate) const RATIO_LEGEND: &str = "Median of the ratios to glibc with default settings, block by block, with its 95 % interval (percentile bootstrap). \
+Without a sign: beyond noise, that is chance is excluded at the 5 % level by the signed-rank test, corrected (Holm) for all cells compared in the column. \
+?: too few blocks to exclude chance, but each lies beyond twice the noise floor. ≈: not told apart from noise. !: beyond noise, and the whole interval beyond \
+the threshold of relevance. The last row is the noise floor: how far the baseline may be from itself.";
 
-/// The ratios of [`RATIO_COLUMNS`], for [`ratio_table`].
-pub(crate) fn ratios(data: &ResultData) -> Vec<Comparison> {
-    let names: Vec<&str> = RATIO_COLUMNS.iter().map(|c| c.0).collect();
-    against_baseline(&data.manifest.plan, &data.records, &names)
-}
-
-/// Every cell of a workload relative to the baseline; no rows when the baseline did not run.
-pub(crate) fn ratio_table(summary: &Summary, ratios: &[Comparison], workload: &str) -> Table {
-    let rows = ratios
+/// Every cell of a workload relative to the baseline, with the noise floor below; no rows when the baseline did not run.
+pub(crate) fn ratio_table(summary: &Summary, plan: &Plan, workload: &str) -> Table {
+    let mut columns = columns_of(plan, RATIO_COLUMNS, COMMAND_RATIO_COLUMNS);
+    columns.retain(|c| c.better.is_some());
+    let compared: Vec<&Comparison> =
+        summary.comparisons.iter().filter(|c| c.workload == workload && !c.effects.is_empty()).collect();
+    let mut rows: Vec<Row> = compared
         .iter()
-        .filter(|c| c.workload == workload && !c.ratios.is_empty())
         .map(|c| Row {
             label: label(&c.allocator, &c.settings),
-            values: RATIO_COLUMNS
-                .iter()
-                .map(|(name, _)| {
-                    let ratio = c.ratios.get(*name)?;
-                    // Without an A/A pair the noise is unknown and nothing can be told apart from it.
-                    let noise = summary.noise_floor.get(*name).copied().unwrap_or(f64::INFINITY);
-                    let apart = ratio.hi < 1.0 - noise || ratio.lo > 1.0 + noise;
-                    let text = format!("{}{}", if apart { "" } else { "≈ " }, digits(ratio.median));
-                    let interval = (ratio.n > 1).then(|| format!("{} – {}", digits(ratio.lo), digits(ratio.hi)));
-                    Some(Value { text, interval, mark: None })
-                })
-                .collect(),
+            values: columns.iter().map(|column| Some(ratio_value(c.effects.get(&column.name)?))).collect(),
         })
         .collect();
-    let columns = RATIO_COLUMNS.iter().map(|(_, head)| (*head).to_owned()).collect();
+    if !rows.is_empty() {
+        let floor = |name: &str| compared.iter().find_map(|c| c.effects.get(name)?.noise);
+        let values = columns.iter().map(|column| {
+            let text = format!("±{} %", digits(100.0 * floor(&column.name)?));
+            Some(Value { text, interval: None, mark: None })
+        });
+        rows.push(Row { label: "noise floor (A/A)".into(), values: values.collect() });
+    }
+    let columns = columns.into_iter().map(|column| column.head).collect();
     Table { corner: "allocator".into(), columns, rows, notes: Vec::new() }
 }
 
+fn ratio_value(effect: &Contrast) -> Value {
+    let ratio = effect.ratio;
+    let sign = match effect.standing {
+        Standing::Noise => "≈ ",
+        Standing::Preliminary => "? ",
+        Standing::Significant if effect.relevant => "! ",
+        Standing::Significant => "",
+    };
+    let interval = (ratio.n > 1).then(|| format!("{} – {}", digits(ratio.lo), digits(ratio.hi)));
+    Value { text: format!("{sign}{}", digits(ratio.median)), interval, mark: None }
+}
+
 /// A table of a workload with these columns; best and worst are marked.
-pub(crate) fn metric_table(summary: &Summary, workload: &str, columns: &[(&str, &str)]) -> Table {
+pub(crate) fn metric_table(summary: &Summary, workload: &str, columns: &[Column]) -> Table {
     let cells: Vec<&CellSummary> = summary.cells.iter().filter(|c| c.workload == workload).collect();
     let mut rows: Vec<Row> = cells
         .iter()
@@ -201,20 +270,19 @@ pub(crate) fn metric_table(summary: &Summary, workload: &str, columns: &[(&str, 
             Row { label: name, values: Vec::new() }
         })
         .collect();
-    for (name, _) in columns {
-        let Some(metric) = metric(name) else { continue };
-        let figures: Vec<Option<Interval>> = cells.iter().map(|c| c.metrics.get(*name).copied()).collect();
-        let noise = summary.noise_floor.get(*name).copied().unwrap_or(0.0);
+    for column in columns {
+        let figures: Vec<Option<Interval>> = cells.iter().map(|c| c.metrics.get(&column.name).copied()).collect();
+        let noise = summary.noise_floor.get(&column.name).copied().unwrap_or(0.0);
         let contest: Vec<f64> = cells
             .iter()
             .zip(&figures)
             .filter(|(c, _)| c.allocator != NULL)
             .filter_map(|(_, f)| f.map(|f| f.median))
             .collect();
-        let ends = marked_values(metric, &contest, noise);
+        let ends = marked_values(column.unit, column.better, &contest, noise);
         for ((row, cell), figure) in rows.iter_mut().zip(&cells).zip(figures) {
             row.values.push(figure.map(|i| {
-                let mut value = value(metric, &i);
+                let mut value = value(column.unit, &i);
                 if let Some((best, worst)) = &ends
                     && cell.allocator != NULL
                 {
@@ -230,35 +298,35 @@ pub(crate) fn metric_table(summary: &Summary, workload: &str, columns: &[(&str, 
     }
     Table {
         corner: "allocator".into(),
-        columns: columns.iter().map(|(_, head)| (*head).to_owned()).collect(),
+        columns: columns.iter().map(|column| column.head.clone()).collect(),
         rows,
         notes: Vec::new(),
     }
 }
 
 /// Best and worst as they will be shown; values that look the same are marked the same.
-fn marked_values(metric: &Metric, values: &[f64], noise: f64) -> Option<(String, String)> {
+fn marked_values(unit: Unit, better: Option<Better>, values: &[f64], noise: f64) -> Option<(String, String)> {
     let least = values.iter().copied().min_by(f64::total_cmp)?;
     let most = values.iter().copied().max_by(f64::total_cmp)?;
     if values.len() < 2 || most - least <= noise * least.abs() {
         return None;
     }
-    let (low, high) = (human(metric, least), human(metric, most));
-    match metric.better? {
+    let (low, high) = (in_unit(unit, least), in_unit(unit, most));
+    match better? {
         _ if low == high => None,
         Better::Less => Some((low, high)),
         Better::More => Some((high, low)),
     }
 }
 
-fn value(metric: &Metric, i: &Interval) -> Value {
-    let (lo, hi) = (human(metric, i.lo), human(metric, i.hi));
+fn value(unit: Unit, i: &Interval) -> Value {
+    let (lo, hi) = (in_unit(unit, i.lo), in_unit(unit, i.hi));
     let interval = (i.n > 1 && lo != hi).then(|| match (lo.split_once(' '), hi.split_once(' ')) {
         // One unit is enough when both ends have the same.
         (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} – {hi}"),
         _ => format!("{lo} – {hi}"),
     });
-    Value { text: human(metric, i.median), interval, mark: None }
+    Value { text: in_unit(unit, i.median), interval, mark: None }
 }
 
 /// One line a cell of a workload that has failed runs.
@@ -294,6 +362,9 @@ pub fn failure_text(record: &RunRecord) -> String {
         FailureKind::Corruption => "corruption",
         FailureKind::Disagrees => "disagrees with the other allocators",
         FailureKind::Refused => "refused",
+        FailureKind::NotReady => "not ready",
+        FailureKind::NoFigure => "no figure",
+        FailureKind::ExitStatus => "failed",
         FailureKind::Interrupted => "interrupted",
     };
     format!("{kind}: {}", failure.reason)
@@ -305,19 +376,24 @@ mod tests {
 
     #[test]
     fn every_column_is_a_metric() {
-        for (name, _) in COLUMNS.iter().chain(PURGE_COLUMNS).chain(RATIO_COLUMNS).chain(SPEED_COLUMNS) {
+        for (name, _) in
+            [COLUMNS, PURGE_COLUMNS, RATIO_COLUMNS, SPEED_COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS].concat()
+        {
             assert!(metric(name).is_some(), "{name}");
         }
     }
 
     #[test]
     fn marks_follow_the_better_direction_and_respect_noise() {
-        let rss = metric("heap_rss_peak_bytes").unwrap();
-        let ops = metric("ops_per_s").unwrap();
+        let marked_values = |name: &str, values: &[f64], noise: f64| {
+            let metric = metric(name).unwrap();
+            super::marked_values(metric.unit, metric.better, values, noise)
+        };
+        let (rss, ops) = ("heap_rss_peak_bytes", "ops_per_s");
         assert_eq!(marked_values(rss, &[1024.0, 4096.0], 0.1), Some(("1 KiB".into(), "4 KiB".into())));
         assert_eq!(marked_values(ops, &[1000.0, 4000.0], 0.1), Some(("4 k/s".into(), "1 k/s".into())));
         assert_eq!(marked_values(rss, &[1000.0, 1050.0], 0.1), None);
         assert_eq!(marked_values(rss, &[1000.0], 0.0), None);
-        assert_eq!(marked_values(metric("arena_count").unwrap(), &[1.0, 2.0], 0.0), None);
+        assert_eq!(marked_values("arena_count", &[1.0, 2.0], 0.0), None);
     }
 }

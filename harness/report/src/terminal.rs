@@ -1,6 +1,7 @@
 //! Tables for a terminal.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, TableStyle};
+use fragbench_decide::{advice, finding};
 use fragbench_model::{Plan, RunRecord, Summary};
 
 use crate::table::{LEGEND, Mark, Table, result_table, workloads};
@@ -42,6 +43,23 @@ pub fn result_tables(
     text.push('\n');
     if !left_out.is_empty() {
         text.push_str(&format!("Left out for want of width: {}; the report has them.\n", left_out.join(", ")));
+    }
+    text
+}
+
+/// The verdict for a terminal: the finding in a paragraph, then other changes that are worth it and known risks, a line each.
+pub fn verdict_text(summary: &Summary, width: Option<u16>) -> String {
+    let finding = finding(summary);
+    let mut text = width.map_or_else(|| finding.clone(), |width| textwrap::fill(&finding, usize::from(width)));
+    for (what, line) in advice(summary) {
+        let first = format!("  {what:<8}");
+        match width {
+            None => text.push_str(&format!("\n{first}{line}")),
+            Some(width) => {
+                let options = textwrap::Options::new(width.into()).initial_indent(&first).subsequent_indent("          ");
+                text.push_str(&format!("\n{}", textwrap::fill(&line, options)));
+            }
+        }
     }
     text
 }

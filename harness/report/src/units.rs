@@ -5,7 +5,12 @@ use fragbench_model::{Metric, Unit};
 
 /// A metric's value with its unit, for instance `412 MiB`, `1.23 M/s`, `85 ns`.
 pub fn human(metric: &Metric, value: f64) -> String {
-    match metric.unit {
+    in_unit(metric.unit, value)
+}
+
+/// A value with its unit.
+pub(crate) fn in_unit(unit: Unit, value: f64) -> String {
+    match unit {
         Unit::Bytes => bytes(value),
         Unit::Seconds => duration_ns(value * 1e9),
         Unit::Milliseconds => duration_ns(value * 1e6),

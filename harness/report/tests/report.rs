@@ -5,8 +5,8 @@ mod fixture;
 
 use std::collections::BTreeMap;
 
-use fragbench_decide::{against_baseline, finding, summarize};
-use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Summary, metric};
+use fragbench_decide::{Figures, finding, summarize};
+use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Standing, Summary, metric};
 use fragbench_report::{
     COLUMNS, PURGE_COLUMNS, RATIO_COLUMNS, RenderedFile, ResultData, draw, render, render_trace, result_tables,
     size_table, trace_table,
@@ -21,7 +21,7 @@ fn text<'a>(files: &'a [RenderedFile], path: &str) -> &'a str {
 fn rendered(change: impl FnOnce(&mut ResultData)) -> (ResultData, Vec<RenderedFile>) {
     let mut data = fixture::result();
     change(&mut data);
-    data.summary = summarize(&data.manifest.plan, &data.records, data.summary.partial);
+    data.summary = summarize(&data.manifest.plan, &data.records, data.summary.partial, data.summary.relevant);
     let files = render(&data).expect("a rendering");
     (data, files)
 }
@@ -107,8 +107,9 @@ fn every_column_is_a_metric_of_the_table() {
     for (name, _) in COLUMNS.iter().chain(PURGE_COLUMNS).chain(RATIO_COLUMNS) {
         assert!(metric(name).is_some(), "{name} is not in METRICS");
     }
-    let decisive = [fragbench_decide::THROUGHPUT, fragbench_decide::PEAK];
-    assert!(decisive.iter().chain(&fragbench_decide::MEMORY).all(|m| metric(m).is_some()));
+    let data = fixture::result();
+    let Figures { memory, throughput, .. } = Figures::of(&data.manifest.plan);
+    assert!(memory.iter().chain([&throughput]).all(|m| metric(m).is_some()));
 }
 
 #[test]
@@ -183,9 +184,10 @@ fn odd_figures_break_no_plot() {
             vm_bytes: 0,
             rss_bytes: 0,
             heap_rss_bytes,
-            live_bytes,
-            live_blocks: 0,
-            ops: 0,
+            live_bytes: Some(live_bytes),
+            live_blocks: Some(0),
+            ops: Some(0),
+            ..Sample::default()
         };
         for (i, series) in data.samples.values_mut().enumerate() {
             match i % 3 {
@@ -208,11 +210,9 @@ fn a_single_run_claims_nothing() {
     assert!(finding(&data.summary).contains("--reps 3"), "{}", finding(&data.summary));
     let page = text(&files, "report.html");
     assert!(page.contains("not enough data"));
-    assert!(
-        against_baseline(&data.manifest.plan, &data.records, &["ops_per_s"])
-            .iter()
-            .all(|c| { c.ratios.values().all(|i| i.lo == i.hi && i.n == 1) })
-    );
+    let mut effects = data.summary.comparisons.iter().flat_map(|c| c.effects.values()).peekable();
+    assert!(effects.peek().is_some());
+    assert!(effects.all(|e| e.standing == Standing::Noise && e.p.is_none() && e.ratio.n == 1));
 }
 
 #[test]

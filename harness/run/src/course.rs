@@ -24,7 +24,7 @@ const IDLE: &str = "idle";
 /// Phase at whose barrier the parent purges while a thread works.
 const RESUME: &str = "resume";
 /// A sampler that takes more than this share of a core is named in the record.
-const SAMPLER_COST_LIMIT: f64 = 0.01;
+pub(crate) const SAMPLER_COST_LIMIT: f64 = 0.01;
 
 /// What a run may take.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,7 @@ pub fn run_watched(
         environment: environment.clone(),
         proof: None,
         libc: None,
+        processes: Vec::new(),
         metrics: BTreeMap::new(),
         phases: Vec::new(),
         done: None,
@@ -114,7 +115,7 @@ pub fn run_watched(
     (record, samples)
 }
 
-fn failed(kind: FailureKind, reason: impl Into<String>) -> RunStatus {
+pub(crate) fn failed(kind: FailureKind, reason: impl Into<String>) -> RunStatus {
     RunStatus::Failed(Failure { kind, reason: reason.into() })
 }
 
@@ -390,7 +391,8 @@ fn subtract_harness(
 }
 
 /// What the machine did besides the worker and this process.
-struct LoadMeter {
+#[derive(Debug)]
+pub(crate) struct LoadMeter {
     totals: Option<CpuTotals>,
     own_cpu_ns: u64,
     at_ns: u64,
@@ -401,7 +403,7 @@ impl LoadMeter {
         std::path::Path::new("/")
     }
 
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             totals: fragbench_proc::cpu_totals(Self::root()).ok(),
             own_cpu_ns: sys::process_cpu_ns(),
@@ -411,6 +413,11 @@ impl LoadMeter {
 
     /// `snapshot` tells what the worker has used; ticks of 10 ms make stretches below 0.1 s unreliable.
     fn until_now(&self, snapshot: &Snapshot) -> MachineLoad {
+        self.until_now_less(snapshot.cpu_ns)
+    }
+
+    /// What all others did, `ours` being the nanoseconds that those of the run took.
+    pub(crate) fn until_now_less(&self, ours: u64) -> MachineLoad {
         let wall = sys::monotonic_ns().saturating_sub(self.at_ns) as f64;
         let own = (sys::process_cpu_ns() - self.own_cpu_ns) as f64;
         let now = fragbench_proc::cpu_totals(Self::root()).ok();
@@ -420,7 +427,7 @@ impl LoadMeter {
             let busy = after.busy_ns.saturating_sub(before.busy_ns) as f64;
             if total > 0.0 && wall > 0.0 {
                 steal_ratio = Some(after.steal_ns.saturating_sub(before.steal_ns) as f64 / total);
-                foreign_cpu_ratio = Some(((busy - own - snapshot.cpu_ns as f64) / wall).max(0.0));
+                foreign_cpu_ratio = Some(((busy - own - ours as f64) / wall).max(0.0));
             }
         }
         MachineLoad { steal_ratio, foreign_cpu_ratio, cpu_hz: fragbench_proc::cpu_hz(Self::root()) }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::Result;
-use fragbench_model::{AllocatorKind, Caution, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus};
+use fragbench_model::{
+    AllocatorKind, Caution, Cell, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus, Sample,
+};
 
 use crate::agreement::Agreement;
 use crate::binary::WorkerBinary;
@@ -28,20 +31,47 @@ pub enum Event<'a> {
     Repeats(&'a RunRecord),
 }
 
-/// Everything an execution needs.
-pub struct Execution<'a> {
+/// What carries out a single run.
+pub trait Runner {
+    /// Runs once. Every end is a record; its place in the plan is the caller's to fill in.
+    fn run(&self, planned: &PlannedRun, cell: &Cell, seed: u64, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>);
+}
+
+/// Runs the worker.
+pub struct WorkerRunner<'a> {
     /// The worker's program.
     pub binary: &'a WorkerBinary,
-    /// The plan.
-    pub plan: &'a Plan,
     /// What all runs have in common; workload and seed are set for each.
     pub common: &'a RunSpec,
     /// Environment of each of the plan's cells, padded to equal size.
     pub environments: &'a [BTreeMap<String, String>],
     /// Limits.
     pub limits: RunLimits,
+}
+
+impl Runner for WorkerRunner<'_> {
+    fn run(&self, planned: &PlannedRun, cell: &Cell, seed: u64, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
+        let spec = RunSpec {
+            workload: cell.workload.clone(),
+            seed,
+            // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
+            epilogue: self.common.epilogue && cell.allocator.kind != AllocatorKind::Null,
+            ..self.common.clone()
+        };
+        run_once(self.binary, &cell.allocator, &self.environments[planned.cell], &spec, &self.limits, interrupted)
+    }
+}
+
+/// Everything an execution needs.
+pub struct Execution<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What carries out a run.
+    pub runner: &'a dyn Runner,
     /// Set by the user's Ctrl-C.
     pub interrupted: &'a AtomicBool,
+    /// No block is begun after this moment.
+    pub deadline: Option<Instant>,
 }
 
 /// Carries out what `done` does not hold yet and returns all records. A failed run is a record and the rest goes
@@ -62,33 +92,27 @@ pub fn execute(
     }
     let mut records = done;
     let mut repeats_left = (execution.plan.runs.len() as f64 * REPEATS_SHARE).ceil() as usize;
+    let mut block = None;
     for planned in &execution.plan.runs {
         if known.contains(&planned.run) {
             continue;
         }
+        // A block is run whole, so that its cells stay comparable; the first is run in any case.
+        let begins = block.is_some_and(|block| block != planned.repetition);
+        if begins && execution.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            break;
+        }
+        block = Some(planned.repetition);
         if execution.interrupted.load(Ordering::Acquire) {
             break;
         }
         hear(Event::Begins(planned));
         let cell = &execution.plan.cells[planned.cell];
-        let spec = RunSpec {
-            workload: cell.workload.clone(),
-            // One seed a repetition, the same for all allocators: their work can be compared call by call.
-            seed: execution.plan.seed.wrapping_add(u64::from(planned.repetition)),
-            // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
-            epilogue: execution.common.epilogue && cell.allocator.kind != AllocatorKind::Null,
-            ..execution.common.clone()
-        };
+        // One seed a repetition, the same for all allocators: their work can be compared call by call.
+        let seed = execution.plan.seed.wrapping_add(u64::from(planned.repetition));
         let mut attempt = 1;
         let (mut record, samples) = loop {
-            let (mut record, samples) = run_once(
-                execution.binary,
-                &cell.allocator,
-                &execution.environments[planned.cell],
-                &spec,
-                &execution.limits,
-                execution.interrupted,
-            );
+            let (mut record, samples) = execution.runner.run(planned, cell, seed, execution.interrupted);
             record.run = planned.run;
             record.repetition = planned.repetition;
             record.aa = cell.aa;
@@ -162,6 +186,7 @@ mod tests {
             environment: Default::default(),
             proof: None,
             libc: None,
+            processes: Vec::new(),
             metrics: Default::default(),
             phases: vec![],
             done: None,

@@ -1,6 +1,6 @@
 //! The conditions of a result: the machine, and the build ids of the libraries that took part.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fragbench_model::{Host, LibraryFact};
 use object::Object;
@@ -28,9 +28,13 @@ pub fn host() -> Host {
 /// The C library this program runs on, which is the one of every worker that is not started on another; `None` when it
 /// cannot be told.
 pub fn own_libc() -> Option<LibraryFact> {
+    Some(library_fact("libc", &own_libc_file()?, Some(crate::sys::libc_version())))
+}
+
+/// Its file.
+pub fn own_libc_file() -> Option<PathBuf> {
     let files = fragbench_proc::Process::live(std::process::id()).mapped_files().ok()?;
-    let file = files.into_iter().find(|file| crate::placement::is_libc(file))?;
-    Some(library_fact("libc", &file, Some(crate::sys::libc_version())))
+    files.into_iter().find(|file| crate::placement::is_libc(file))
 }
 
 /// GNU build id of a file in hexadecimal.

@@ -1,11 +1,12 @@
 //! From a plan to records: order the runs, start a worker for each, sample it from outside, keep what it was.
 //!
 //! It refuses to plot, to judge and to run anything inside this process: what is measured is always a fresh
-//! worker.
+//! process, a worker or a command of the user's.
 
 mod agreement;
 mod badcase;
 mod binary;
+mod command;
 mod course;
 mod environment;
 mod execute;
@@ -21,10 +22,11 @@ mod worker;
 pub use agreement::Agreement;
 pub use badcase::{CaseRun, case_figures, case_runs, median_figures, spread_figures};
 pub use binary::WorkerBinary;
+pub use command::{CommandRun, OwnMalloc, Program, ProgramError, command_environments, run_command};
 pub use course::{RunLimits, run_once, run_watched};
 pub use environment::environments;
-pub use execute::{Event, Execution, execute};
-pub use host::{build_id, host, library_fact, own_libc};
-pub use plan::{Selection, build};
+pub use execute::{Event, Execution, Runner, WorkerRunner, execute};
+pub use host::{build_id, host, library_fact, own_libc, own_libc_file};
+pub use plan::{Selection, add_block, build};
 pub use results::ResultDir;
 pub use worker::{allocator_version, check, describe, describe_cases};

@@ -91,24 +91,26 @@ fn memory(put: &mut impl FnMut(&str, Option<f64>), work: &[PhaseRecord], samples
             vm_bytes: s.vm_bytes,
             rss_bytes: s.rss_bytes,
             heap_rss_bytes: s.heap_rss_bytes,
-            live_bytes: s.live_bytes,
-            live_blocks: s.live_blocks,
-            ops: s.ops,
+            live_bytes: Some(s.live_bytes),
+            live_blocks: Some(s.live_blocks),
+            ops: Some(s.ops),
+            ..Sample::default()
         }
     }));
     seen.sort_by_key(|s| s.at_ns);
+    let live = |s: &Sample| s.live_bytes.unwrap_or_default() as f64;
     let Some(rss_peak) = seen.iter().max_by_key(|s| s.heap_rss_bytes) else { return };
     let Some(live_peak) = seen.iter().max_by_key(|s| s.live_bytes) else { return };
     put("heap_rss_peak_bytes", Some(rss_peak.heap_rss_bytes as f64));
-    put("live_peak_bytes", Some(live_peak.live_bytes as f64));
+    put("live_peak_bytes", Some(live(live_peak)));
     put("rss_peak_bytes", seen.iter().map(|s| s.rss_bytes).max().map(|v| v as f64));
     put("vm_peak_bytes", seen.iter().map(|s| s.vm_bytes).max().map(|v| v as f64));
     let (rss_mean, live_mean) = time_weighted_means(work, &seen);
     put("heap_rss_mean_bytes", rss_mean);
     let ratio = |rss: f64, live: f64| (live >= 1.0).then_some(rss / live);
-    put("rss_over_live_at_live_peak_ratio", ratio(live_peak.heap_rss_bytes as f64, live_peak.live_bytes as f64));
-    put("rss_peak_over_live_peak_ratio", ratio(rss_peak.heap_rss_bytes as f64, live_peak.live_bytes as f64));
-    put("rss_over_live_at_rss_peak_ratio", ratio(rss_peak.heap_rss_bytes as f64, rss_peak.live_bytes as f64));
+    put("rss_over_live_at_live_peak_ratio", ratio(live_peak.heap_rss_bytes as f64, live(live_peak)));
+    put("rss_peak_over_live_peak_ratio", ratio(rss_peak.heap_rss_bytes as f64, live(live_peak)));
+    put("rss_over_live_at_rss_peak_ratio", ratio(rss_peak.heap_rss_bytes as f64, live(rss_peak)));
     if let (Some(rss), Some(live)) = (rss_mean, live_mean) {
         put("rss_mean_over_live_mean_ratio", ratio(rss, live));
     }
@@ -123,7 +125,7 @@ fn time_weighted_means(work: &[PhaseRecord], seen: &[Sample]) -> (Option<f64>, O
             let dt = (pair[1].at_ns - pair[0].at_ns) as f64;
             time += dt;
             rss += dt * (pair[0].heap_rss_bytes + pair[1].heap_rss_bytes) as f64 / 2.0;
-            live += dt * (pair[0].live_bytes + pair[1].live_bytes) as f64 / 2.0;
+            live += dt * (pair[0].live_bytes.unwrap_or_default() + pair[1].live_bytes.unwrap_or_default()) as f64 / 2.0;
         }
     }
     if time > 0.0 { (Some(rss / time), Some(live / time)) } else { (None, None) }
@@ -164,9 +166,10 @@ mod tests {
             vm_bytes: 10 * heap_rss_bytes,
             rss_bytes: 2 * heap_rss_bytes,
             heap_rss_bytes,
-            live_bytes,
-            live_blocks: 1,
-            ops: 0,
+            live_bytes: Some(live_bytes),
+            live_blocks: Some(1),
+            ops: Some(0),
+            ..Sample::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! Plan: which cells, how often, in which order.
 //!
-//! Repetition-major: every repetition runs each cell once, in an order shuffled by the seed, so that a drift of the
-//! machine hits all allocators alike.
+//! Blocks: every repetition is a block that runs each cell once, in an order shuffled by the seed, so that a drift of the
+//! machine hits all allocators alike. Blocks can be added to a plan that was carried out.
 
 use fragbench_model::{Allocator, AllocatorKind, Cell, Plan, PlannedRun, WorkloadSpec};
 use rand::SeedableRng;
@@ -11,6 +11,9 @@ use rand_pcg::Pcg64Mcg;
 /// The null allocator is a floor, not a candidate: it is run in every fifth repetition only, since it is slow wherever
 /// much memory is touched.
 const NULL_EVERY: u32 = 5;
+
+/// Parts the seeds of neighbouring blocks (Steele, Lea, Flood 2014, "Fast Splittable Pseudorandom Number Generators").
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// What the user chose.
 #[derive(Debug, Clone)]
@@ -37,19 +40,25 @@ pub fn build(selection: &Selection) -> Plan {
             cells.push(Cell { workload: workload.clone(), allocator: baseline.clone(), aa: true });
         }
     }
-    let mut rng = Pcg64Mcg::seed_from_u64(selection.seed);
-    let mut runs = Vec::new();
-    for repetition in 0..selection.repetitions {
-        let mut order: Vec<usize> = (0..cells.len()).collect();
-        order.shuffle(&mut rng);
-        order.retain(|&cell| repetition % NULL_EVERY == 0 || cells[cell].allocator.kind != AllocatorKind::Null);
-        runs.extend(order.into_iter().map(|cell| PlannedRun {
-            run: repetition * cells.len() as u32 + cell as u32,
-            cell,
-            repetition,
-        }));
+    let mut plan = Plan { seed: selection.seed, cells, runs: Vec::new() };
+    for _ in 0..selection.repetitions {
+        add_block(&mut plan);
     }
-    Plan { seed: selection.seed, cells, runs }
+    plan
+}
+
+/// Adds a block: each cell once, in an order of its own that seed and block decide.
+pub fn add_block(plan: &mut Plan) {
+    let repetition = plan.runs.last().map_or(0, |run| run.repetition + 1);
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(u64::from(repetition).wrapping_mul(GOLDEN)));
+    let mut order: Vec<usize> = (0..plan.cells.len()).collect();
+    order.shuffle(&mut rng);
+    order.retain(|&cell| repetition % NULL_EVERY == 0 || plan.cells[cell].allocator.kind != AllocatorKind::Null);
+    plan.runs.extend(order.into_iter().map(|cell| PlannedRun {
+        run: repetition * plan.cells.len() as u32 + cell as u32,
+        cell,
+        repetition,
+    }));
 }
 
 fn is_baseline(allocator: &Allocator) -> bool {
@@ -100,5 +109,8 @@ mod tests {
         let identities: BTreeSet<u32> = plan.runs.iter().map(|run| run.run).collect();
         assert_eq!(identities.len(), plan.runs.len());
         assert_eq!(build(&selection()), plan, "the same seed gives the same plan");
+        let mut grown = build(&Selection { repetitions: 3, ..selection() });
+        add_block(&mut grown);
+        assert_eq!(grown, plan, "a block added later is the one that would have been planned");
     }
 }

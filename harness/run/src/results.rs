@@ -188,8 +188,15 @@ mod tests {
     fn samples_come_back_and_a_line_cut_off_is_run_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r");
-        let sample =
-            Sample { at_ns: 1, vm_bytes: 2, rss_bytes: 3, heap_rss_bytes: 4, live_bytes: -5, live_blocks: 6, ops: 7 };
+        let sample = Sample {
+            at_ns: 1,
+            vm_bytes: 2,
+            rss_bytes: 3,
+            heap_rss_bytes: 4,
+            live_bytes: Some(-5),
+            processes: Some(6),
+            ..Sample::default()
+        };
         let mut results = ResultDir::create(&path, &manifest()).unwrap();
         results.append(&mut record(0), &[sample]).unwrap();
         results.append(&mut record(1), &[]).unwrap();

@@ -54,9 +54,10 @@ impl Sampler {
                     vm_bytes: memory.vm_bytes,
                     rss_bytes: memory.rss_bytes,
                     heap_rss_bytes: memory.anon_bytes,
-                    live_bytes: sums.live_bytes,
-                    live_blocks: sums.live_blocks,
-                    ops: sums.ops,
+                    live_bytes: Some(sums.live_bytes),
+                    live_blocks: Some(sums.live_blocks),
+                    ops: Some(sums.ops),
+                    ..Sample::default()
                 });
                 if memory.anon_bytes > limit_bytes
                     && let Some(end) = end_worker.take()

@@ -116,6 +116,92 @@ pub(crate) fn prepare(command: &mut Command, counters: &Counters) {
     }
 }
 
+/// Prepares a command so that it dies with the parent's thread that started it.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    // SAFETY: only an async-signal-safe call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// From now on descendants whose parent ends become children of this process (`PR_SET_CHILD_SUBREAPER`).
+pub(crate) fn adopt_orphans() {
+    // SAFETY: a plain system call without memory of ours.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// What a process and the descendants it waited for used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_ns: u64,
+    pub(crate) minor_faults: u64,
+    pub(crate) major_faults: u64,
+}
+
+/// Blocks until a child has ended and leaves it to be waited for.
+pub(crate) fn await_end(pid: u32) {
+    // SAFETY: all zeros is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is valid for writing.
+    while unsafe { libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
+/// Waits for a child that has ended; `None` when it is no child of ours any more.
+pub(crate) fn wait_with_usage(pid: u32) -> Option<(std::process::ExitStatus, Usage)> {
+    use std::os::unix::process::ExitStatusExt;
+    let mut status = 0;
+    // SAFETY: all zeros is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both are valid for writing.
+        let waited = unsafe { libc::wait4(pid as libc::pid_t, &mut status, 0, &mut usage) };
+        if waited == pid as libc::pid_t {
+            break;
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+    let ns = |t: libc::timeval| t.tv_sec as u64 * 1_000_000_000 + t.tv_usec as u64 * 1000;
+    let usage = Usage {
+        cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
+        minor_faults: usage.ru_minflt as u64,
+        major_faults: usage.ru_majflt as u64,
+    };
+    Some((std::process::ExitStatus::from_raw(status), usage))
+}
+
+/// Takes note of the end of a process that was handed to us, if it has ended.
+pub(crate) fn reap(pid: u32) {
+    // SAFETY: a null status is allowed.
+    unsafe { libc::waitpid(pid as libc::pid_t, std::ptr::null_mut(), libc::WNOHANG) };
+}
+
+/// Sends a signal to a process of ours.
+pub(crate) fn signal(pid: u32, signal: i32) {
+    // SAFETY: a plain system call; a process that has just ended gives ESRCH, which needs no answer.
+    unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
+/// Sends a signal to the process group that a child of ours leads.
+pub(crate) fn signal_group(leader: u32, signal: i32) {
+    // SAFETY: as above.
+    unsafe { libc::killpg(leader as libc::pid_t, signal) };
+}
+
+/// Effective user id of this process.
+pub(crate) fn effective_uid() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::geteuid() }
+}
+
 /// Ends a process we started and have not yet waited for, so that its number is still its own.
 pub(crate) fn kill(pid: u32) {
     // SAFETY: a plain system call; a process that has just ended gives ESRCH, which needs no answer.

@@ -43,6 +43,9 @@ pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
             fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
         }
         WorkloadSpec::Profile { trace, .. } => fragbench_replay::build(trace, Pace::Fast, 0, 1),
+        WorkloadSpec::Command { command } => {
+            Err(refuse("bad_spec", format!("{} is a command, which is not the worker's to run", command.name)))
+        }
     }
 }
 

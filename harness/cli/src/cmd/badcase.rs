@@ -19,9 +19,9 @@ use fragbench_run::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::run::{default_directory, new_manifest, terminal, unix_now};
 use crate::glibc::GlibcOptions;
 use crate::heap_stages::heap_stages;
+use crate::measure::{default_directory, new_manifest, terminal, unix_now};
 use crate::options::Format;
 use crate::{Outcome, companions, interrupt, usage};
 
@@ -170,7 +170,7 @@ impl Badcase {
             .collect();
         let cells = runs.iter().map(|run| run.cell.clone()).collect();
         let plan = Plan { seed: first.spec.seed, cells, runs: planned_runs };
-        let manifest = new_manifest("badcase", worker, plan, first.spec.clone(), limits);
+        let manifest = new_manifest("badcase", &[("worker", worker.path())], plan, first.spec.clone(), limits);
         let dir = self.output.clone().or_else(|| self.all.then(default_directory));
         let results = dir.map(|dir| ResultDir::create(&dir, &manifest)).transpose()?;
         Ok((manifest, results))

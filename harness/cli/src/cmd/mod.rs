@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod badcase;
+pub(crate) mod compare;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod list;

@@ -60,7 +60,7 @@ impl Replay {
             }
             workloads.push(workload);
         }
-        super::run::measure(&self.options, workloads, None)
+        self.options.measure(workloads, None)
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        super::run::render_again(&self.dir, self.format)?;
+        crate::measure::render_again(&self.dir, self.format)?;
         Ok(Outcome::Success)
     }
 }

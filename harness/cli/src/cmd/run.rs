@@ -1,22 +1,20 @@
 //! `fragbench run`: workloads × allocators × settings, measured, compared, reported.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use fragbench_model::{AllocatorKind, Manifest, Pace, Plan, RunRecord, RunSpec, SCHEMA, WorkloadSpec};
-use fragbench_run::{Event, Execution, ResultDir, RunLimits, WorkerBinary};
-use indicatif::{ProgressBar, ProgressStyle};
+use fragbench_model::{Pace, WorkloadSpec};
+use fragbench_run::WorkerBinary;
 
-use crate::options::{Format, RunOptions};
+use crate::options::RunOptions;
 use crate::parameters::ParameterOptions;
-use crate::{Outcome, companions, generated, interrupt, usage};
+use crate::{Outcome, companions, generated, usage};
 
 /// The modelled workload that runs beside the shipped traces when none is named.
 const MAIN_MODEL: &str = "mysql/oltp-read-write";
 
-/// Run workloads under every allocator; write a result directory, print a table and a finding
+/// Run workloads under every allocator; write a result directory, print a table and a verdict
 ///
 /// Examples: fragbench run mysql/oltp-read-write --allocator glibc,jemalloc --arena-max default,2;
 /// fragbench run mysql --my-cnf /etc/mysql/my.cnf --sessions 100 --cores 16;
@@ -40,7 +38,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let workloads = self.workloads(&self.options.glibc.own_worker()?)?;
-        measure(&self.options, workloads, self.threads)
+        self.options.measure(workloads, self.threads)
     }
 
     fn workloads(&self, worker: &WorkerBinary) -> Result<Vec<WorkloadSpec>> {
@@ -118,212 +116,4 @@ fn pick(wanted: &[&String], all: &[String]) -> Result<Vec<String>> {
         }
     }
     Ok(picked)
-}
-
-/// Plan → order → runs → records → summary → verdict → report.
-pub(crate) fn measure(options: &RunOptions, mut workloads: Vec<WorkloadSpec>, threads: Option<u32>) -> Result<Outcome> {
-    let Some(first) = workloads.first().cloned() else { return Err(usage("there is nothing to run")) };
-    let limits = options.limits()?;
-    let common = options.common(first, threads);
-    let dir = options.output.clone().unwrap_or_else(default_directory);
-    generated::place(&mut workloads, &dir)?;
-    let plan = fragbench_run::build(&options.selection(workloads)?);
-    if options.dry_run {
-        return show_plan(&plan, options.format);
-    }
-    let resumed = options.resume.as_deref().map(ResultDir::resume).transpose()?;
-    let cells = &resumed.as_ref().map_or(&plan, |(_, manifest, _)| &manifest.plan).cells;
-    let worker = options.glibc.worker_for(cells)?;
-    let (mut results, mut manifest, done) = match resumed {
-        Some(resumed) => resumed,
-        None => {
-            let manifest = new_manifest(options.profile.name(), &worker, plan, common, &limits);
-            (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
-        }
-    };
-    generated::generate_all(&mut manifest)?;
-    results.write_manifest(&manifest)?;
-    let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
-    let records = carry_out(&worker, &manifest.plan, &manifest.common, limits, &mut results, done)?;
-    let partial = records.len() < manifest.plan.runs.len();
-    if !partial {
-        manifest.ended_unix_s = Some(unix_now());
-    }
-    conclude(&results, manifest, records, options.format)?;
-    if partial {
-        eprintln!(
-            "stopped before the end: {} holds what was done; go on with --resume {}",
-            results.path().display(),
-            results.path().display()
-        );
-    }
-    Ok(if partial { Outcome::FellShort } else { Outcome::Success })
-}
-
-fn carry_out(
-    worker: &WorkerBinary,
-    plan: &Plan,
-    common: &RunSpec,
-    limits: RunLimits,
-    results: &mut ResultDir,
-    done: Vec<RunRecord>,
-) -> Result<Vec<RunRecord>> {
-    let environments = fragbench_run::environments(&plan.cells, worker);
-    let bar = ProgressBar::new(plan.runs.len() as u64)
-        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left  {msg}")?)
-        .with_position(done.len() as u64);
-    let records = fragbench_run::execute(
-        &Execution {
-            binary: worker,
-            plan,
-            common,
-            environments: &environments,
-            limits,
-            interrupted: interrupt::flag()?,
-        },
-        results,
-        done,
-        |event| match event {
-            Event::Begins(planned) => {
-                let cell = &plan.cells[planned.cell];
-                bar.set_message(format!("{} under {}", cell.workload.name(), cell.allocator.label()));
-            }
-            Event::Repeats(record) => bar.println(format!("{}: the machine was busy, once more", record.workload)),
-            Event::Ended(record) => {
-                if let fragbench_model::RunStatus::Failed(failure) = &record.status {
-                    let label = fragbench_model::label(&record.allocator, &record.settings);
-                    bar.println(format!("{} under {label} failed: {}", record.workload, failure.reason));
-                }
-                bar.inc(1);
-            }
-        },
-    )?;
-    bar.finish_and_clear();
-    Ok(records)
-}
-
-/// Summary, verdict, files, and what the terminal shows.
-pub(crate) fn conclude(
-    results: &ResultDir,
-    mut manifest: Manifest,
-    records: Vec<RunRecord>,
-    format: Format,
-) -> Result<()> {
-    let partial = records.len() < manifest.plan.runs.len();
-    let summary = fragbench_decide::summarize(&manifest.plan, &records, partial);
-    manifest.aa = fragbench_decide::aa_spread(&manifest.plan, &records);
-    results.write_manifest(&manifest)?;
-    let samples = records
-        .iter()
-        .filter_map(|record| Some((record.samples.clone()?, record)))
-        .map(|(name, record)| Ok((name, ResultDir::samples(results.path(), record)?)))
-        .collect::<Result<BTreeMap<_, _>>>()?;
-    let data = fragbench_report::ResultData { manifest, records, samples, summary };
-    for (name, bytes) in fragbench_report::render(&data)? {
-        results.write(&name, &bytes)?;
-    }
-    match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&data.summary)?),
-        Format::Text => {
-            let (width, colour) = terminal();
-            println!(
-                "{}",
-                fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
-            );
-            println!("{}\n", fragbench_decide::finding(&data.summary));
-            println!("{}: report.html, report.md, summary.json, plots/", results.path().display());
-        }
-    }
-    Ok(())
-}
-
-/// Width of the terminal, if standard output is one, and whether it takes colour.
-pub(crate) fn terminal() -> (Option<u16>, bool) {
-    let out = console::Term::stdout();
-    (out.size_checked().map(|(_, columns)| columns), out.features().colors_supported())
-}
-
-fn show_plan(plan: &Plan, format: Format) -> Result<Outcome> {
-    match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(plan)?),
-        Format::Text => {
-            for (position, planned) in plan.runs.iter().enumerate() {
-                let cell = &plan.cells[planned.cell];
-                let copy = if cell.aa { " (A/A copy)" } else { "" };
-                println!(
-                    "{:>4}  repetition {:>2}  {}  {}{copy}",
-                    position + 1,
-                    planned.repetition + 1,
-                    cell.workload.name(),
-                    cell.allocator.label()
-                );
-            }
-            println!("{} runs of {} cells; nothing was run", plan.runs.len(), plan.cells.len());
-        }
-    }
-    Ok(Outcome::Success)
-}
-
-pub(crate) fn new_manifest(
-    profile: &str,
-    worker: &WorkerBinary,
-    plan: Plan,
-    common: RunSpec,
-    limits: &RunLimits,
-) -> Manifest {
-    let mut libraries = vec![fragbench_run::library_fact("worker", worker.path(), None)];
-    libraries.extend(fragbench_run::own_libc());
-    for allocator in plan.cells.iter().map(|cell| &cell.allocator) {
-        let file = allocator.library.as_ref().or(allocator.libc.as_ref().map(|libc| &libc.file));
-        // A library under the system's glibc is no allocator of that name, it only trims.
-        let trims = allocator.library.is_some() && allocator.kind == AllocatorKind::Glibc;
-        let name = if trims { "trim" } else { allocator.name.as_str() };
-        if let Some(path) = file
-            && !libraries.iter().any(|known| known.name == name)
-        {
-            let version = allocator.libc.as_ref().map(|libc| libc.version.clone());
-            libraries.push(fragbench_run::library_fact(name, path, version));
-        }
-    }
-    Manifest {
-        schema: SCHEMA,
-        command: std::env::args().collect(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: option_env!("FRAGBENCH_REVISION").map(str::to_owned),
-        started_unix_s: unix_now(),
-        ended_unix_s: None,
-        host: fragbench_run::host(),
-        libraries,
-        sample_interval_ns: limits.sample_interval_ns,
-        mem_limit_bytes: limits.mem_limit_bytes,
-        timeout_s: limits.timeout.as_secs(),
-        profile: profile.to_owned(),
-        common,
-        plan,
-        aa: Vec::new(),
-        profiles: Vec::new(),
-    }
-}
-
-pub(crate) fn unix_now() -> u64 {
-    std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs())
-}
-
-/// `fragbench-results/DATE`, the first that is free.
-pub(crate) fn default_directory() -> PathBuf {
-    let base = Path::new("fragbench-results");
-    let stamp = jiff::Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string();
-    let mut dir = base.join(&stamp);
-    let mut n = 2;
-    while dir.exists() {
-        dir = base.join(format!("{stamp}-{n}"));
-        n += 1;
-    }
-    dir
-}
-
-/// Reads a finished or partial result and renders it again.
-pub(crate) fn render_again(dir: &Path, format: Format) -> Result<()> {
-    let (results, manifest, records) = ResultDir::resume(dir).with_context(|| format!("{}", dir.display()))?;
-    conclude(&results, manifest, records, format)
 }

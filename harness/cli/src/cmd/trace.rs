@@ -177,7 +177,7 @@ impl Stat {
                 println!("{}", serde_json::to_string_pretty(&value)?);
             }
             Format::Text => {
-                let (width, colour) = super::run::terminal();
+                let (width, colour) = crate::measure::terminal();
                 let table = fragbench_report::distance_table(&shape_of_file, &reference, &distances);
                 println!("{}", fragbench_report::draw(&table, width, colour));
             }
@@ -194,7 +194,7 @@ impl Stat {
         match self.format {
             Format::Json => println!("{}", serde_json::to_string_pretty(&stat)?),
             Format::Text => {
-                let (width, colour) = super::run::terminal();
+                let (width, colour) = crate::measure::terminal();
                 for table in [fragbench_report::trace_table(&stat), fragbench_report::size_table(&stat)] {
                     println!("{}", fragbench_report::draw(&table, width, colour));
                 }

@@ -1,15 +1,15 @@
 //! Heap RSS against throughput: the choice itself. The sweep of the arena limit is joined as a curve.
 
-use fragbench_decide::{BASELINE, PEAK, THROUGHPUT, pareto_front};
+use fragbench_decide::{BASELINE, PEAK, pareto_front, throughput_of};
 use fragbench_model::{Interval, Unit};
 
 use super::axis::Axis;
 use super::frame::{SOFT, frame, title};
 use super::scene::{Align, INK, Paint, Scene};
 use super::style::{Key, Layout, draw_marker, legend};
-use super::{Measured, Subject};
+use super::{Measured, Subject, dots};
 
-pub(super) const CAPTION: &str = "Peak heap RSS against throughput, medians with their 95 % intervals; left and up is better. \
+pub(super) const CAPTION: &str = "Peak heap RSS against throughput, medians with their 95 % intervals, single runs as dots; left and up is better. \
 Rings mark the Pareto front: cells that no other beats in both. The curve joins the settings of the arena limit (the number beside a point; \
 \u{221e} is the default). Going left along it saves memory; how far it drops meanwhile is the price. The dotted line is the null allocator, which never reuses memory: \
 the driver's own cost plus the page faults of ever new memory; its memory is off the chart.";
@@ -17,18 +17,20 @@ the driver's own cost plus the page faults of ever new memory; its memory is off
 const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
 
 pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
+    let speed = throughput_of(&subject.cells.first()?.runs.cell.workload);
     let points: Vec<(&Measured, Interval, Interval)> = subject
         .cells
         .iter()
         .filter(|m| !m.is_null())
-        .filter_map(|m| Some((m, m.median(PEAK)?, m.median(THROUGHPUT)?)))
+        .filter_map(|m| Some((m, m.median(PEAK)?, m.median(speed)?)))
         .collect();
     if points.is_empty() {
         return None;
     }
-    let null = subject.cells.iter().find(|m| m.is_null()).and_then(|m| m.median(THROUGHPUT));
-    let x = Axis::around(points.iter().flat_map(|p| [p.1.lo, p.1.hi, p.1.median]), Unit::Bytes);
-    let speeds = points.iter().flat_map(|p| [p.2.lo, p.2.hi, p.2.median]);
+    let null = subject.cells.iter().find(|m| m.is_null()).and_then(|m| m.median(speed));
+    let every = |metric: &str| points.iter().flat_map(|p| dots(&p.0.runs.ok, metric)).collect::<Vec<f64>>();
+    let x = Axis::around(points.iter().flat_map(|p| [p.1.lo, p.1.hi, p.1.median]).chain(every(PEAK)), Unit::Bytes);
+    let speeds = points.iter().flat_map(|p| [p.2.lo, p.2.hi, p.2.median]).chain(every(speed));
     let fastest = points.iter().map(|p| p.2.hi).fold(0.0, f64::max);
     // The null allocator's line belongs in the chart unless it would flatten everything else.
     let limit = null.map(|n| n.median).filter(|n| *n <= 2.5 * fastest);
@@ -42,7 +44,7 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         layout,
         (top, height),
         (x, &named("peak heap RSS (less is better", &x)),
-        (y, &named("calls a second (more is better", &y)),
+        (y, &named(&format!("{} (more is better", if speed == "ops_per_s" { "calls a second" } else { speed }), &y)),
     );
 
     if let Some(limit) = limit {
@@ -70,6 +72,14 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         if mem.n > 1 {
             scene.line(vec![(x.at(mem.lo), py), (x.at(mem.hi), py)], Paint(m.style.colour, 0.9), 1.5);
             scene.line(vec![(px, y.at(speed.lo)), (px, y.at(speed.hi))], Paint(m.style.colour, 0.9), 1.5);
+        }
+    }
+    // Every run is a dot: resident memory often has several levels.
+    for (m, ..) in &points {
+        for run in &m.runs.ok {
+            if let (Some(&mem), Some(&per_s)) = (run.metrics.get(PEAK), run.metrics.get(speed)) {
+                scene.circle(x.at(mem), y.at(per_s), 1.6, Paint(m.style.colour, 0.55));
+            }
         }
     }
     let front = pareto_front(&points.iter().map(|p| (p.1.median, p.2.median)).collect::<Vec<_>>());

@@ -40,6 +40,8 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         .collect();
     // The live bytes are the same work under every allocator: the first cell's stand for all.
     let live = curves.iter().find(|c| !c.null).or(curves.first())?;
+    // A command does not tell its live bytes.
+    let has_live = chosen.iter().any(|(_, (run, _))| run.done.is_some());
     // The null allocator never reuses memory; it may leave the chart but not flatten the others.
     let scaled = |c: &&Curve| !c.null || curves.iter().all(|c| c.null);
     let heights = curves.iter().filter(scaled).flat_map(|c| c.points.iter().flat_map(|p| [p.1, p.2]));
@@ -48,8 +50,9 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     let end = clock.bands.last().map_or(end, |b| b.2.max(end));
     let x = Axis { hi: end.max(1e-9), ..Axis::from_zero([end], Unit::Seconds) };
 
-    let mut scene = Scene::new(layout.width, &format!("Heap RSS and live bytes over time, {}", subject.workload));
-    let top = title(&mut scene, layout, "Heap RSS and live bytes over time", subject.workload);
+    let name = if has_live { "Heap RSS and live bytes over time" } else { "Heap RSS over time" };
+    let mut scene = Scene::new(layout.width, &format!("{name}, {}", subject.workload));
+    let top = title(&mut scene, layout, name, subject.workload);
     let height = if layout.is_narrow() { 230.0 } else { 340.0 };
     let name =
         if clock.bands.is_empty() { "time" } else { "progress of the work, each phase as wide as its median duration" };
@@ -70,9 +73,11 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         }
     }
     let live: Vec<(f64, f64)> = live.points.iter().map(|p| (x.at(p.0), y.at(p.2))).collect();
-    scene.dashed(&live, &[4.0, 2.0], INK, 1.7);
-
-    let mut keys = vec![Key::Stroke("live bytes".into(), INK, &[4.0, 2.0])];
+    let mut keys = Vec::new();
+    if has_live {
+        scene.dashed(&live, &[4.0, 2.0], INK, 1.7);
+        keys.push(Key::Stroke("live bytes".into(), INK, &[4.0, 2.0]));
+    }
     keys.extend(curves.iter().map(|c| {
         let mut style = c.style.clone();
         let peak = c.points.iter().map(|p| p.1).fold(0.0, f64::max);

@@ -1,0 +1,152 @@
+//! Environments as options: allocators, arena limits, settings, and what they become.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use clap::Args;
+use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
+
+use crate::{companions, usage};
+
+/// Which environments.
+#[derive(Debug, Args)]
+pub(crate) struct EnvironmentOptions {
+    /// Allocators: glibc, jemalloc, mimalloc, null, or NAME=/path/lib.so
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    allocator: Vec<String>,
+    /// MALLOC_ARENA_MAX values for glibc; `default` leaves it unset [default: default,1,2,4,8; of a command default,2]
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    arena_max: Vec<String>,
+    /// Emulate a server of N cores: where glibc's arena limit is not set, set it to 8 × N, its default there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cores: Option<u32>,
+    /// A variable of an allocator's environment (MALLOC_…, glibc.malloc.…, MALLOC_CONF, MIMALLOC_…); adds a cell
+    /// with it beside the default
+    #[arg(long, value_name = "KEY=VALUE")]
+    setting: Vec<String>,
+}
+
+/// Arena limits that are tried when none is named: glibc's default and these.
+pub(crate) const SWEEP: [Option<&str>; 5] = [None, Some("1"), Some("2"), Some("4"), Some("8")];
+
+impl EnvironmentOptions {
+    /// Allocators in the order of the tables, `usual` ones where none is named, with the arena limits of `sweep` where none is
+    /// given: each with default settings, glibc with each arena limit, then the
+    /// variants that `--setting` asks for; after the system's glibc, each other one in the same way.
+    pub(crate) fn allocators(
+        &self,
+        versions: &[(String, Libc)],
+        usual: &[&str],
+        sweep: &[Option<&str>],
+    ) -> Result<Vec<Allocator>> {
+        let names: Vec<String> = if self.allocator.is_empty() {
+            usual.iter().map(|name| (*name).to_owned()).collect()
+        } else {
+            self.allocator.clone()
+        };
+        let arena_limits = self.arena_limits(sweep)?;
+        let settings = self.settings()?;
+        let mut used = BTreeSet::new();
+        let mut allocators: Vec<Allocator> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let libraries = companions::libraries()?;
+        for name in &names {
+            let resolve =
+                |settings: &Settings| fragbench_allocators::resolve(name, settings, &libraries).map_err(usage);
+            let plain = resolve(&Settings::new())?;
+            if !seen.insert(plain.name.clone()) {
+                return Err(usage(format!("--allocator names `{}` twice", plain.name)));
+            }
+            let own: Settings = settings
+                .iter()
+                .filter(|(key, _)| fragbench_allocators::accepts(plain.kind, key))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+            used.extend(own.keys().cloned());
+            let mut variants: Vec<Settings> = if plain.kind == AllocatorKind::Glibc {
+                arena_limits.iter().map(arena_limit_setting).collect()
+            } else {
+                vec![Settings::new()]
+            };
+            variants.extend((!own.is_empty()).then_some(own));
+            for settings in &variants {
+                allocators.push(resolve(settings)?);
+            }
+            for (name, libc) in versions.iter().filter(|_| plain.kind == AllocatorKind::Glibc) {
+                for settings in &variants {
+                    allocators.push(fragbench_allocators::resolve_glibc(name, libc, settings).map_err(usage)?);
+                }
+            }
+        }
+        if !versions.is_empty() && !allocators.iter().any(|a| a.kind == AllocatorKind::Glibc) {
+            return Err(usage("--glibc names versions of glibc, which --allocator leaves out; add glibc to it"));
+        }
+        if !self.arena_max.is_empty() && !allocators.iter().any(|a| a.kind == AllocatorKind::Glibc) {
+            return Err(usage("--arena-max is a setting of glibc, which --allocator leaves out; add glibc to it"));
+        }
+        if let Some(cores) = self.cores {
+            let mut glibc = allocators.iter_mut().filter(|a| a.kind == AllocatorKind::Glibc).peekable();
+            if glibc.peek().is_none() {
+                return Err(usage("--cores sets glibc's arena limit, and --allocator leaves glibc out; add it"));
+            }
+            glibc.for_each(|allocator| emulate_cores(allocator, cores));
+        }
+        if let Some(key) = settings.keys().find(|key| !used.contains(*key)) {
+            return Err(usage(format!(
+                "--setting {key}: none of {} has it; glibc takes MALLOC_… and glibc.malloc.…, jemalloc MALLOC_CONF, \
+                 mimalloc MIMALLOC_…",
+                names.join(", ")
+            )));
+        }
+        Ok(allocators)
+    }
+
+    fn arena_limits(&self, sweep: &[Option<&str>]) -> Result<Vec<Option<String>>> {
+        if self.arena_max.is_empty() {
+            return Ok(sweep.iter().map(|n| n.map(String::from)).collect());
+        }
+        let mut limits = Vec::new();
+        for text in &self.arena_max {
+            let limit = match (text.as_str(), text.parse::<u32>()) {
+                ("default", _) => None,
+                (_, Ok(n)) if n > 0 => Some(n.to_string()),
+                _ => return Err(usage(format!("--arena-max {text}: neither `default` nor a number from 1"))),
+            };
+            if limits.contains(&limit) {
+                return Err(usage(format!("--arena-max names {text} twice")));
+            }
+            limits.push(limit);
+        }
+        Ok(limits)
+    }
+
+    fn settings(&self) -> Result<BTreeMap<String, String>> {
+        let mut settings = BTreeMap::new();
+        for text in &self.setting {
+            let (key, value) = text
+                .split_once('=')
+                .filter(|(key, _)| !key.is_empty())
+                .ok_or_else(|| usage(format!("--setting {text}: write KEY=VALUE")))?;
+            if settings.insert(key.to_owned(), value.to_owned()).is_some() {
+                return Err(usage(format!("--setting {key} is given twice")));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// No setting for glibc's default.
+fn arena_limit_setting(limit: &Option<String>) -> Settings {
+    limit.iter().map(|n| (fragbench_allocators::ARENA_MAX.to_owned(), n.clone())).collect()
+}
+
+/// Gives glibc the arena limit it would have on a machine of `cores` cores, unless its settings have one: eight a core
+/// on 64-bit machines (malloc/arena.c, `NARENAS_FROM_NCORES`). Not a setting of the cell: it stands for the default.
+fn emulate_cores(allocator: &mut Allocator, cores: u32) {
+    let tuned = allocator.environment.get("GLIBC_TUNABLES").is_some_and(|t| t.contains("glibc.malloc.arena_max"));
+    if !tuned && !allocator.environment.contains_key("MALLOC_ARENA_MAX") {
+        let limit = cores * 8;
+        allocator.environment.insert("MALLOC_ARENA_MAX".into(), limit.to_string());
+        allocator.notes.push(format!("arena limit {limit}, glibc's default on {cores} cores"));
+    }
+}

@@ -1,0 +1,109 @@
+//! How sure a verdict is, and what would make it surer. Each doubt is one small rule that says what to do about it.
+
+use fragbench_model::{Confidence, Contrast, Standing, Verdict, VerdictKind};
+
+use crate::signed_rank::MIN_BLOCKS;
+use crate::verdict::{Candidate, Evidence};
+
+/// Share of disturbed runs above which the machine is in doubt.
+const MANY_DISTURBED: f64 = 0.2;
+
+/// Confidence and doubts.
+pub(crate) fn confidence(evidence: &Evidence, verdict: &Verdict) -> (Option<Confidence>, Vec<String>) {
+    if verdict.kind == VerdictKind::NotEnoughData {
+        // The reasons say already what is missing.
+        return (None, Vec::new());
+    }
+    let rules = [too_few_blocks, wide_for_leave, baseline_differs, disturbed];
+    let doubts: Vec<(Confidence, String)> = rules.iter().filter_map(|rule| rule(evidence, verdict)).collect();
+    let level = match doubts.iter().map(|(level, _)| level).max_by_key(|level| rank(**level)) {
+        Some(worst) => *worst,
+        None => Confidence::High,
+    };
+    (Some(level), doubts.into_iter().map(|(_, text)| text).collect())
+}
+
+fn rank(level: Confidence) -> u8 {
+    match level {
+        Confidence::High => 0,
+        Confidence::Medium => 1,
+        Confidence::Low => 2,
+    }
+}
+
+/// A rule: what lowers the confidence to which level, with what would raise it.
+type Doubt = Option<(Confidence, String)>;
+
+/// The candidates whose effects carry the verdict: the one recommended, or all.
+fn carrying<'a>(evidence: &'a Evidence, verdict: &Verdict) -> Vec<&'a Candidate> {
+    let chosen = |c: &&Candidate| Some(&c.allocator) == verdict.allocator.as_ref() && c.settings == verdict.settings;
+    match verdict.kind {
+        VerdictKind::Switch | VerdictKind::Tune => evidence.candidates.iter().filter(chosen).collect(),
+        VerdictKind::Leave | VerdictKind::NotEnoughData => {
+            evidence.candidates.iter().filter(|c| c.allocator != crate::NULL).collect()
+        }
+    }
+}
+
+fn effects<'a>(c: &'a Candidate) -> impl Iterator<Item = &'a Contrast> {
+    [&c.memory, &c.throughput].into_iter().flatten()
+}
+
+/// Signs of fewer than [`MIN_BLOCKS`] blocks cannot exclude chance.
+fn too_few_blocks(evidence: &Evidence, verdict: &Verdict) -> Doubt {
+    let carrying = carrying(evidence, verdict);
+    let fewest = carrying.iter().flat_map(|c| effects(c)).map(|e| e.ratio.n).min()?;
+    (fewest < MIN_BLOCKS).then(|| {
+        let text = format!(
+            "{fewest} blocks cannot exclude chance, which takes {MIN_BLOCKS}; --reps 15 or --profile full would"
+        );
+        (Confidence::Low, text)
+    })
+}
+
+/// "Leave" is sure only where a gain of consequence is excluded, not where it was not seen.
+fn wide_for_leave(evidence: &Evidence, verdict: &Verdict) -> Doubt {
+    if verdict.kind != VerdictKind::Leave {
+        return None;
+    }
+    let may_gain = |c: &&&Candidate| {
+        c.memory.is_some_and(|e| e.standing == Standing::Noise && e.ratio.lo < 1.0 - evidence.relevant)
+    };
+    let carrying = carrying(evidence, verdict);
+    let open: Vec<String> = carrying.iter().filter(may_gain).map(|c| c.label()).collect();
+    (!open.is_empty()).then(|| {
+        let text = format!(
+            "the intervals of {} still reach past the threshold of relevance; more blocks would narrow them (--precision {:.0}%)",
+            open.join(", "),
+            50.0 * evidence.relevant
+        );
+        (Confidence::Medium, text)
+    })
+}
+
+/// The baseline differs from its own copy beyond chance: something else than the allocator made a difference.
+fn baseline_differs(evidence: &Evidence, _verdict: &Verdict) -> Doubt {
+    let differs: Vec<&str> = [("memory", evidence.memory_aa), ("throughput", evidence.throughput_aa)]
+        .iter()
+        .filter(|(_, aa)| aa.is_some_and(|aa| aa.differs))
+        .map(|(what, _)| *what)
+        .collect();
+    (!differs.is_empty()).then(|| {
+        let text = format!(
+            "the baseline differs from its own copy in {} (one comparison in twenty does by chance); a second result would tell",
+            differs.join(" and ")
+        );
+        (Confidence::Medium, text)
+    })
+}
+
+/// Runs that other processes or the hypervisor disturbed.
+fn disturbed(evidence: &Evidence, _verdict: &Verdict) -> Doubt {
+    (evidence.disturbed > MANY_DISTURBED).then(|| {
+        let text = format!(
+            "{:.0} % of the runs were disturbed by other processes or the hypervisor; a quieter machine would help",
+            100.0 * evidence.disturbed
+        );
+        (Confidence::Medium, text)
+    })
+}

@@ -1,0 +1,201 @@
+//! What each change is known to do wrong, with where it is described. A table: one line a hazard, the rule that says for
+//! which change it holds, and its source.
+
+use fragbench_model::{Risk, Settings};
+
+use crate::{AS_LINKED, BASELINE, NULL};
+
+/// A change: an allocator with its settings.
+struct Change<'a> {
+    allocator: &'a str,
+    settings: &'a Settings,
+}
+
+impl Change<'_> {
+    /// Whether an environment variable or tunable of this name is set. glibc's variables are the tunables' names in upper
+    /// case with an underscore.
+    fn sets(&self, knob: &str) -> bool {
+        self.settings.iter().any(|(key, value)| {
+            let key = key.to_lowercase();
+            key.contains(knob) || (key == "glibc_tunables" && value.contains(knob))
+        })
+    }
+
+    fn conf(&self, option: &str) -> bool {
+        self.settings.values().any(|value| value.contains(option))
+    }
+
+    fn glibc(&self) -> bool {
+        self.allocator == BASELINE
+    }
+
+    fn is(&self, family: &str) -> bool {
+        self.allocator.starts_with(family)
+    }
+
+    fn preloaded(&self) -> bool {
+        !self.glibc() && self.allocator != NULL && self.allocator != AS_LINKED
+    }
+}
+
+struct Hazard {
+    name: &'static str,
+    holds: fn(&Change) -> bool,
+    text: &'static str,
+    source: &'static str,
+}
+
+const MALLOPT: &str = "mallopt(3)";
+const TUNABLES: &str = "The GNU C Library manual, \"Memory Allocation Tunables\"";
+
+const HAZARDS: &[Hazard] = &[
+    Hazard {
+        name: "arena contention",
+        holds: |c| c.glibc() && c.sets("arena_max"),
+        text: "fewer arenas mean more waiting for their locks once blocks are larger than the thread cache keeps (about 1 KiB); \
+               watch throughput and p99 with as many busy threads as the server has, on as many cores",
+        source: MALLOPT,
+    },
+    Hazard {
+        name: "frozen thresholds",
+        holds: |c| c.glibc() && ["mmap_threshold", "trim_threshold", "top_pad", "mmap_max"].iter().any(|k| c.sets(k)),
+        text: "setting any of these ends the dynamic adjustment of the mmap threshold: blocks between 128 KiB and 32 MiB \
+               that were freed and asked for again now go to the kernel each time",
+        source: MALLOPT,
+    },
+    Hazard {
+        name: "mmap threshold",
+        holds: |c| c.glibc() && c.sets("mmap_threshold"),
+        text: "each block above it is a mapping of its own, rounded up to pages and faulted in anew; a low threshold can \
+               double memory, and from 65,536 mappings on (M_MMAP_MAX) blocks silently go to the heap again",
+        source: MALLOPT,
+    },
+    Hazard {
+        name: "trim threshold",
+        holds: |c| c.glibc() && c.sets("trim_threshold"),
+        text: "a low one gives the top back at every dip and faults it in again at every rise; it acts on the top alone, \
+               what is free below a live block stays",
+        source: MALLOPT,
+    },
+    Hazard {
+        name: "top pad",
+        holds: |c| c.glibc() && c.sets("top_pad"),
+        text: "the pad is asked for beyond need at each growth and kept when all is freed; it does not apply to the growth of \
+               other arenas than the main one",
+        source: MALLOPT,
+    },
+    Hazard {
+        name: "thread cache",
+        holds: |c| c.glibc() && (c.sets("tcache_count") || c.sets("tcache_max")),
+        text: "a smaller thread cache sends small blocks through the arena's lock, a larger one keeps freed blocks in \
+               every thread, where neither malloc_trim nor another thread gets at them",
+        source: TUNABLES,
+    },
+    Hazard {
+        name: "huge pages",
+        holds: |c| {
+            (c.glibc() && c.sets("hugetlb")) || c.conf("thp:always") || c.sets("large_os_pages") || c.sets("allow_thp")
+        },
+        text: "with transparent huge pages a block of which one byte is used may hold 2 MiB; MariaDB switches them off for \
+               itself, other servers do not",
+        source: "Linux, Documentation/admin-guide/mm/transhuge.rst",
+    },
+    Hazard {
+        name: "decay when idle",
+        holds: |c| c.is("jemalloc") && !c.conf("background_thread:true") && !c.conf("dirty_decay_ms:0"),
+        text: "free pages are given back by threads that allocate: a server that falls idle after a peak keeps them, unless \
+               MALLOC_CONF has background_thread:true",
+        source: "jemalloc(3), opt.background_thread, opt.dirty_decay_ms",
+    },
+    Hazard {
+        name: "purge when idle",
+        holds: |c| c.is("mimalloc"),
+        text: "free pages are given back by later calls of the thread that freed them: an idle thread keeps its own",
+        source: "mimalloc, readme.md, \"Environment Options\" (MIMALLOC_PURGE_DELAY)",
+    },
+    Hazard {
+        name: "huge pages by default",
+        holds: |c| c.is("mimalloc") && !c.sets("allow_thp"),
+        text: "recent versions let the kernel use huge pages for their segments, which costs resident memory where \
+               /sys/kernel/mm/transparent_hugepage/enabled says always; MIMALLOC_ALLOW_THP=0 forbids it",
+        source: "mimalloc, readme.md, \"Environment Options\"",
+    },
+    Hazard {
+        name: "fork and copy-on-write",
+        holds: |c| c.is("mimalloc") || c.is("tcmalloc"),
+        text: "free lists are kept inside freed blocks: a forked child that frees (a snapshot, a dump) writes to pages it \
+               shares with its parent and copies them",
+        source: "fork(2); Leijen, Zorn, de Moura: Mimalloc: Free List Sharding in Action (2019)",
+    },
+    Hazard {
+        name: "release rate",
+        holds: |c| c.is("tcmalloc"),
+        text: "free memory goes back slowly (TCMALLOC_RELEASE_RATE, MallocExtension::ReleaseFreeMemory)",
+        source: "gperftools, docs/tcmalloc.html",
+    },
+    Hazard {
+        name: "preloading",
+        holds: |c| c.preloaded(),
+        text: "the library must be in every place where the server starts: setuid programs ignore LD_PRELOAD, service managers \
+               clear it, malloc_trim and malloc_info answer for glibc's unused heap; check /proc/PID/maps after an upgrade",
+        source: "ld.so(8)",
+    },
+];
+
+/// Known risks of running `allocator` with `settings` instead of glibc's defaults, the most specific first.
+pub fn risks(allocator: &str, settings: &Settings) -> Vec<Risk> {
+    let change = Change { allocator, settings };
+    HAZARDS
+        .iter()
+        .filter(|hazard| (hazard.holds)(&change))
+        .map(|h| Risk { name: h.name.to_owned(), text: h.text.to_owned(), source: h.source.to_owned() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(allocator: &str, settings: &[(&str, &str)]) -> Vec<String> {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        risks(allocator, &settings).into_iter().map(|r| r.name).collect()
+    }
+
+    #[test]
+    fn each_change_has_its_own_risks() {
+        assert_eq!(names("glibc", &[("MALLOC_ARENA_MAX", "1")]), ["arena contention"]);
+        assert_eq!(names("glibc", &[("glibc.malloc.arena_max", "2")]), ["arena contention"]);
+        assert_eq!(
+            names("glibc", &[("GLIBC_TUNABLES", "glibc.malloc.top_pad=1048576")]),
+            ["frozen thresholds", "top pad"]
+        );
+        assert_eq!(names("glibc", &[("MALLOC_MMAP_THRESHOLD_", "65536")]), ["frozen thresholds", "mmap threshold"]);
+        assert_eq!(names("glibc", &[("glibc.malloc.hugetlb", "1")]), ["huge pages"]);
+        assert_eq!(names("jemalloc", &[]), ["decay when idle", "preloading"]);
+        assert_eq!(names("jemalloc", &[("MALLOC_CONF", "background_thread:true,dirty_decay_ms:500")]), ["preloading"]);
+        assert_eq!(names("jemalloc", &[("MALLOC_CONF", "dirty_decay_ms:0,thp:always")]), ["huge pages", "preloading"]);
+        assert!(names("mimalloc", &[]).contains(&"huge pages by default".to_owned()));
+        assert!(!names("mimalloc", &[("MIMALLOC_ALLOW_THP", "0")]).contains(&"huge pages by default".to_owned()));
+        assert!(names("tcmalloc", &[]).contains(&"release rate".to_owned()));
+        assert!(names("glibc", &[]).is_empty());
+    }
+
+    #[test]
+    fn every_hazard_holds_for_something_and_names_its_source() {
+        let changes: [(&str, &[(&str, &str)]); 8] = [
+            ("glibc", &[("MALLOC_ARENA_MAX", "1")]),
+            ("glibc", &[("MALLOC_MMAP_THRESHOLD_", "1"), ("MALLOC_TRIM_THRESHOLD_", "1")]),
+            ("glibc", &[("MALLOC_TOP_PAD_", "1"), ("glibc.malloc.tcache_count", "0")]),
+            ("glibc", &[("glibc.malloc.hugetlb", "1")]),
+            ("jemalloc", &[]),
+            ("mimalloc", &[]),
+            ("tcmalloc", &[]),
+            ("own", &[]),
+        ];
+        let seen: Vec<String> = changes.iter().flat_map(|(a, s)| names(a, s)).collect();
+        for hazard in HAZARDS {
+            assert!(seen.contains(&hazard.name.to_owned()), "{} never holds", hazard.name);
+            assert!(!hazard.source.is_empty() && hazard.text.len() > 40);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Proof inside the user's processes, and what there is to know of a program before it is started.
+//!
+//! Before: whether anything can be preloaded into it at all, and which allocator it brings along. Inside: that the library
+//! asked for is mapped (or the C library is the one asked for, and nobody else's `malloc` comes before it), and that the
+//! variables arrived, from `/proc/PID/maps` and `/proc/PID/environ` of every process.
+//!
+//! Source: ld.so(8) (search order of symbols: the program, preloaded libraries, then what it needs, in order).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fragbench_allocators::elf::{self, Elf};
+use fragbench_model::{Allocator, ProcessFact};
+use fragbench_proc::Process;
+
+use crate::placement::is_libc;
+
+/// Texts that only these allocators' code holds, for programs that bring one under names of their own.
+const EMBEDDED: [(&[u8], &str); 3] =
+    [(b"<jemalloc>: ", "jemalloc"), (b"mimalloc: ", "mimalloc"), (b"TCMALLOC_", "tcmalloc")];
+
+/// A program, before it is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its file, links followed.
+    pub file: PathBuf,
+    /// What runs it when it is a script; itself otherwise.
+    pub image: PathBuf,
+    /// The allocator it brings along, if any.
+    pub own_malloc: Option<OwnMalloc>,
+}
+
+/// An allocator that a program brings along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnMalloc {
+    /// A library it is linked with exports `malloc`: a preloaded one comes before it.
+    Linked(PathBuf),
+    /// It has this allocator's code under other names, for part of its memory at least; preloading changes the rest.
+    Embedded(String),
+}
+
+/// Why a program cannot be compared.
+#[derive(Debug)]
+pub enum ProgramError {
+    /// There is none of that name.
+    NotFound(String),
+    /// Nothing can be preloaded into it, or it would not matter; with the next step.
+    Fixed(String),
+}
+
+impl std::fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ProgramError::NotFound(name) => write!(f, "{name}: no such program in PATH"),
+            ProgramError::Fixed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Program {
+    /// Finds a program as the shell would, and looks at its file.
+    ///
+    /// # Errors
+    /// [`ProgramError`] for a program that does not exist, is static, setuid, of another architecture, or exports its own
+    /// `malloc`.
+    pub fn find(name: &str) -> Result<Self, ProgramError> {
+        let file = locate(name).ok_or_else(|| ProgramError::NotFound(name.to_owned()))?;
+        let image = interpreter(&file).unwrap_or_else(|| file.clone());
+        let own_malloc = examine(&image)?;
+        Ok(Self { file, image, own_malloc })
+    }
+}
+
+fn locate(name: &str) -> Option<PathBuf> {
+    let runnable = |file: &PathBuf| file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    if name.contains('/') {
+        // Not canonical: a program may look at the name it was called by.
+        return std::path::absolute(name).ok().filter(runnable);
+    }
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&places)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(runnable)
+}
+
+/// What a script's first line names, `env` resolved.
+fn interpreter(file: &Path) -> Option<PathBuf> {
+    let bytes = fs::read(file).ok()?;
+    let line = bytes.strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let first = words.next()?;
+    if Path::new(first).file_name().is_some_and(|name| name == "env") {
+        return words.find(|word| !word.starts_with('-') && !word.contains('=')).and_then(locate);
+    }
+    locate(first)
+}
+
+fn examine(image: &Path) -> Result<Option<OwnMalloc>, ProgramError> {
+    let shown = image.display();
+    let fixed = |text: String| Err(ProgramError::Fixed(text));
+    let Ok(metadata) = image.metadata() else { return Err(ProgramError::NotFound(shown.to_string())) };
+    if metadata.mode() & 0o6000 != 0 && metadata.uid() != crate::sys::effective_uid() {
+        return fixed(format!(
+            "{shown} is setuid or setgid: the dynamic loader ignores LD_PRELOAD in it; run fragbench as its owner, or a copy \
+             without the bit"
+        ));
+    }
+    let Ok(bytes) = fs::read(image) else { return Ok(None) };
+    let elf = match elf::parse(&bytes) {
+        Ok(elf) => elf,
+        Err(error) => return fixed(format!("{shown}: {error}")),
+    };
+    if let Err(error) = elf::check_native(&elf) {
+        return fixed(format!("{shown}: {error}"));
+    }
+    if elf.is_static_program() {
+        return fixed(format!(
+            "{shown} is statically linked: no allocator can be put under it; compare a dynamically linked build, or one build an \
+             allocator by their wall time"
+        ));
+    }
+    if exports_malloc(&elf) {
+        return fixed(format!(
+            "{shown} brings its own malloc{}: the dynamic loader asks the program first, so no preloaded allocator would be \
+             used. Compare a build that is not linked with one (some MySQL packages are, with tcmalloc or jemalloc), or \
+             tune the one it has by its own variables",
+            embedded(&bytes).map(|name| format!(" ({name}, linked into it)")).unwrap_or_default()
+        ));
+    }
+    Ok(linked_malloc(image).map(OwnMalloc::Linked).or_else(|| embedded(&bytes).map(OwnMalloc::Embedded)))
+}
+
+fn exports_malloc(elf: &Elf) -> bool {
+    elf.exports("malloc") && elf.exports("free")
+}
+
+fn embedded(bytes: &[u8]) -> Option<String> {
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    EMBEDDED.iter().find(|(text, _)| holds(text)).map(|(_, name)| (*name).to_owned())
+}
+
+/// The first library beside libc that exports `malloc`, of those the dynamic loader would map: it lists them itself and
+/// starts nothing (`LD_TRACE_LOADED_OBJECTS`, as ldd(1) does).
+fn linked_malloc(image: &Path) -> Option<PathBuf> {
+    let output =
+        std::process::Command::new(image).env("LD_TRACE_LOADED_OBJECTS", "1").env_remove("LD_PRELOAD").output().ok()?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| {
+            let path = line.split_once("=>").map_or(line, |(_, path)| path);
+            Some(PathBuf::from(path.trim().split(" (").next()?.trim()))
+        })
+        .filter(|path| path.is_absolute() && !of_the_c_library(path))
+        .find(|path| {
+            fs::read(path).ok().and_then(|bytes| elf::parse(&bytes).ok()).is_some_and(|elf| exports_malloc(&elf))
+        })
+}
+
+/// libc, and the loader, which has a malloc for its own start.
+fn of_the_c_library(path: &Path) -> bool {
+    is_libc(path) || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"))
+}
+
+/// What is known of one process.
+#[derive(Debug)]
+pub(super) struct Proof {
+    program: PathBuf,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// Not looked at, or still being loaded.
+    Open,
+    Proved,
+    Wrong(String),
+}
+
+impl Proof {
+    pub(super) fn new(process: &Process) -> Self {
+        Self { program: process.program().unwrap_or_default(), state: State::Open }
+    }
+
+    /// Whether it is about the program that runs there now.
+    pub(super) fn is_of(&self, process: &Process) -> bool {
+        process.program().is_ok_and(|program| program == self.program)
+    }
+}
+
+/// Looks for one allocator in processes.
+pub(super) struct Inside<'a> {
+    allocator: &'a Allocator,
+    /// The program that matters: what is wrong there makes the run fail.
+    image: PathBuf,
+    library: Option<PathBuf>,
+    libc: Option<PathBuf>,
+    /// Whether a file exports `malloc`.
+    exports: RefCell<BTreeMap<PathBuf, bool>>,
+    kept: Vec<Proof>,
+}
+
+impl<'a> Inside<'a> {
+    pub(super) fn new(allocator: &'a Allocator, program: &Program) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self {
+            allocator,
+            image: real(&program.image),
+            library: allocator.library.as_deref().map(real),
+            libc: allocator.libc.as_ref().map(|libc| real(&libc.file)),
+            exports: RefCell::default(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Looks at a process whose proof is still open.
+    pub(super) fn look(&self, proof: &mut Proof, process: &Process) {
+        if proof.state != State::Open {
+            return;
+        }
+        let (Ok(mapped), Ok(environment)) = (process.mapped_files(), process.environment()) else { return };
+        // Between exec and the mapping of libc the loader is at work: nothing is missing yet.
+        if proof.is_of(process) && mapped.iter().any(|file| is_libc(file)) {
+            proof.state = match self.check(&proof.program, &mapped, &environment) {
+                Ok(()) => State::Proved,
+                Err(reason) => State::Wrong(reason),
+            };
+        }
+    }
+
+    fn check(&self, program: &Path, mapped: &[PathBuf], environment: &[String]) -> Result<(), String> {
+        let shown = program.display();
+        if let Some((name, value)) =
+            self.allocator.environment.iter().find(|(name, value)| !environment.contains(&format!("{name}={value}")))
+        {
+            return Err(format!(
+                "{name}={value} did not arrive in {shown}: something on the way clears its environment"
+            ));
+        }
+        if let Some(libc) = self.libc.as_ref().filter(|libc| !mapped.contains(libc)) {
+            return Err(format!("{shown} runs on another C library than {}", libc.display()));
+        }
+        if self.exports(program) {
+            return Err(format!("{shown} brings its own malloc, which comes before any preloaded one"));
+        }
+        match &self.library {
+            Some(library) if mapped.contains(library) => Ok(()),
+            Some(library) => Err(format!(
+                "{} is not mapped in {shown}: LD_PRELOAD was cleared on the way, or is ignored",
+                library.display()
+            )),
+            // What is run as it is linked, or with libc put first, has its own malloc mapped and is asked for so.
+            None if self.allocator.kind != fragbench_model::AllocatorKind::Glibc
+                || self.allocator.environment.contains_key("LD_PRELOAD") =>
+            {
+                Ok(())
+            }
+            None => match mapped.iter().find(|file| !of_the_c_library(file) && self.exports(file)) {
+                Some(other) => Err(format!(
+                    "malloc in {shown} is that of {}, not glibc's; --allocator NAME={} puts glibc's before it",
+                    other.display(),
+                    mapped.iter().find(|file| is_libc(file)).unwrap_or(other).display()
+                )),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn exports(&self, file: &Path) -> bool {
+        *self.exports.borrow_mut().entry(file.to_owned()).or_insert_with(|| {
+            fs::read(file).ok().and_then(|bytes| elf::parse(&bytes).ok()).is_some_and(|elf| exports_malloc(&elf))
+        })
+    }
+
+    /// Keeps what was found in a process that has ended.
+    pub(super) fn keep(&mut self, proof: Proof) {
+        self.kept.push(proof);
+    }
+
+    /// What is wrong in the program that matters.
+    pub(super) fn wrong<'p>(&'p self, present: impl Iterator<Item = &'p Proof>) -> Option<String> {
+        present.chain(&self.kept).filter(|proof| proof.program == self.image).find_map(|proof| match &proof.state {
+            State::Wrong(reason) => Some(reason.clone()),
+            _ => None,
+        })
+    }
+
+    /// All processes by program.
+    pub(super) fn facts(&self) -> Vec<ProcessFact> {
+        let mut facts: BTreeMap<&PathBuf, ProcessFact> = BTreeMap::new();
+        for proof in &self.kept {
+            let fact = facts.entry(&proof.program).or_insert_with(|| ProcessFact {
+                program: proof.program.clone(),
+                count: 0,
+                proved: 0,
+                wrong: None,
+            });
+            fact.count += 1;
+            match &proof.state {
+                State::Open => {}
+                State::Proved => fact.proved += 1,
+                State::Wrong(reason) => fact.wrong = Some(reason.clone()),
+            }
+        }
+        facts.into_values().collect()
+    }
+}
