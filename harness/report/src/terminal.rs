@@ -56,7 +56,8 @@ pub fn verdict_text(summary: &Summary, width: Option<u16>) -> String {
         match width {
             None => text.push_str(&format!("\n{first}{line}")),
             Some(width) => {
-                let options = textwrap::Options::new(width.into()).initial_indent(&first).subsequent_indent("          ");
+                let options =
+                    textwrap::Options::new(width.into()).initial_indent(&first).subsequent_indent("          ");
                 text.push_str(&format!("\n{}", textwrap::fill(&line, options)));
             }
         }

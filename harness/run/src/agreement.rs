@@ -50,6 +50,7 @@ mod tests {
             environment: Default::default(),
             proof: None,
             libc: None,
+            processes: Vec::new(),
             metrics: Default::default(),
             phases: vec![],
             done: Some(Done {

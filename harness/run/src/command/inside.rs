@@ -177,6 +177,9 @@ enum State {
     /// Not looked at, or still being loaded.
     Open,
     Proved,
+    /// Once seen otherwise: a process that is just replaced by exec shows parts of both.
+    Suspect(String),
+    /// Seen otherwise twice.
     Wrong(String),
 }
 
@@ -218,15 +221,16 @@ impl<'a> Inside<'a> {
 
     /// Looks at a process whose proof is still open.
     pub(super) fn look(&self, proof: &mut Proof, process: &Process) {
-        if proof.state != State::Open {
+        if matches!(proof.state, State::Proved | State::Wrong(_)) {
             return;
         }
         let (Ok(mapped), Ok(environment)) = (process.mapped_files(), process.environment()) else { return };
         // Between exec and the mapping of libc the loader is at work: nothing is missing yet.
         if proof.is_of(process) && mapped.iter().any(|file| is_libc(file)) {
-            proof.state = match self.check(&proof.program, &mapped, &environment) {
-                Ok(()) => State::Proved,
-                Err(reason) => State::Wrong(reason),
+            proof.state = match (self.check(&proof.program, &mapped, &environment), &proof.state) {
+                (Ok(()), _) => State::Proved,
+                (Err(reason), State::Suspect(_)) => State::Wrong(reason),
+                (Err(reason), _) => State::Suspect(reason),
             };
         }
     }
@@ -300,7 +304,7 @@ impl<'a> Inside<'a> {
             });
             fact.count += 1;
             match &proof.state {
-                State::Open => {}
+                State::Open | State::Suspect(_) => {}
                 State::Proved => fact.proved += 1,
                 State::Wrong(reason) => fact.wrong = Some(reason.clone()),
             }

@@ -1,0 +1,387 @@
+//! `fragbench compare` as its user sees it: programs in C, Python and a shell, a server that is loaded and stopped, proofs inside
+//! the processes, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{arg, json, program, refuse, run, runs, stderr, stdout, succeed};
+
+/// Compiles a C program; `None` where there is no compiler.
+fn compiled(dir: &Path, name: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+    let compiler = program("cc")?;
+    let (text, binary) = (dir.join(format!("{name}.c")), dir.join(name));
+    std::fs::write(&text, source).unwrap();
+    let output = Command::new(compiler).arg("-O1").arg("-o").arg(&binary).arg(&text).args(flags).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(binary)
+}
+
+/// Takes so many MiB in small blocks, frees half of them, says a figure, and lives long enough to be looked at.
+const PROGRAM: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    size_t n = strtoul(argv[1], 0, 10) * 1024;
+    char **p = malloc(n * sizeof *p);
+    for (size_t i = 0; i < n; i++) memset(p[i] = malloc(1000), 1, 1000);
+    for (size_t i = 0; i < n; i += 2) free(p[i]);
+    usleep(150000);
+    printf("blocks: %zu in all\n", n);
+    return argc > 2;
+}"#;
+
+/// Forks a child that lives beside it and writes to a quarter of what it inherits.
+const FORKS: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    size_t size = 16 << 20;
+    char *p = malloc(size);
+    memset(p, 1, size);
+    pid_t child = fork();
+    if (child == 0) { memset(p, 2, size / 4); usleep(700000); _exit(0); }
+    waitpid(child, 0, 0);
+    return 0;
+}"#;
+
+fn record<'a>(records: &'a [serde_json::Value], allocator: &str) -> &'a serde_json::Value {
+    records.iter().find(|r| r["allocator"] == allocator).unwrap()
+}
+
+fn figure(record: &serde_json::Value, name: &str) -> f64 {
+    record["metrics"][name].as_f64().unwrap_or_else(|| panic!("{name} is missing in {record}"))
+}
+
+#[test]
+fn a_program_is_measured_under_every_environment_and_each_proves_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(binary) = compiled(dir.path(), "blocks", PROGRAM, &[]) else { return };
+    let out = dir.path().join("r");
+    let text = succeed(&[
+        "compare",
+        "--reps",
+        "2",
+        "--parameter",
+        "MIB=8,16",
+        "--metric",
+        "+blocks=blocks: ([0-9]+)",
+        "--format",
+        "json",
+        "--prepare",
+        &format!("echo {{MIB}} >> {}/prepared", dir.path().display()),
+        "-o",
+        arg(&out),
+        "--",
+        arg(&binary),
+        "{MIB}",
+    ]);
+    let summary = json(&text);
+    assert_eq!(summary["cells"].as_array().unwrap().len(), 8, "two sizes of glibc, arena_max=2, jemalloc, mimalloc");
+    let records = runs(&out);
+    assert_eq!(records.len(), 20, "with the baseline's copy, twice");
+    for record in &records {
+        assert_eq!(record["status"], "ok", "{record}");
+        assert_eq!(record["processes"][0]["proved"], 1, "{record}");
+        let mib: f64 = if record["workload"] == "blocks MIB=8" { 8.0 } else { 16.0 };
+        assert_eq!(figure(record, "blocks"), mib * 1024.0);
+        let peak = figure(record, "heap_rss_peak_bytes") / 1048576.0;
+        assert!((0.9 * mib..1.5 * mib + 12.0).contains(&peak), "{peak} MiB of {mib} in {record}");
+        assert!(figure(record, "wall_s") >= 0.15 && figure(record, "minor_faults_count") > 1000.0);
+        assert!(figure(record, "stack_rss_peak_bytes") > 0.0 && figure(record, "file_rss_peak_bytes") > 0.0);
+        let jemalloc = record["allocator"] == "jemalloc";
+        assert_eq!(record["proof"]["malloc_object"].as_str().unwrap().contains("jemalloc"), jemalloc);
+    }
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("prepared")).unwrap().lines().count(),
+        20,
+        "prepared before each run"
+    );
+    for file in ["report.html", "report.md", "summary.csv", "plots/blocks-MIB-8.memory-over-time.svg"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    assert!(std::fs::read_to_string(out.join("report.md")).unwrap().contains("noise floor (A/A)"));
+    assert_eq!(json(&succeed(&["report", arg(&out), "--format", "json"]))["cells"], summary["cells"]);
+}
+
+#[test]
+fn what_a_fork_left_shared_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(binary) = compiled(dir.path(), "forks", FORKS, &[]) else { return };
+    let out = dir.path().join("r");
+    succeed(&[
+        "compare",
+        "--reps",
+        "1",
+        "--allocator",
+        "glibc",
+        "--arena-max",
+        "default",
+        "-o",
+        arg(&out),
+        "--",
+        arg(&binary),
+    ]);
+    let record = &runs(&out)[0];
+    assert_eq!(record["processes"][0]["count"], 2, "the child is seen: {record}");
+    let peak = figure(record, "heap_rss_peak_bytes") / 1048576.0;
+    assert!((19.0..24.0).contains(&peak), "16 MiB and the 4 the child copied, not 32: {peak}");
+}
+
+#[test]
+fn a_failing_run_is_a_record_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(binary) = compiled(dir.path(), "blocks", PROGRAM, &[]) else { return };
+    let first = |options: &[&str], more: &[&str]| {
+        let out = dir.path().join(format!("r{}", std::fs::read_dir(dir.path()).unwrap().count()));
+        let mut all = vec!["compare", "--reps", "1", "--allocator", "glibc", "--arena-max", "default", "-o", arg(&out)];
+        all.extend(options);
+        all.extend(["--", arg(&binary), "1"]);
+        all.extend(more);
+        let output = run(&all);
+        assert!(out.join("report.html").is_file(), "{}", stderr(&output));
+        runs(&out)[0].clone()
+    };
+    let failed = first(&[], &["fail"]);
+    assert_eq!((&failed["kind"], failed["metrics"].as_object().unwrap().len()), (&"exit_status".into(), 0));
+    assert!(failed["reason"].as_str().unwrap().contains("exit status 1; it wrote: blocks: 1024"), "{failed}");
+    assert_eq!(first(&["--ignore-failure"], &["fail"])["status"], "ok");
+    let missing = first(&["--metric", "tps=transactions: ([0-9]+)"], &[]);
+    assert_eq!(missing["kind"], "no_figure");
+    assert!(missing["reason"].as_str().unwrap().contains("nothing in the output matches `transactions"), "{missing}");
+    let unprepared = first(&["--prepare", "echo no room; false"], &[]);
+    assert!(
+        unprepared["reason"].as_str().unwrap().contains("--prepare `echo no room; false`: exit status 1"),
+        "{unprepared}"
+    );
+    let never = first(&["--ready", "listening", "--load", "true", "--timeout", "100ms"], &[]);
+    assert_eq!(never["kind"], "not_ready");
+    assert!(never["reason"].as_str().unwrap().contains("`listening` in its output"), "{never}");
+    let gone = first(&["--ready", "listening", "--load", "true"], &[]);
+    assert!(gone["reason"].as_str().unwrap().contains("left before it was ready"), "{gone}");
+}
+
+#[test]
+fn an_environment_that_does_not_arrive_is_no_figure_under_the_wrong_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    run(&[
+        "compare",
+        "--reps",
+        "1",
+        "--allocator",
+        "glibc,jemalloc",
+        "--arena-max",
+        "2",
+        "-o",
+        arg(&out),
+        "--",
+        "env",
+        "-i",
+        "/bin/sleep",
+        "0.4",
+    ]);
+    for record in runs(&out) {
+        assert_eq!(record["kind"], "not_in_place", "{record}");
+    }
+    let reason = |allocator: &str| record(&runs(&out), allocator)["reason"].as_str().unwrap().to_owned();
+    assert!(reason("glibc").contains("MALLOC_ARENA_MAX=2 did not arrive"), "{}", reason("glibc"));
+    assert!(reason("jemalloc").contains("is not mapped"), "{}", reason("jemalloc"));
+}
+
+#[test]
+fn programs_that_cannot_be_compared_are_named_with_what_to_do() {
+    refuse(2, &["compare", "--", "no-such-program-here"], &["no-such-program-here", "no such program"]);
+    refuse(2, &["compare", "--load", "true", "--", "true"], &["--ready REGEX or --ready-socket"]);
+    refuse(2, &["compare", "--metric", "x=(", "--", "true"], &["--metric x"]);
+    refuse(2, &["compare", "--allocator", "null", "--", "true"], &["null"]);
+    refuse(
+        2,
+        &["compare", "--precision", "2%", "--precision-of", "nothing", "--", "true"],
+        &["--precision-of nothing"],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let source = "#include <stdlib.h>\nint main(void) { return malloc(1) == 0; }\n";
+    if let Some(binary) = compiled(dir.path(), "static", source, &["-static"]) {
+        refuse(2, &["compare", "--", arg(&binary)], &["statically linked"]);
+    }
+    let own = "#include <stddef.h>\nstatic char heap[1 << 20]; static size_t at;\n\
+               void *malloc(size_t n) { void *p = heap + at; at += (n + 15) & ~15ul; return p; }\n\
+               void free(void *p) { (void)p; }\nint main(void) { return malloc(1) == 0; }\n";
+    if let Some(binary) = compiled(dir.path(), "own", own, &["-rdynamic", "-fno-builtin"]) {
+        refuse(2, &["compare", "--", arg(&binary)], &["brings its own malloc", "tcmalloc"]);
+    }
+}
+
+#[test]
+fn a_program_linked_with_an_allocator_is_compared_all_the_same() {
+    let Some(redis) = program("redis-server") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let socket = dir.path().join("s");
+    let load = format!("redis-benchmark -s {} -t set -n 20000 -r 20000 -q -d 200", socket.display());
+    let output = run(&[
+        "compare",
+        "--reps",
+        "1",
+        "--allocator",
+        "glibc,mimalloc",
+        "--arena-max",
+        "default",
+        "--idle",
+        "300ms",
+        "--ready-socket",
+        arg(&socket),
+        "--load",
+        &load,
+        "--metric",
+        "+rps=SET: ([0-9.]+) requests",
+        "-o",
+        arg(&out),
+        "--",
+        arg(&redis),
+        "--port",
+        "0",
+        "--unixsocket",
+        arg(&socket),
+        "--save",
+        "",
+        "--dir",
+        arg(dir.path()),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let records = runs(&out);
+    for record in &records {
+        assert_eq!(record["status"], "ok", "{record}");
+        assert!(figure(record, "rps") > 100.0);
+        // 20,000 keys of 200 bytes.
+        let idle = figure(record, "heap_rss_idle_bytes") / 1048576.0;
+        assert!((4.0..80.0).contains(&idle), "{idle}");
+    }
+    // Debian links it with jemalloc.
+    if stderr(&output).contains("libjemalloc") {
+        assert!(record(&records, "glibc")["environment"]["LD_PRELOAD"].as_str().unwrap().contains("libc.so"));
+        assert!(record(&records, "as-linked")["environment"]["LD_PRELOAD"].is_null());
+        assert!(stdout(&output).contains("as-linked"));
+    }
+    let left = Command::new("redis-cli").args(["-s", arg(&socket), "ping"]).output();
+    assert!(left.is_ok_and(|o| !String::from_utf8_lossy(&o.stdout).contains("PONG")), "the server was stopped");
+}
+
+/// A server that takes memory for each line it gets, and gives it back at the end of the connection.
+const SERVER: &str = r#"
+import socket, sys, os
+path = sys.argv[1]
+if os.path.exists(path): os.unlink(path)
+s = socket.socket(socket.AF_UNIX); s.bind(path); s.listen()
+print("listening on", path, flush=True)
+while True:
+    c, _ = s.accept()
+    kept = [bytearray(1000) for _ in range(20000)]
+    while c.recv(4096): pass
+    c.close()
+"#;
+
+#[test]
+fn a_server_is_loaded_once_it_is_ready_and_stopped() {
+    let Some(python) = program("python3") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("server.py"), SERVER).unwrap();
+    let (socket, script, out) = (dir.path().join("s"), dir.path().join("server.py"), dir.path().join("r"));
+    let load = format!(
+        "{} -c 'import socket; s = socket.socket(socket.AF_UNIX); s.connect(\"{}\"); s.send(b\"x\"); print(\"sent\", 1)'",
+        python.display(),
+        socket.display()
+    );
+    succeed(&[
+        "compare",
+        "--reps",
+        "2",
+        "--allocator",
+        "glibc,jemalloc",
+        "--arena-max",
+        "default",
+        "--idle",
+        "50ms",
+        "--ready",
+        "listening on",
+        "--load",
+        &load,
+        "--metric",
+        "sent=sent ([0-9]+)",
+        "--cleanup",
+        &format!("rm {}", socket.display()),
+        "-o",
+        arg(&out),
+        "--",
+        arg(&python),
+        arg(&script),
+        arg(&socket),
+    ]);
+    let records = runs(&out);
+    assert_eq!(records.len(), 6);
+    for record in &records {
+        assert_eq!(record["status"], "ok", "{record}");
+        assert_eq!(figure(record, "sent"), 1.0);
+        assert!(figure(record, "heap_rss_peak_bytes") > 20e6, "{record}");
+        assert!(figure(record, "heap_rss_idle_bytes") > 0.0);
+        assert!(record["metrics"]["wall_s"].as_f64().unwrap() > 0.0);
+    }
+    assert!(!socket.exists(), "cleaned up after each run");
+}
+
+#[test]
+fn the_same_allocator_under_another_name_is_not_recommended() {
+    let library = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+    if !Path::new(library).exists() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Some(binary) = compiled(dir.path(), "blocks", PROGRAM, &[]) else { return };
+    let out = dir.path().join("r");
+    let same = format!("glibc,same={library}");
+    let text = succeed(&[
+        "compare",
+        "--reps",
+        "6",
+        "--allocator",
+        &same,
+        "--arena-max",
+        "default",
+        "--format",
+        "json",
+        "-o",
+        arg(&out),
+        "--",
+        arg(&binary),
+        "8",
+    ]);
+    let verdict = json(&text)["verdict"]["kind"].as_str().unwrap().to_owned();
+    assert!(["leave", "not_enough_data"].contains(&verdict.as_str()), "{verdict}");
+}
+
+#[test]
+fn blocks_are_added_until_the_figure_is_precise_or_time_is_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(binary) = compiled(dir.path(), "blocks", PROGRAM, &[]) else { return };
+    let go = |options: &[&str], name: &str| {
+        let out = dir.path().join(name);
+        let mut all = vec!["compare", "--allocator", "glibc", "--arena-max", "default", "-o", arg(&out)];
+        all.extend(options);
+        all.extend(["--", arg(&binary), "4"]);
+        succeed(&all);
+        (runs(&out).len(), json(&std::fs::read_to_string(out.join("summary.json")).unwrap())["partial"].clone())
+    };
+    // Peak memory of this program varies by less than a fifth: the six blocks to begin with suffice.
+    assert_eq!(go(&["--precision", "20%"], "wide"), (12, false.into()));
+    // Wall time is never known to a thousandth: the time ends it, after whole blocks, and the result is no partial one.
+    let (records, partial) = go(&["--precision", "0.1%", "--precision-of", "wall_s", "--max-time", "3s"], "short");
+    assert!(records % 2 == 0 && records >= 2, "{records}");
+    assert_eq!(partial, false);
+}
