@@ -170,6 +170,7 @@ impl RunOptions {
     /// Measures these workloads by the worker.
     pub(crate) fn measure(&self, mut workloads: Vec<WorkloadSpec>, threads: Option<u32>) -> Result<Outcome> {
         let Some(first) = workloads.first().cloned() else { return Err(usage("there is nothing to run")) };
+        let enough = self.blocks.enough(|_| false)?;
         let limits = self.watching.limits()?;
         let common = self.common(first, threads);
         let dir = self.output.directory();
@@ -201,7 +202,6 @@ impl RunOptions {
         let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
         let common = manifest.common.clone();
         let runner = WorkerRunner { binary: &worker, common: &common, environments: &environments, limits };
-        let enough = self.blocks.enough(|_| false)?;
         Measurement { results, manifest, done, enough, format: self.output.format }.go(&runner)
     }
 

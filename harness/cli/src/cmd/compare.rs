@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use fragbench_model::{
-    Allocator, AllocatorKind, Better, Cell, CommandSpec, Manifest, PlannedRun, Ready, RunRecord, RunSpec, RunStatus,
-    SCHEMA, Sample, ServerSpec, Settings, Touch, Unit, UserMetric, WorkloadSpec, metric,
+    Allocator, AllocatorKind, Better, Cell, CommandSpec, Manifest, Plan, PlannedRun, Ready, RunRecord, RunSpec,
+    RunStatus, SCHEMA, Sample, ServerSpec, Settings, Touch, Unit, UserMetric, WorkloadSpec, metric,
 };
 use fragbench_run::{CommandRun, OwnMalloc, Program, ResultDir, RunLimits, Runner, Selection, run_command};
 
-use crate::blocks::BlockOptions;
+use crate::blocks::{BlockOptions, Enough};
 use crate::environments::EnvironmentOptions;
 use crate::measure::{Measurement, new_manifest, show_plan};
 use crate::options::{OutputOptions, WatchOptions};
@@ -109,6 +109,7 @@ impl Compare {
                 if self.output.dry_run {
                     return show_plan(&plan, self.output.format);
                 }
+                self.enough(&plan)?;
                 let common = self.common(&plan.cells[0]);
                 let files: Vec<(&str, &std::path::Path)> =
                     programs.iter().map(|(name, program)| (name.as_str(), program.image.as_path())).collect();
@@ -124,9 +125,13 @@ impl Compare {
         if done.is_empty() {
             runner.warm_up(&manifest.plan.cells, self.warmup)?;
         }
-        let own: Vec<String> = fragbench_decide::user_metrics(&manifest.plan).map(|m| m.name.clone()).collect();
-        let enough = self.blocks.enough(|name| own.iter().any(|own| own == name))?;
+        let enough = self.enough(&manifest.plan)?;
         Measurement { results, manifest, done, enough, format: self.output.format }.go(&runner)
+    }
+
+    /// When to stop; refuses a figure that neither the table of metrics nor the user has.
+    fn enough(&self, plan: &Plan) -> Result<Enough> {
+        self.blocks.enough(|name| fragbench_decide::user_metrics(plan).any(|own| own.name == name))
     }
 
     /// One command for each combination of the parameters' values.
@@ -241,7 +246,9 @@ fn programs(commands: &[CommandSpec]) -> Result<BTreeMap<String, Program>> {
 fn put_libc_first(allocators: &mut [Allocator]) -> Result<()> {
     let libc = fragbench_run::own_libc_file()
         .ok_or_else(|| usage("this machine's libc is not found, so glibc's malloc cannot be put first"))?;
-    for glibc in allocators.iter_mut().filter(|a| a.kind == AllocatorKind::Glibc && a.libc.is_none() && a.library.is_none()) {
+    for glibc in
+        allocators.iter_mut().filter(|a| a.kind == AllocatorKind::Glibc && a.libc.is_none() && a.library.is_none())
+    {
         glibc.environment.insert("LD_PRELOAD".into(), libc.display().to_string());
         glibc.notes.push(
             "libc is preloaded so that its malloc comes before that of the library the program is linked with".into(),

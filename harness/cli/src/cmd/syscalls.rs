@@ -103,7 +103,7 @@ impl Syscalls {
     }
 
     fn print(&self, summary: &Summary, lost: u64, stacks: bool) {
-        let (width, colour) = super::run::terminal();
+        let (width, colour) = crate::measure::terminal();
         if lost > 0 {
             println!(
                 "! {lost} events were lost, more than perf could take: use a larger --min-size, or no --stacks.\n"

@@ -41,7 +41,7 @@ impl Leaks {
     }
 
     fn print(&self, leaks: &fragbench_trace::Leaks) {
-        let (width, colour) = super::run::terminal();
+        let (width, colour) = crate::measure::terminal();
         println!(
             "Never freed in {}: {} blocks, {}.",
             duration_ns(leaks.duration_s * 1e9),

@@ -169,6 +169,8 @@ fn of_the_c_library(path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Proof {
     program: PathBuf,
+    /// Whether it is the process that was started, whatever runs in it by now.
+    first: bool,
     state: State,
 }
 
@@ -184,8 +186,8 @@ enum State {
 }
 
 impl Proof {
-    pub(super) fn new(process: &Process) -> Self {
-        Self { program: process.program().unwrap_or_default(), state: State::Open }
+    pub(super) fn new(process: &Process, first: bool) -> Self {
+        Self { program: process.program().unwrap_or_default(), first, state: State::Open }
     }
 
     /// Whether it is about the program that runs there now.
@@ -284,11 +286,13 @@ impl<'a> Inside<'a> {
         self.kept.push(proof);
     }
 
-    /// What is wrong in the program that matters.
+    /// What is wrong in the processes that matter: the one that was started, and others of its program.
     pub(super) fn wrong<'p>(&'p self, present: impl Iterator<Item = &'p Proof>) -> Option<String> {
-        present.chain(&self.kept).filter(|proof| proof.program == self.image).find_map(|proof| match &proof.state {
-            State::Wrong(reason) => Some(reason.clone()),
-            _ => None,
+        present.chain(&self.kept).filter(|proof| proof.first || proof.program == self.image).find_map(|proof| {
+            match &proof.state {
+                State::Wrong(reason) => Some(reason.clone()),
+                _ => None,
+            }
         })
     }
 

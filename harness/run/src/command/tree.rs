@@ -17,8 +17,10 @@ use super::inside::{Inside, Proof};
 
 /// Share of the time that slow readings may take.
 const SLOW_SHARE: u32 = 50;
-/// Shortest time between two slow readings of an unchanged tree.
-const SLOW_LEAST: Duration = Duration::from_millis(200);
+/// Time from a change of the tree to the next slow reading; it doubles with each, up to the longest.
+const SLOW_FIRST: Duration = Duration::from_millis(20);
+/// Longest time between two slow readings that cost next to nothing.
+const SLOW_LONGEST: Duration = Duration::from_millis(200);
 /// Shortest time between two looks for new processes.
 const LOOK_LEAST: Duration = Duration::from_millis(20);
 
@@ -67,6 +69,7 @@ pub(super) struct Tree<'a> {
     look_cost: Duration,
     slow: Option<Instant>,
     slow_cost: Duration,
+    slow_pause: Duration,
 }
 
 impl<'a> Tree<'a> {
@@ -81,6 +84,7 @@ impl<'a> Tree<'a> {
             look_cost: Duration::ZERO,
             slow: None,
             slow_cost: Duration::ZERO,
+            slow_pause: SLOW_FIRST,
         }
     }
 
@@ -92,6 +96,9 @@ impl<'a> Tree<'a> {
     /// One reading at `at_ns`; `exact` asks for a slow one. `None` when no process is left.
     pub(super) fn sample(&mut self, at_ns: u64, exact: bool) -> Option<Sample> {
         let changed = self.look(exact);
+        if changed {
+            self.slow_pause = SLOW_FIRST;
+        }
         if changed || exact || self.slow_is_due() {
             self.read_slowly();
         }
@@ -146,7 +153,7 @@ impl<'a> Tree<'a> {
         if !now && self.looked.is_some_and(|at| at.elapsed() < pause) {
             return false;
         }
-        let begun = Instant::now();
+        let begun = crate::sys::thread_cpu_ns();
         let mut changed = false;
         let mut found = BTreeSet::new();
         let mut queue = vec![self.root];
@@ -159,7 +166,7 @@ impl<'a> Tree<'a> {
         for pid in found {
             changed |= self.take_in(pid);
         }
-        self.look_cost = begun.elapsed();
+        self.look_cost = Duration::from_nanos(crate::sys::thread_cpu_ns() - begun);
         self.looked = Some(Instant::now());
         changed
     }
@@ -190,7 +197,7 @@ impl<'a> Tree<'a> {
         if statm.read().is_err() {
             return false;
         }
-        let proof = Proof::new(&process);
+        let proof = Proof::new(&process, pid == self.root);
         let parts = AnonymousMemory::default();
         self.members.insert(pid, Member { process, statm, start_ticks: times.start_ticks, parts, proof });
         true
@@ -203,19 +210,20 @@ impl<'a> Tree<'a> {
     }
 
     fn slow_is_due(&self) -> bool {
-        self.slow.is_none_or(|at| at.elapsed() >= SLOW_LEAST.max(self.slow_cost * SLOW_SHARE))
+        self.slow.is_none_or(|at| at.elapsed() >= self.slow_pause.max(self.slow_cost * SLOW_SHARE))
     }
 
     /// Parts of every process's memory, and whether the environment holds in it.
     fn read_slowly(&mut self) {
-        let begun = Instant::now();
+        let begun = crate::sys::thread_cpu_ns();
         for member in self.members.values_mut() {
             if let Ok(parts) = member.process.anonymous_memory() {
                 member.parts = parts;
             }
             self.inside.look(&mut member.proof, &member.process);
         }
-        self.slow_cost = begun.elapsed();
+        self.slow_cost = Duration::from_nanos(crate::sys::thread_cpu_ns() - begun);
+        self.slow_pause = (self.slow_pause * 2).min(SLOW_LONGEST);
         self.slow = Some(Instant::now());
     }
 
