@@ -121,7 +121,7 @@ fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec<RunRecord>
                 "{}",
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
-            println!("{}\n", fragbench_report::verdict_text(&data.summary, width));
+            println!("{}\n", fragbench_report::result_verdict(&data.summary, width));
             println!("{}: report.html, report.md, summary.json, plots/", results.path().display());
         }
     }

@@ -38,7 +38,7 @@ pub use table::{
     COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row,
     SPEED_COLUMNS, Table, Value, failure_text, purge_table, result_table,
 };
-pub use terminal::{draw, draw_words, result_tables, verdict_text};
+pub use terminal::{draw, draw_words, result_tables, result_verdict};
 pub use trace_stat::{size_table, trace_table};
 pub use units::{bytes, count, duration_ns, human, utc};
 

@@ -48,7 +48,7 @@ pub fn result_tables(
 }
 
 /// The verdict for a terminal: the finding in a paragraph, then other changes that are worth it and known risks, a line each.
-pub fn verdict_text(summary: &Summary, width: Option<u16>) -> String {
+pub fn result_verdict(summary: &Summary, width: Option<u16>) -> String {
     let finding = finding(summary);
     let mut text = width.map_or_else(|| finding.clone(), |width| textwrap::fill(&finding, usize::from(width)));
     for (what, line) in advice(summary) {

@@ -13,9 +13,9 @@ use fragbench_inspect::{Depth, InspectError, Inspected, Survey, advice, capture,
 use fragbench_model::Inspection;
 use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, ProcError, Process, Rights, Target};
 
-use super::run::terminal;
 use super::trim::VisitOptions;
 use crate::freeze::Frozen;
+use crate::measure::terminal;
 use crate::options::Format;
 use crate::sizes::parse_duration;
 use crate::{Outcome, interrupt, usage};
