@@ -22,8 +22,9 @@ def check_preloaded(pid, libraries):
             raise ServerError(f"{library} is not mapped in the server: the figures would be another allocator's")
 
 
-def measure(name, allocator, shim, scratch):
-    """Bytes at peak, end, idle, purged, and what was subtracted from RssAnon to get them."""
+def measure(name, allocator, shim, scratch, check=lambda pid: None):
+    """Bytes at peak, end, idle, purged, and what was subtracted from RssAnon to get them. `check` sees the server's process
+    before the load."""
     scenario = SCENARIOS[name]
     directory = pathlib.Path(scratch) / f"real-{name}"
     server = Server(directory, scenario.variables, template(scenario, scratch))
@@ -32,6 +33,7 @@ def measure(name, allocator, shim, scratch):
         server.start(environment=environment | allocator.environment)
         check_preloaded(server.pid, filter(None, [shim, allocator.library]))
         pid = server.pid
+        check(pid)
         time.sleep(0.5)
         sampler = heap.Sampler(pid)
         marks = Marks(time.monotonic_ns())

@@ -6,6 +6,7 @@
 mod blocks;
 mod cmd;
 mod companions;
+mod emission;
 mod environments;
 mod freeze;
 mod generated;
@@ -16,6 +17,7 @@ mod measure;
 mod option_file;
 mod options;
 mod parameters;
+mod search;
 mod sizes;
 mod sys;
 
@@ -46,6 +48,7 @@ enum Verb {
     Syscalls(cmd::syscalls::Syscalls),
     Watch(cmd::watch::Watch),
     Export(cmd::export::Export),
+    Tune(Box<cmd::tune::Tune>),
 }
 
 /// How a verb ended when no error stopped it.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Verb::Syscalls(verb) => verb.go(),
         Verb::Watch(verb) => verb.go(),
         Verb::Export(verb) => verb.go(),
+        Verb::Tune(verb) => verb.go(),
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

@@ -62,9 +62,9 @@ pub struct Halving {
 }
 
 impl Halving {
-    /// Begins with candidates 0 to `candidates` − 1.
-    pub fn new(candidates: usize) -> Self {
-        Self { live: (0..candidates).collect(), rung: 0 }
+    /// Begins with these candidates: indices into what costs and families are given by.
+    pub fn new(candidates: impl IntoIterator<Item = usize>) -> Self {
+        Self { live: candidates.into_iter().collect(), rung: 0 }
     }
 
     /// Candidates to be run in this rung, ascending.
@@ -82,12 +82,9 @@ impl Halving {
         self.rung + 1 >= RUNGS
     }
 
-    /// Blocks of this rung: as many as fit into its even share of the seconds left, at least one. A block also holds
-    /// `others` runs (the baseline and its copy).
-    pub fn blocks(&self, seconds_left: f64, seconds_a_run: f64, others: usize) -> u32 {
-        let share = seconds_left / f64::from(RUNGS - self.rung);
-        let block = (self.live.len() + others) as f64 * seconds_a_run;
-        (share / block).clamp(1.0, 1000.0) as u32
+    /// Share of the seconds left that this rung may take: an even one of the rungs to come.
+    pub fn share(&self, seconds_left: f64) -> f64 {
+        seconds_left / f64::from(RUNGS.saturating_sub(self.rung).max(1))
     }
 
     /// Goes on to the next rung with the better third, the best of each family among them. `costs` by candidate; one
@@ -168,12 +165,13 @@ mod tests {
     fn search(truth: &[Cost], noise: f64, family: &[usize], rng: &mut Pcg64Mcg) -> (Vec<usize>, usize) {
         let seconds = 300.0;
         let mut left = seconds;
-        let mut halving = Halving::new(truth.len());
+        let mut halving = Halving::new(0..truth.len());
         let mut sums = vec![(NONE, 0.0_f64); truth.len()];
         let mut runs = 0;
         loop {
-            let blocks = halving.blocks(left, 1.0, 2);
-            for _ in 0..blocks {
+            // A block: each candidate, the baseline and its copy, a second each.
+            let block = halving.live().len() as f64 + 2.0;
+            for _ in 0..((halving.share(left) / block) as u32).max(1) {
                 for &i in halving.live() {
                     let (sum, n) = &mut sums[i];
                     sum.memory += truth[i].memory + noise * normal(rng);
@@ -213,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_best_of_each_family_stays_and_what_failed_does_not() {
-        let mut halving = Halving::new(12);
+        let mut halving = Halving::new(0..12);
         let family = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
         // The second family is worse throughout; of it, candidate 10 is the best.
         let mut costs: Vec<Option<Cost>> =
@@ -238,13 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn time_is_shared_out_evenly_and_at_least_one_block_is_run() {
-        let mut halving = Halving::new(28);
-        assert_eq!(halving.blocks(300.0, 1.0, 2), 3, "a third of 300 s for 30 runs a block");
-        assert_eq!(halving.blocks(1.0, 1.0, 2), 1);
-        let costs = vec![Some(NONE); 28];
-        halving.next(&costs, &[0; 28], &FIVE);
-        assert_eq!((halving.live().len(), halving.blocks(200.0, 1.0, 2)), (10, 8), "half of 200 s for 12");
+    fn time_is_shared_out_evenly_among_the_rungs_to_come() {
+        let mut halving = Halving::new(0..28);
+        assert_eq!(halving.share(300.0), 100.0);
+        halving.next(&[Some(NONE); 28], &[0; 28], &FIVE);
+        assert_eq!((halving.live().len(), halving.share(200.0)), (10, 100.0));
+        halving.enter(28);
+        assert!(halving.live().contains(&28) && !halving.is_last());
+        halving.next(&[Some(NONE); 29], &[0; 29], &FIVE);
+        assert_eq!((halving.live().len(), halving.share(60.0), halving.is_last()), (4, 60.0, true));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod risk;
 mod runs;
 mod signed_rank;
 mod summarize;
+mod tuning;
 mod verdict;
 
 pub use badcase::{CURES, HELPS, HURTS, RemedyRun, judge_case};
@@ -34,6 +35,7 @@ pub use risk::risks;
 pub use runs::{CellRuns, cell_runs, is_baseline};
 pub use signed_rank::MIN_BLOCKS;
 pub use summarize::{aa_spread, summarize};
+pub use tuning::{costs, tuning};
 pub use verdict::{Candidate, Evidence, MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_GAIN, judge};
 
 /// Heap RSS at its peak.

@@ -23,6 +23,7 @@ mod shape;
 mod spec;
 mod summary;
 mod trace_stat;
+mod tuning;
 
 pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, Settings, label};
 pub use badcase::{
@@ -52,6 +53,7 @@ pub use summary::{
     Verdict, VerdictKind,
 };
 pub use trace_stat::{Histogram, HistogramBin, LiveCurve, TraceStat};
+pub use tuning::{Recommendation, Trimming, TunePoint, Tuning};
 
 /// Version of every serialised form in this crate: run specifications, messages, records and summaries.
 /// Raised when the meaning of a field changes; readers refuse a newer one.

@@ -9,6 +9,7 @@ mod badcase;
 mod cautions;
 mod csv;
 mod distance;
+mod emit;
 mod heap_map;
 mod html;
 mod inspection;
@@ -21,6 +22,7 @@ mod samples;
 mod table;
 mod terminal;
 mod trace_stat;
+mod tuning;
 mod units;
 
 use anyhow::Result;
@@ -29,10 +31,11 @@ use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 pub use crate::csv::summary_csv;
 pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table, versions_text};
 pub use distance::distance_table;
+pub use emit::{Application, Target, emit};
 pub use heap_map::heap_map;
 pub use inspection::{inspection_text, kind_word, verdict_text};
 pub use json::summary_json;
-pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots};
+pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots, tuning_plot};
 pub use samples::SampleFiles;
 pub use table::{
     COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row,
@@ -40,6 +43,7 @@ pub use table::{
 };
 pub use terminal::{draw, draw_words, result_tables, result_verdict};
 pub use trace_stat::{size_table, trace_table};
+pub use tuning::{render_tuning, tuning_table, tuning_text};
 pub use units::{bytes, count, duration_ns, human, utc};
 
 /// Everything a report is made of.

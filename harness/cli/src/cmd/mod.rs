@@ -16,4 +16,5 @@ mod trace_export;
 mod trace_leaks;
 pub(crate) mod trace_profile;
 pub(crate) mod trim;
+pub(crate) mod tune;
 pub(crate) mod watch;

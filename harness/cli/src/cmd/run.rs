@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_model::{Pace, WorkloadSpec};
+use fragbench_model::{Pace, RunSpec, WorkloadSpec};
 use fragbench_run::WorkerBinary;
 
 use crate::options::RunOptions;
@@ -37,55 +37,65 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let workloads = self.workloads(&self.options.glibc.own_worker()?)?;
+        let common = |first| self.options.common(first, self.threads);
+        let worker = self.options.glibc.own_worker()?;
+        let workloads = resolve_workloads(&self.workloads, &self.parameters, &worker, common)?;
         self.options.measure(workloads, self.threads)
     }
+}
 
-    fn workloads(&self, worker: &WorkerBinary) -> Result<Vec<WorkloadSpec>> {
-        let named = fragbench_run::describe(worker)?;
-        let shipped = companions::shipped_traces()?;
-        let all: Vec<String> =
-            shipped.iter().map(|(name, _)| name.clone()).chain(named.iter().map(|fact| fact.name.clone())).collect();
-        if shipped.is_empty() && self.workloads.is_empty() {
-            eprintln!(
-                "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
-            );
-        }
-        let (files, names): (Vec<&String>, Vec<&String>) = self.workloads.iter().partition(|text| is_file(text));
-        let wanted = if self.workloads.is_empty() {
-            shipped.iter().map(|(name, _)| name.clone()).chain([MAIN_MODEL.to_owned()]).collect()
-        } else {
-            pick(&names, &all)?
-        };
-        let chosen = self.parameters.read(&wanted, &named)?;
-        let workloads: Vec<WorkloadSpec> = wanted
-            .into_iter()
-            .map(|name| match shipped.iter().find(|(shipped, _)| *shipped == name) {
-                Some((_, trace)) => {
-                    WorkloadSpec::Replay { trace: trace.clone(), pace: Pace::Fast, skew_us: 0, threads_scale: 1 }
-                }
-                None => {
-                    let fact = named.iter().find(|fact| fact.name == name);
-                    WorkloadSpec::Named { parameters: fact.map(|fact| chosen.of(fact)).unwrap_or_default(), name }
-                }
-            })
-            .collect();
-        if let Some(first) = workloads.first().cloned() {
-            chosen.check(worker, &workloads, &self.options.common(first, self.threads))?;
-        }
-        let mut all = workloads;
-        for text in files {
-            let workload = match text.strip_prefix(generated::PREFIX) {
-                Some(profile) => generated::workload(Path::new(profile))?,
-                None => super::replay::recording(Path::new(text.as_str()))?,
-            };
-            if let Some(twin) = all.iter().find(|other| other.name() == workload.name()) {
-                return Err(usage(format!("two workloads have the same name {}: rename one", twin.name())));
-            }
-            all.push(workload);
-        }
-        Ok(all)
+/// The works that were named on the command line, checked by the worker; those run when none is named.
+///
+/// # Errors
+/// An unknown name, a file that cannot be read, a parameter that the worker refuses.
+pub(crate) fn resolve_workloads(
+    given: &[String],
+    parameters: &ParameterOptions,
+    worker: &WorkerBinary,
+    common: impl Fn(WorkloadSpec) -> RunSpec,
+) -> Result<Vec<WorkloadSpec>> {
+    let named = fragbench_run::describe(worker)?;
+    let shipped = companions::shipped_traces()?;
+    let all: Vec<String> =
+        shipped.iter().map(|(name, _)| name.clone()).chain(named.iter().map(|fact| fact.name.clone())).collect();
+    if shipped.is_empty() && given.is_empty() {
+        eprintln!(
+            "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
+        );
     }
+    let (files, names): (Vec<&String>, Vec<&String>) = given.iter().partition(|text| is_file(text));
+    let wanted = if given.is_empty() {
+        shipped.iter().map(|(name, _)| name.clone()).chain([MAIN_MODEL.to_owned()]).collect()
+    } else {
+        pick(&names, &all)?
+    };
+    let chosen = parameters.read(&wanted, &named)?;
+    let mut workloads: Vec<WorkloadSpec> = wanted
+        .into_iter()
+        .map(|name| match shipped.iter().find(|(shipped, _)| *shipped == name) {
+            Some((_, trace)) => {
+                WorkloadSpec::Replay { trace: trace.clone(), pace: Pace::Fast, skew_us: 0, threads_scale: 1 }
+            }
+            None => {
+                let fact = named.iter().find(|fact| fact.name == name);
+                WorkloadSpec::Named { parameters: fact.map(|fact| chosen.of(fact)).unwrap_or_default(), name }
+            }
+        })
+        .collect();
+    if let Some(first) = workloads.first().cloned() {
+        chosen.check(worker, &workloads, &common(first))?;
+    }
+    for text in files {
+        let workload = match text.strip_prefix(generated::PREFIX) {
+            Some(profile) => generated::workload(Path::new(profile))?,
+            None => super::replay::recording(Path::new(text.as_str()))?,
+        };
+        if let Some(twin) = workloads.iter().find(|other| other.name() == workload.name()) {
+            return Err(usage(format!("two workloads have the same name {}: rename one", twin.name())));
+        }
+        workloads.push(workload);
+    }
+    Ok(workloads)
 }
 
 /// Whether an argument names a file, a profile or a trace, and not a workload.

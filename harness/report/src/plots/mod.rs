@@ -14,6 +14,7 @@ mod scene;
 mod style;
 mod timeline;
 mod trace;
+mod tune;
 mod virt;
 
 use fragbench_decide::{CellRuns, NULL, cell_runs};
@@ -23,6 +24,7 @@ pub use heap::heap_plot;
 pub use scene::Scene;
 pub use style::{Layout, Styles};
 pub use trace::trace_plots;
+pub use tune::tuning_plot;
 
 use crate::ResultData;
 use crate::samples::SampleFiles;

@@ -75,15 +75,20 @@ pub struct Styles(Vec<Style>);
 impl Styles {
     /// Styles for every allocator and setting of a summary, in its order.
     pub fn new(summary: &Summary) -> Self {
+        Self::of_all(summary.cells.iter().map(|cell| (cell.allocator.as_str(), &cell.settings)))
+    }
+
+    /// Styles for allocators with their settings, in this order.
+    pub(crate) fn of_all<'a>(all: impl IntoIterator<Item = (&'a str, &'a Settings)>) -> Self {
         let mut styles: Vec<Style> = Vec::new();
         let (mut settings, mut others) = (0, 0);
-        for cell in &summary.cells {
-            let name = label(&cell.allocator, &cell.settings);
+        for (allocator, own) in all {
+            let name = label(allocator, own);
             if styles.iter().any(|s| s.label == name) {
                 continue;
             }
-            let (colour, dash, marker): (RGBColor, &[f64], Marker) = match cell.allocator.as_str() {
-                BASELINE if cell.settings.is_empty() => (BASELINE_COLOUR, &[], Marker::Circle),
+            let (colour, dash, marker): (RGBColor, &[f64], Marker) = match allocator {
+                BASELINE if own.is_empty() => (BASELINE_COLOUR, &[], Marker::Circle),
                 BASELINE => next(&SETTINGS, &mut settings),
                 NULL => (NULL_COLOUR, &[2.0, 4.0], Marker::Down),
                 _ => next(&OTHERS, &mut others),

@@ -1,0 +1,225 @@
+//! `fragbench tune`: which settings hold less memory, at which price, and the lines that apply them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use fragbench_allocators::{candidates, resolve};
+use fragbench_decide::{BASELINE, PEAK};
+use fragbench_model::{Allocator, Manifest, RunSpec, SCHEMA, Settings, Touch, Tuning, WorkloadSpec, label};
+use fragbench_run::{ResultDir, RunLimits, WorkerBinary};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::run::resolve_workloads;
+use crate::emission::EmitOptions;
+use crate::measure::{default_directory, new_manifest, terminal, unix_now};
+use crate::options::{Format, WatchOptions};
+use crate::parameters::ParameterOptions;
+use crate::search::{Found, Search, Workers, first_plan};
+use crate::sizes::{parse_duration, parse_share};
+use crate::{Outcome, companions, generated, interrupt, usage};
+
+/// Which memory is to be less.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum MemoryChoice {
+    /// What is held at the most: what the machine must have.
+    Peak,
+    /// What is held after a quiet stretch: what is kept.
+    Idle,
+}
+
+/// Search settings that hold less memory: Pareto front, knee, a recommendation with its price
+///
+/// glibc's arena limit, thresholds, caches and periodic malloc_trim, and jemalloc's and mimalloc's decay and purge settings
+/// beside them, by successive halving within --max-time. A gain within the noise is none.
+///
+/// Examples: fragbench tune replay/connection-storm --emit systemd;
+/// fragbench tune --trace server.fbt --memory peak --max-time 20m
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    /// Workload by name (see `fragbench list workloads`), or `profile:FILE.toml`
+    #[arg(value_name = "WORKLOAD", required_unless_present = "trace", conflicts_with = "trace")]
+    workload: Option<String>,
+    /// Trace made by `fragbench record`
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Which memory is to be less
+    #[arg(long, value_enum, default_value = "idle")]
+    memory: MemoryChoice,
+    /// Time the search may take
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "8m")]
+    max_time: Duration,
+    /// Share below which a difference is of no consequence
+    #[arg(long, value_parser = parse_share, value_name = "PERCENT", default_value = "5%")]
+    relevant: f64,
+    /// Allocators whose settings are searched; glibc with default settings is the baseline in any case
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = ["glibc", "jemalloc", "mimalloc"])]
+    allocator: Vec<String>,
+    /// Threads of a workload: a modelled server's sessions [default: the workload's own]
+    #[arg(long, visible_alias = "sessions", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    threads: Option<u32>,
+    #[command(flatten)]
+    parameters: ParameterOptions,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Quiet time after the work: longer than the longest interval of trimming and decay that is to show
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "2500ms")]
+    idle: Duration,
+    #[command(flatten)]
+    watching: WatchOptions,
+    /// Result directory [default: fragbench-results/DATE]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    emit: EmitOptions,
+}
+
+impl Tune {
+    pub(crate) fn go(&self) -> Result<Outcome> {
+        let worker = WorkerBinary::beside_this_program()?;
+        let mut workloads = [self.workload(&worker)?];
+        let dir = self.output.clone().unwrap_or_else(default_directory);
+        generated::place(&mut workloads, &dir)?;
+        let [workload] = workloads;
+        let limits = self.watching.limits()?;
+        let plan = first_plan(&workload, self.glibc(&Settings::new())?, self.candidates()?, self.seed);
+        let mut manifest = new_manifest("tune", &[("worker", worker.path())], plan, self.common(workload), &limits);
+        manifest.relevant = self.relevant;
+        let mut results = ResultDir::create(&dir, &manifest)?;
+        generated::generate_all(&mut manifest)?;
+        let found = self.search(&worker, limits, &mut manifest, &mut results)?;
+        let tuning = self.conclude(&results, manifest, &found)?;
+        let lines = tuning
+            .recommendation
+            .as_ref()
+            .and_then(|r| self.emit.lines(&label(&r.allocator, &r.settings), &r.environment, r.library.as_deref()));
+        if let Some(lines) = &lines {
+            results.write("emitted.txt", lines.as_bytes())?;
+        }
+        self.show(&tuning, lines, &results)?;
+        Ok(if tuning.partial { Outcome::FellShort } else { Outcome::Success })
+    }
+
+    fn workload(&self, worker: &WorkerBinary) -> Result<WorkloadSpec> {
+        if let Some(trace) = &self.trace {
+            return super::replay::recording(trace);
+        }
+        let names: Vec<String> = self.workload.iter().cloned().collect();
+        let workloads = resolve_workloads(&names, &self.parameters, worker, |first| self.common(first))?;
+        match workloads.as_slice() {
+            [one] => Ok(one.clone()),
+            several => {
+                let names: Vec<String> = several.iter().map(WorkloadSpec::name).collect();
+                Err(usage(format!(
+                    "settings are searched for one workload at a time; choose one of {}",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    fn common(&self, workload: WorkloadSpec) -> RunSpec {
+        RunSpec {
+            schema: SCHEMA,
+            workload,
+            threads: self.threads,
+            seed: self.seed,
+            scale: 1.0,
+            touch: Touch::Page,
+            thp: false,
+            latency_every: 97,
+            idle_ms: self.idle.as_millis() as u64,
+            epilogue: true,
+        }
+    }
+
+    fn glibc(&self, settings: &Settings) -> Result<Allocator> {
+        resolve(BASELINE, settings, &companions::libraries()?).map_err(usage)
+    }
+
+    fn candidates(&self) -> Result<Vec<Allocator>> {
+        let libraries = companions::libraries()?;
+        let mut all = Vec::new();
+        for name in &self.allocator {
+            let plain = resolve(name, &Settings::new(), &libraries).map_err(usage)?;
+            let settings = candidates(plain.kind);
+            if settings.is_empty() {
+                return Err(usage(format!("--allocator {name}: no settings of it are known that could be searched")));
+            }
+            for settings in settings {
+                all.push(resolve(name, &settings, &libraries).map_err(usage)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn search(
+        &self,
+        worker: &WorkerBinary,
+        limits: RunLimits,
+        manifest: &mut Manifest,
+        results: &mut ResultDir,
+    ) -> Result<Found> {
+        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(&format!(
+            "{{elapsed}} of {} s  {{wide_msg}}",
+            self.max_time.as_secs()
+        ))?);
+        let found = Search {
+            runners: &Workers { worker, limits },
+            interrupted: interrupt::flag()?,
+            memory: self.metric(),
+            max_time: self.max_time,
+            resolve: &|settings| self.glibc(settings).ok(),
+            bar: &bar,
+        }
+        .go(manifest, results)?;
+        bar.finish_and_clear();
+        Ok(found)
+    }
+
+    fn metric(&self) -> &'static str {
+        match self.memory {
+            MemoryChoice::Peak => PEAK,
+            MemoryChoice::Idle => "heap_rss_idle_bytes",
+        }
+    }
+
+    /// Judges and writes what the search came to.
+    fn conclude(&self, results: &ResultDir, mut manifest: Manifest, found: &Found) -> Result<Tuning> {
+        manifest.ended_unix_s = (!found.partial).then(unix_now);
+        manifest.aa = fragbench_decide::aa_spread(&manifest.plan, &found.records);
+        results.write_manifest(&manifest)?;
+        let (plan, records) = (&manifest.plan, &found.records);
+        let tuning =
+            fragbench_decide::tuning(plan, records, &found.finalists, self.metric(), self.relevant, found.partial);
+        let summary = fragbench_decide::summarize(plan, records, found.partial, self.relevant);
+        results.write("summary.json", fragbench_report::summary_json(&summary)?.as_bytes())?;
+        for (name, bytes) in fragbench_report::render_tuning(&tuning)? {
+            results.write(&name, &bytes)?;
+        }
+        Ok(tuning)
+    }
+
+    fn show(&self, tuning: &Tuning, lines: Option<String>, results: &ResultDir) -> Result<()> {
+        match self.format {
+            Format::Json => {
+                let mut value = serde_json::to_value(tuning)?;
+                value["emitted"] = lines.into();
+                println!("{}", serde_json::to_string_pretty(&value)?);
+            }
+            Format::Text => {
+                let (width, colour) = terminal();
+                println!("{}\n", fragbench_report::draw(&fragbench_report::tuning_table(tuning), width, colour));
+                println!("{}\n", fragbench_report::tuning_text(tuning));
+                lines.iter().for_each(|lines| println!("{lines}"));
+                println!("{}: tuning.json, tuning.md, plots/tune.svg", results.path().display());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! The rules of a recommendation, each on records with known effects.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use fragbench_decide::{costs, tuning};
+use fragbench_model::{
+    Allocator, AllocatorKind, Cell, DEFAULT_RELEVANT, MachineLoad, Plan, PlannedRun, RunRecord, RunStatus, SCHEMA,
+    Settings, Tuning, WorkloadSpec,
+};
+use rand::SeedableRng;
+use rand_distr::{Distribution, Normal};
+use rand_pcg::Pcg64Mcg;
+
+const IDLE: &str = "heap_rss_idle_bytes";
+
+/// An allocator, its settings, and what it multiplies memory and throughput by.
+type Effect<'a> = (&'a str, &'a [(&'a str, &'a str)], f64, f64);
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// A plan of the baseline, its copy and these, and the records of so many blocks with 1 % of noise.
+fn measured(effects: &[Effect], blocks: u32, seed: u64) -> (Plan, Vec<RunRecord>) {
+    let workload = WorkloadSpec::Named { name: "w".into(), parameters: Default::default() };
+    let all: Vec<(bool, Effect)> = [(false, ("glibc", &[][..], 1.0, 1.0)), (true, ("glibc", &[][..], 1.0, 1.0))]
+        .into_iter()
+        .chain(effects.iter().map(|e| (false, *e)))
+        .collect();
+    let cells: Vec<Cell> = all
+        .iter()
+        .map(|(aa, (name, own, ..))| Cell {
+            workload: workload.clone(),
+            allocator: Allocator {
+                name: (*name).into(),
+                kind: if *name == "glibc" { AllocatorKind::Glibc } else { AllocatorKind::Jemalloc },
+                library: None,
+                libc: None,
+                settings: settings(own),
+                environment: settings(own),
+                notes: vec![],
+            },
+            aa: *aa,
+        })
+        .collect();
+    let mut plan = Plan { seed, cells, runs: Vec::new() };
+    let mut rng = Pcg64Mcg::seed_from_u64(seed);
+    let noise = Normal::new(1.0, 0.01).unwrap();
+    let mut records = Vec::new();
+    for repetition in 0..blocks {
+        for (cell, (aa, (name, own, memory, speed))) in all.iter().enumerate() {
+            let run = records.len() as u32;
+            plan.runs.push(PlannedRun { run, cell, repetition });
+            let mut of = |value: f64| value * noise.sample(&mut rng);
+            let metrics = [
+                (IDLE, of(100e6 * memory)),
+                ("heap_rss_peak_bytes", of(200e6)),
+                ("ops_per_s", of(1e6 * speed)),
+                ("malloc_p99_ns", of(5e3)),
+            ];
+            records.push(RunRecord {
+                schema: SCHEMA,
+                run,
+                workload: "w".into(),
+                allocator: (*name).into(),
+                settings: settings(own),
+                repetition,
+                aa: *aa,
+                status: RunStatus::Ok,
+                started_unix_s: 0,
+                attempt: 1,
+                environment: Default::default(),
+                proof: None,
+                libc: None,
+                metrics: metrics.map(|(k, v)| (k.to_owned(), v)).into(),
+                phases: vec![],
+                done: None,
+                load: MachineLoad::default(),
+                sampler_cpu_ratio: None,
+                samples: None,
+                processes: Default::default(),
+                cautions: vec![],
+            });
+        }
+    }
+    (plan, records)
+}
+
+fn tuned(effects: &[Effect], blocks: u32, seed: u64) -> Tuning {
+    let (plan, records) = measured(effects, blocks, seed);
+    let finalists: Vec<usize> = (2..plan.cells.len()).collect();
+    tuning(&plan, &records, &finalists, IDLE, DEFAULT_RELEVANT, false)
+}
+
+fn recommended(tuning: &Tuning) -> Option<String> {
+    tuning.recommendation.as_ref().map(|r| fragbench_model::label(&r.allocator, &r.settings))
+}
+
+const ONE: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];
+const TWO: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "2")];
+const BOTH: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "2"), ("glibc.malloc.mxfast", "0")];
+
+#[test]
+fn a_saving_is_recommended_with_its_price_and_the_front_runs_from_it_to_the_fastest() {
+    let t = tuned(&[("glibc", ONE, 0.5, 0.9), ("glibc", TWO, 0.55, 1.0), ("glibc", BOTH, 0.54, 1.0)], 12, 1);
+    assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=2"), "nearly as good with less to set");
+    let r = t.recommendation.unwrap();
+    assert!((r.memory_ratio.median - 0.55).abs() < 0.02 && (r.saved_bytes - 45e6).abs() < 3e6, "{r:?}");
+    assert!(r.price.iter().any(|p| p.contains("throughput not told apart from noise")), "{:?}", r.price);
+    assert!(r.risks.iter().any(|risk| risk.name == "arena contention"));
+    assert_eq!(r.environment, settings(TWO));
+    assert_eq!(t.front[0].settings, settings(ONE), "least memory first");
+    assert!(t.front.len() >= 2 && t.knee.is_none_or(|k| k < t.front.len()));
+}
+
+#[test]
+fn equal_things_recommend_nothing_twenty_times_out_of_twenty() {
+    for seed in 0..20 {
+        let t = tuned(&[("glibc", ONE, 1.0, 1.0), ("glibc", TWO, 1.0, 1.0), ("jemalloc", &[], 1.0, 1.0)], 12, seed);
+        assert_eq!(recommended(&t), None, "seed {seed}");
+        assert!(t.reasons[0].contains("noise"), "{:?}", t.reasons);
+    }
+}
+
+#[test]
+fn what_costs_as_much_as_it_saves_and_what_saves_too_little_is_not_recommended() {
+    assert_eq!(recommended(&tuned(&[("glibc", ONE, 0.6, 0.6)], 12, 2)), None);
+    assert_eq!(recommended(&tuned(&[("glibc", ONE, 0.97, 1.0)], 12, 3)), None);
+    assert_eq!(recommended(&tuned(&[("glibc", ONE, 0.6, 0.9)], 12, 4)).as_deref(), Some("glibc arena_max=1"));
+}
+
+#[test]
+fn too_few_blocks_for_so_many_finalists_are_said() {
+    let effects: Vec<Effect> = vec![("glibc", ONE, 0.5, 1.0); 5];
+    // Six blocks exclude chance for one comparison; for five, two more are needed.
+    let t = tuned(&effects, 6, 5);
+    assert_eq!(recommended(&t), None);
+    assert!(t.reasons[0].contains("6 blocks") && t.reasons[0].contains("8 are needed"), "{:?}", t.reasons);
+    assert!(recommended(&tuned(&effects, 8, 5)).is_some());
+}
+
+#[test]
+fn another_allocator_must_save_clearly_more_than_a_setting() {
+    let setting = ("glibc", TWO, 0.6, 1.0);
+    let t = tuned(&[setting, ("jemalloc", &[], 0.5, 1.0)], 12, 6);
+    assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=2"));
+    assert!(t.reasons.iter().any(|r| r.contains("jemalloc has")), "what it would give stands beside: {:?}", t.reasons);
+    let t = tuned(&[setting, ("jemalloc", &[], 0.3, 1.0)], 12, 7);
+    assert_eq!(recommended(&t).as_deref(), Some("jemalloc"));
+    assert!(t.reasons.iter().any(|r| r.contains("glibc arena_max=2 has")), "{:?}", t.reasons);
+}
+
+#[test]
+fn costs_are_relative_to_the_baseline_of_the_block_and_a_failed_run_has_none() {
+    let (plan, mut records) = measured(&[("glibc", ONE, 0.5, 0.8), ("glibc", TWO, 1.0, 1.0)], 2, 8);
+    let (known, tolerance) = costs(&plan, &records, IDLE, DEFAULT_RELEVANT);
+    let one = known[2].unwrap();
+    assert!((one.memory - 0.5_f64.ln()).abs() < 0.05 && (one.time + 0.8_f64.ln()).abs() < 0.05, "{one:?}");
+    assert!(tolerance.memory >= DEFAULT_RELEVANT);
+    let failed = records.iter_mut().find(|r| r.settings == settings(ONE)).unwrap();
+    failed.status = RunStatus::Failed(fragbench_model::Failure {
+        kind: fragbench_model::FailureKind::Crashed,
+        reason: String::new(),
+    });
+    assert_eq!(costs(&plan, &records, IDLE, DEFAULT_RELEVANT).0[2], None);
+}
