@@ -45,7 +45,7 @@ fn carrying<'a>(evidence: &'a Evidence, verdict: &Verdict) -> Vec<&'a Candidate>
     }
 }
 
-fn effects<'a>(c: &'a Candidate) -> impl Iterator<Item = &'a Contrast> {
+fn effects(c: &Candidate) -> impl Iterator<Item = &Contrast> {
     [&c.memory, &c.throughput].into_iter().flatten()
 }
 

@@ -307,7 +307,7 @@ fn every_run(data: &ResultData, workload: &str) -> Markup {
         cell_runs(&data.manifest.plan, &data.records).iter().flat_map(|c| &c.ok).map(|r| r.run).collect();
     let mut columns: Vec<Column> = METRICS
         .iter()
-        .map(|m| Column { name: m.name.into(), head: column_name(m).into(), unit: m.unit, better: m.better })
+        .map(|m| Column { name: m.name.into(), head: column_name(m), unit: m.unit, better: m.better })
         .chain(own_columns(&data.manifest.plan))
         .collect();
     columns.retain(|c| runs.iter().any(|r| r.metrics.contains_key(&c.name)));

@@ -53,7 +53,9 @@ pub fn add_block(plan: &mut Plan) {
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(u64::from(repetition).wrapping_mul(GOLDEN)));
     let mut order: Vec<usize> = (0..plan.cells.len()).collect();
     order.shuffle(&mut rng);
-    order.retain(|&cell| repetition % NULL_EVERY == 0 || plan.cells[cell].allocator.kind != AllocatorKind::Null);
+    order.retain(|&cell| {
+        repetition.is_multiple_of(NULL_EVERY) || plan.cells[cell].allocator.kind != AllocatorKind::Null
+    });
     plan.runs.extend(order.into_iter().map(|cell| PlannedRun {
         run: repetition * plan.cells.len() as u32 + cell as u32,
         cell,
