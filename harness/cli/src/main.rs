@@ -3,6 +3,9 @@
 //! One file a subcommand below `cmd`. Exit status: 0 success, 1 the thing asked about failed or fell short,
 //! 2 wrong usage.
 
+#[macro_use]
+mod output;
+
 mod blocks;
 mod cmd;
 mod companions;

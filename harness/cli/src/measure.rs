@@ -114,15 +114,15 @@ fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec<RunRecord>
         results.write(&name, &bytes)?;
     }
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&data.summary)?),
+        Format::Json => say!("{}", serde_json::to_string_pretty(&data.summary)?),
         Format::Text => {
             let (width, colour) = terminal();
-            println!(
+            say!(
                 "{}",
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
-            println!("{}\n", fragbench_report::result_verdict(&data.summary, width));
-            println!("{}: report.html, report.md, summary.json, plots/", results.path().display());
+            say!("{}\n", fragbench_report::result_verdict(&data.summary, width));
+            say!("{}: report.html, report.md, summary.json, plots/", results.path().display());
         }
     }
     Ok(())
@@ -136,12 +136,12 @@ pub(crate) fn terminal() -> (Option<u16>, bool) {
 
 pub(crate) fn show_plan(plan: &Plan, format: Format) -> Result<Outcome> {
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(plan)?),
+        Format::Json => say!("{}", serde_json::to_string_pretty(plan)?),
         Format::Text => {
             for (position, planned) in plan.runs.iter().enumerate() {
                 let cell = &plan.cells[planned.cell];
                 let copy = if cell.aa { " (A/A copy)" } else { "" };
-                println!(
+                say!(
                     "{:>4}  repetition {:>2}  {}  {}{copy}",
                     position + 1,
                     planned.repetition + 1,
@@ -149,7 +149,7 @@ pub(crate) fn show_plan(plan: &Plan, format: Format) -> Result<Outcome> {
                     cell.allocator.label()
                 );
             }
-            println!("{} runs of {} cells; nothing was run", plan.runs.len(), plan.cells.len());
+            say!("{} runs of {} cells; nothing was run", plan.runs.len(), plan.cells.len());
         }
     }
     Ok(Outcome::Success)

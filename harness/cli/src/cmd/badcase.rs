@@ -75,7 +75,7 @@ impl Badcase {
         let facts = fragbench_run::describe_cases(&self.glibc.own_worker()?)?;
         if self.symptoms {
             let width = terminal().0.unwrap_or(WIDTH_OF_A_FILE);
-            println!("{}", fragbench_report::draw_words(&fragbench_report::symptom_table(&facts), Some(width), false));
+            say!("{}", fragbench_report::draw_words(&fragbench_report::symptom_table(&facts), Some(width), false));
             return Ok(Outcome::Success);
         }
         let remedies = self.remedies()?;
@@ -246,29 +246,29 @@ impl Badcase {
                 let reports: Vec<&CaseReport> = others.iter().map(|(_, report)| *report).collect();
                 value["others"] = serde_json::to_value(reports)?;
             }
-            println!("{}", serde_json::to_string_pretty(&value)?);
+            say!("{}", serde_json::to_string_pretty(&value)?);
             return Ok(());
         }
         let (width, colour) = terminal();
         for (name, report) in std::iter::once(&("glibc", own)).chain(others) {
             if !others.is_empty() {
-                println!("{name} ({})\n", report.glibc);
+                say!("{name} ({})\n", report.glibc);
             }
             for (fact, outcome) in cases.iter().zip(&report.cases) {
                 // Of all cases at once the matrix shows enough, but for those that need a look.
                 if !self.all || self.explain || outcome.status == CaseStatus::Differs {
-                    println!("{}", fragbench_report::case_text(fact, outcome, width, colour));
+                    say!("{}", fragbench_report::case_text(fact, outcome, width, colour));
                 }
             }
             if self.all {
-                println!("{}", fragbench_report::matrix_text(report, width, colour));
+                say!("{}", fragbench_report::matrix_text(report, width, colour));
             }
         }
         if !others.is_empty() {
-            println!("{}", fragbench_report::versions_text(own, others, width, colour));
+            say!("{}", fragbench_report::versions_text(own, others, width, colour));
         }
         if let Some(results) = results {
-            println!("{}: badcases.html, badcases.md, badcases.json", results.path().display());
+            say!("{}: badcases.html, badcases.md, badcases.json", results.path().display());
         }
         Ok(())
     }

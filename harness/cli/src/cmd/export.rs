@@ -47,7 +47,7 @@ impl Export {
             if readings.is_empty() {
                 return Err(anyhow!("no such process is there, or none may be read"));
             }
-            print!("{}", openmetrics(&readings));
+            put!("{}", openmetrics(&readings));
             return Ok(Outcome::Success);
         }
         let server = tiny_http::Server::http(self.listen)

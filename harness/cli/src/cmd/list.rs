@@ -62,8 +62,8 @@ impl List {
             badcases: wants(What::Badcases).then(badcases).transpose()?,
         };
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&listing)?),
-            Format::Text => print!("{}", text(&listing)),
+            Format::Json => say!("{}", serde_json::to_string_pretty(&listing)?),
+            Format::Text => put!("{}", text(&listing)),
         }
         Ok(Outcome::Success)
     }

@@ -95,7 +95,7 @@ impl Syscalls {
                     "lost": lost,
                     "summary": summary,
                 });
-                println!("{}", serde_json::to_string_pretty(&value)?);
+                say!("{}", serde_json::to_string_pretty(&value)?);
             }
             Format::Text => self.print(&summary, lost, stacks),
         }
@@ -105,34 +105,32 @@ impl Syscalls {
     fn print(&self, summary: &Summary, lost: u64, stacks: bool) {
         let (width, colour) = crate::measure::terminal();
         if lost > 0 {
-            println!(
-                "! {lost} events were lost, more than perf could take: use a larger --min-size, or no --stacks.\n"
-            );
+            say!("! {lost} events were lost, more than perf could take: use a larger --min-size, or no --stacks.\n");
         }
         if summary.calls == 0 {
             let least =
                 if self.min_size > 0 { format!(" of at least {}", bytes(self.min_size as f64)) } else { String::new() };
-            println!("No memory system call{least} was made.");
+            say!("No memory system call{least} was made.");
             return;
         }
-        println!("{}", draw(&line_table(summary), width, colour));
-        println!("\nOver {}:", duration_ns(summary.seconds * 1e9));
+        say!("{}", draw(&line_table(summary), width, colour));
+        say!("\nOver {}:", duration_ns(summary.seconds * 1e9));
         for (purpose, bins) in &summary.timeline.calls {
-            println!("{:<16} {}", purpose.text(), spark(bins));
+            say!("{:<16} {}", purpose.text(), spark(bins));
         }
-        println!();
+        say!();
         let mut seen: Vec<_> = summary.lines.iter().map(|line| line.purpose).collect();
         seen.dedup();
         for purpose in seen {
-            println!("{:<16} {}", purpose.text(), purpose.sign());
+            say!("{:<16} {}", purpose.text(), purpose.sign());
         }
         if stacks {
-            println!("\nMost bytes by who asked:");
+            say!("\nMost bytes by who asked:");
             for stack in summary.stacks.iter().take(self.top) {
                 let callers: Vec<&str> = stack.callers().map(|frame| frame.function.as_str()).take(4).collect();
                 let who = if callers.is_empty() { "the C library by itself".to_owned() } else { callers.join(" < ") };
                 let (calls, sum) = (count(stack.calls as f64), bytes(stack.bytes as f64));
-                println!("{sum:>10} {calls:>7} × {:<8} {:<16} {who}", stack.call.text(), stack.purpose.text());
+                say!("{sum:>10} {calls:>7} × {:<8} {:<16} {who}", stack.call.text(), stack.purpose.text());
             }
         }
     }

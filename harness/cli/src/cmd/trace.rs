@@ -117,11 +117,11 @@ impl Info {
     fn go(&self) -> Result<Outcome> {
         let info = open(&self.file)?.info();
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&info)?),
+            Format::Json => say!("{}", serde_json::to_string_pretty(&info)?),
             Format::Text => {
                 // Every field by its own name: what the JSON holds, for people.
                 let value = serde_json::to_value(&info)?;
-                print!("{}", indented(&value, 0));
+                put!("{}", indented(&value, 0));
             }
         }
         Ok(if info.complete { Outcome::Success } else { Outcome::FellShort })
@@ -174,12 +174,12 @@ impl Stat {
                     "shape": shape_of_file,
                     "reference": reference,
                 });
-                println!("{}", serde_json::to_string_pretty(&value)?);
+                say!("{}", serde_json::to_string_pretty(&value)?);
             }
             Format::Text => {
                 let (width, colour) = crate::measure::terminal();
                 let table = fragbench_report::distance_table(&shape_of_file, &reference, &distances);
-                println!("{}", fragbench_report::draw(&table, width, colour));
+                say!("{}", fragbench_report::draw(&table, width, colour));
             }
         }
         Ok(Outcome::Success)
@@ -192,11 +192,11 @@ impl Stat {
         let trace = open(&self.file)?;
         let stat = fragbench_trace::stat(&trace);
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&stat)?),
+            Format::Json => say!("{}", serde_json::to_string_pretty(&stat)?),
             Format::Text => {
                 let (width, colour) = crate::measure::terminal();
                 for table in [fragbench_report::trace_table(&stat), fragbench_report::size_table(&stat)] {
-                    println!("{}", fragbench_report::draw(&table, width, colour));
+                    say!("{}", fragbench_report::draw(&table, width, colour));
                 }
             }
         }

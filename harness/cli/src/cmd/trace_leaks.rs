@@ -34,7 +34,7 @@ impl Leaks {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let leaks = fragbench_trace::leaks(&open(&self.file)?);
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&leaks)?),
+            Format::Json => say!("{}", serde_json::to_string_pretty(&leaks)?),
             Format::Text => self.print(&leaks),
         }
         Ok(Outcome::Success)
@@ -42,28 +42,28 @@ impl Leaks {
 
     fn print(&self, leaks: &fragbench_trace::Leaks) {
         let (width, colour) = crate::measure::terminal();
-        println!(
+        say!(
             "Never freed in {}: {} blocks, {}.",
             duration_ns(leaks.duration_s * 1e9),
             count(leaks.blocks as f64),
             bytes(leaks.bytes as f64)
         );
         if !leaks.complete {
-            println!("! The trace is cut or damaged: some of them may have been freed.");
+            say!("! The trace is cut or damaged: some of them may have been freed.");
         }
         let steady: u64 = leaks.sizes.iter().filter(|s| s.pattern == Pattern::Steady).map(|s| s.bytes).sum();
-        println!("Of sizes that were made and kept all the time, as a leak does: {}.\n", bytes(steady as f64));
-        println!("{}", draw(&size_table(&leaks.sizes, self.top), width, colour));
+        say!("Of sizes that were made and kept all the time, as a leak does: {}.\n", bytes(steady as f64));
+        say!("{}", draw(&size_table(&leaks.sizes, self.top), width, colour));
         let threads = leaks.threads.iter().take(self.top).map(|line| {
             let label = format!("{}{}", line.thread, if line.ended { ", ended" } else { "" });
             row(label, [count(line.blocks as f64), bytes(line.bytes as f64)])
         });
-        println!("\n{}", draw(&table("thread", &["blocks", "bytes"], threads.collect()), width, colour));
+        say!("\n{}", draw(&table("thread", &["blocks", "bytes"], threads.collect()), width, colour));
         let ages = leaks.ages.iter().map(|line| {
             let label = format!("{} to {}", duration_ns(line.from_s * 1e9), duration_ns(line.to_s * 1e9));
             row(label, [count(line.blocks as f64), bytes(line.bytes as f64)])
         });
-        println!("\n{}", draw(&table("age at the end", &["blocks", "bytes"], ages.collect()), width, colour));
+        say!("\n{}", draw(&table("age at the end", &["blocks", "bytes"], ages.collect()), width, colour));
     }
 }
 

@@ -33,7 +33,7 @@ impl TraceProfile {
         let text = to_toml(&profile);
         std::fs::write(&self.output, &text).with_context(|| format!("{} cannot be written", self.output.display()))?;
         let blocks: u64 = profile.role.iter().flat_map(|r| &r.blocks).flat_map(|b| &b.n).sum();
-        println!(
+        say!(
             "{}: {} roles of {} threads, {} kinds of blocks for {} blocks; {} of text from {} of trace",
             self.output.display(),
             profile.role.len(),
@@ -52,7 +52,7 @@ impl TraceProfile {
             let distances = fragbench_trace::distances(&work, &recording);
             let table = fragbench_report::distance_table(&work, &recording, &distances);
             let (width, colour) = crate::measure::terminal();
-            println!("Generated work beside the recording:\n{}", fragbench_report::draw(&table, width, colour));
+            say!("Generated work beside the recording:\n{}", fragbench_report::draw(&table, width, colour));
         }
         Ok(Outcome::Success)
     }

@@ -53,8 +53,8 @@ impl Trim {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let trimmed = fragbench_ask::trim(self.pid, &self.visit.limits())?;
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&trimmed)?),
-            Format::Text => print!("{}", text(&trimmed)),
+            Format::Json => say!("{}", serde_json::to_string_pretty(&trimmed)?),
+            Format::Text => put!("{}", text(&trimmed)),
         }
         Ok(Outcome::Success)
     }

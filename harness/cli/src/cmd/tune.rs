@@ -210,14 +210,14 @@ impl Tune {
             Format::Json => {
                 let mut value = serde_json::to_value(tuning)?;
                 value["emitted"] = lines.into();
-                println!("{}", serde_json::to_string_pretty(&value)?);
+                say!("{}", serde_json::to_string_pretty(&value)?);
             }
             Format::Text => {
                 let (width, colour) = terminal();
-                println!("{}\n", fragbench_report::draw(&fragbench_report::tuning_table(tuning), width, colour));
-                println!("{}\n", fragbench_report::tuning_text(tuning));
-                lines.iter().for_each(|lines| println!("{lines}"));
-                println!("{}: tuning.json, tuning.md, plots/tune.svg", results.path().display());
+                say!("{}\n", fragbench_report::draw(&fragbench_report::tuning_table(tuning), width, colour));
+                say!("{}\n", fragbench_report::tuning_text(tuning));
+                lines.iter().for_each(|lines| say!("{lines}"));
+                say!("{}: tuning.json, tuning.md, plots/tune.svg", results.path().display());
             }
         }
         Ok(())
