@@ -239,17 +239,18 @@ impl Process {
         std::fs::read_link(&path).map_err(|e| ProcError::io(&path, e))
     }
 
-    /// The environment it was started with, `NAME=VALUE` each.
+    /// The environment it was started with, `NAME=VALUE` each; `None` when the program has written over it, as those do
+    /// that show their state in `ps` (setproctitle).
     ///
     /// # Errors
     /// [`ProcError::Gone`] or [`ProcError::Denied`].
-    pub fn environment(&self) -> Result<Vec<String>, ProcError> {
+    pub fn environment(&self) -> Result<Option<Vec<String>>, ProcError> {
         let bytes = read(&self.dir.join("environ"))?;
-        Ok(bytes
-            .split(|b| *b == 0)
-            .filter(|s| !s.is_empty())
-            .map(|s| String::from_utf8_lossy(s).into_owned())
-            .collect())
+        if !bytes.is_empty() && !bytes.contains(&b'=') {
+            return Ok(None);
+        }
+        let entries = bytes.split(|b| *b == 0).filter(|entry| !entry.is_empty());
+        Ok(Some(entries.map(|entry| String::from_utf8_lossy(entry).into_owned()).collect()))
     }
 
     /// Stack pointers of all threads that are blocked in a system call; a running thread shows none.

@@ -40,7 +40,7 @@ fn exercise(bytes: Vec<u8>) -> Result<(u64, usize), TraceError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(20_250_101), ..ProptestConfig::default() })]
 
     #[test]
     fn flipped_bits_are_found_and_cost_no_more_than_their_block(at in any::<prop::sample::Index>(), bit in 0u8..8) {

@@ -229,7 +229,9 @@ impl<'a> Inside<'a> {
         let (Ok(mapped), Ok(environment)) = (process.mapped_files(), process.environment()) else { return };
         // Between exec and the mapping of libc the loader is at work: nothing is missing yet.
         if proof.is_of(process) && mapped.iter().any(|file| is_libc(file)) {
-            proof.state = match (self.check(&proof.program, &mapped, &environment), &proof.state) {
+            proof.state = match (self.check(&proof.program, &mapped, environment.as_deref()), &proof.state) {
+                // Variables alone leave no other trace: where they cannot be seen any more nothing is proved.
+                (Ok(()), _) if environment.is_none() && self.library.is_none() => return,
                 (Ok(()), _) => State::Proved,
                 (Err(reason), State::Suspect(_)) => State::Wrong(reason),
                 (Err(reason), _) => State::Suspect(reason),
@@ -237,11 +239,10 @@ impl<'a> Inside<'a> {
         }
     }
 
-    fn check(&self, program: &Path, mapped: &[PathBuf], environment: &[String]) -> Result<(), String> {
+    fn check(&self, program: &Path, mapped: &[PathBuf], environment: Option<&[String]>) -> Result<(), String> {
         let shown = program.display();
-        if let Some((name, value)) =
-            self.allocator.environment.iter().find(|(name, value)| !environment.contains(&format!("{name}={value}")))
-        {
+        let arrived = |name: &str, value: &str| environment.is_none_or(|e| e.contains(&format!("{name}={value}")));
+        if let Some((name, value)) = self.allocator.environment.iter().find(|(name, value)| !arrived(name, value)) {
             return Err(format!(
                 "{name}={value} did not arrive in {shown}: something on the way clears its environment"
             ));

@@ -178,7 +178,7 @@ impl<'a> Tree<'a> {
             .filter(|pid| *pid != self.root && !self.foreign.contains(pid))
             .filter(|pid| {
                 self.members.contains_key(pid)
-                    || Process::live(*pid).environment().is_ok_and(|e| e.contains(&self.mark))
+                    || Process::live(*pid).environment().is_ok_and(|e| e.is_some_and(|e| e.contains(&self.mark)))
             })
             .collect()
     }
