@@ -108,7 +108,7 @@ impl Halving {
     }
 }
 
-/// Candidates that have a cost, best first: by the number of those that beat them, then by [`Cost::joint`].
+/// Candidates that have a cost, best first: by the number of those that beat them, then by their joint cost.
 pub fn ranked(live: &[usize], costs: &[Option<Cost>], tolerance: &Cost) -> Vec<usize> {
     let known: Vec<(usize, Cost)> = live.iter().filter_map(|&i| Some((i, costs[i]?))).collect();
     let mut order: Vec<(usize, f64, usize)> = known
