@@ -53,7 +53,8 @@ fn every_cell_of_the_plan_has_its_figures() {
     assert_eq!(arenas("2"), Some(2.0));
     assert_eq!(arenas("8"), Some(8.0));
     let vm = |arena_max| cell(&summary, "glibc", Some(arena_max))["metrics"]["vm_peak_bytes"]["median"].as_f64();
-    assert!(vm("1") < vm("2") && vm("2") < vm("4") && vm("4") < vm("8"), "address space grows with arenas");
+    // Neighbours are not compared: stacks not yet mapped, or the unaligned 128 MiB a new heap is cut from, may be in a sample.
+    assert!(vm("1").unwrap() + 256e6 < vm("8").unwrap(), "seven heaps of 64 MiB: {:?} {:?}", vm("1"), vm("8"));
 
     let records = runs(&out);
     assert_eq!(records.len(), 9, "eight cells and the baseline's second copy");
