@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 use fragbench_decide::MIN_BLOCKS;
-use fragbench_model::{Manifest, RunRecord, metric};
+use fragbench_model::{Manifest, Part, Plan, RunRecord, Shard, metric};
 
 use crate::sizes::{parse_duration, parse_share};
 use crate::usage;
@@ -30,6 +30,10 @@ pub(crate) struct BlockOptions {
     /// Share from which on a difference counts as relevant
     #[arg(long, value_parser = parse_share, value_name = "PERCENT", default_value = "5%")]
     relevant: f64,
+    /// Run only the I-th of N parts of the plan, whole blocks; every part can run on a machine of its own, and `fragbench
+    /// merge` puts them together
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
 }
 
 /// Time that --precision may take without --max-time.
@@ -54,6 +58,31 @@ impl BlockOptions {
         self.relevant
     }
 
+    /// Leaves of a plan what --shard asks for.
+    ///
+    /// # Errors
+    /// More shards than blocks, or an end that only who sees all blocks could find.
+    pub(crate) fn part(&self, plan: &mut Plan) -> Result<Option<Part>> {
+        let Some(shard) = self.shard else { return Ok(None) };
+        if self.precision.is_some() {
+            return Err(alone());
+        }
+        Ok(Some(fragbench_run::take_shard(plan, shard).map_err(|error| usage(format!("--shard {shard}: {error}")))?))
+    }
+
+    /// Refuses to go on with a result that is another shard than was asked for.
+    pub(crate) fn agrees(&self, manifest: &Manifest) -> Result<()> {
+        let is = manifest.part.map(|part| part.shard);
+        if let Some(shard) = self.shard.filter(|shard| is != Some(*shard)) {
+            let is = is.map_or("no shard".to_owned(), |is| format!("shard {is}"));
+            return Err(usage(format!("--shard {shard}: the result to be finished is {is}")));
+        }
+        if is.is_some() && self.precision.is_some() {
+            return Err(alone());
+        }
+        Ok(())
+    }
+
     /// When to stop; `known` says whether a name that is not in the table of metrics is one of the user's.
     pub(crate) fn enough(&self, known: impl Fn(&str) -> bool) -> Result<Enough> {
         let name = &self.precision_of;
@@ -66,6 +95,11 @@ impl BlockOptions {
             deadline: patience.map(|time| Instant::now() + time),
         })
     }
+}
+
+/// A shard sees its own blocks only, and would stop, or not, by their scatter.
+fn alone() -> anyhow::Error {
+    usage("--precision needs to see every block, a shard sees its own only: give --reps N and no --precision")
 }
 
 impl Enough {

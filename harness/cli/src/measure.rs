@@ -196,6 +196,8 @@ pub(crate) fn new_manifest(
         plan,
         aa: Vec::new(),
         profiles: Vec::new(),
+        part: None,
+        machines: Vec::new(),
     }
 }
 

@@ -175,11 +175,13 @@ impl RunOptions {
         let common = self.common(first, threads);
         let dir = self.output.directory();
         generated::place(&mut workloads, &dir)?;
-        let plan = fragbench_run::build(&self.selection(workloads)?);
+        let mut plan = fragbench_run::build(&self.selection(workloads)?);
+        // A result that is finished has its plan.
+        let part = if self.output.resume.is_none() { self.blocks.part(&mut plan)? } else { None };
         if self.output.dry_run {
             return show_plan(&plan, self.output.format);
         }
-        let resumed = self.output.resumed()?;
+        let resumed = self.output.resumed(&self.blocks)?;
         let cells = &resumed.as_ref().map_or(&plan, |(_, manifest, _)| &manifest.plan).cells;
         if cells.iter().any(|cell| cell.workload.command().is_some()) {
             return Err(usage("that result is of a command: finish it with fragbench compare --resume"));
@@ -191,6 +193,7 @@ impl RunOptions {
                 let programs = [("worker", worker.path())];
                 let manifest = Manifest {
                     relevant: self.blocks.relevant(),
+                    part,
                     ..new_manifest(self.profile.name(), &programs, plan, common, &limits)
                 };
                 (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
@@ -256,7 +259,19 @@ impl OutputOptions {
     }
 
     /// The result that is to be finished, with what it holds.
-    pub(crate) fn resumed(&self) -> Result<Option<(ResultDir, Manifest, Vec<RunRecord>)>> {
-        self.resume.as_deref().map(ResultDir::resume).transpose()
+    ///
+    /// # Errors
+    /// When it cannot be read, is another shard than these options name, or was merged.
+    pub(crate) fn resumed(&self, blocks: &BlockOptions) -> Result<Option<(ResultDir, Manifest, Vec<RunRecord>)>> {
+        let Some(dir) = &self.resume else { return Ok(None) };
+        let resumed = ResultDir::resume(dir)?;
+        if !resumed.1.machines.is_empty() {
+            return Err(usage(format!(
+                "{} was merged from shards: finish the shard that is not whole, and merge again",
+                dir.display()
+            )));
+        }
+        blocks.agrees(&resumed.1)?;
+        Ok(Some(resumed))
     }
 }

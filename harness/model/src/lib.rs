@@ -20,6 +20,7 @@ mod record;
 mod remedy;
 mod sample;
 mod shape;
+mod shard;
 mod spec;
 mod summary;
 mod trace_stat;
@@ -47,6 +48,7 @@ pub use record::{Caution, Failure, FailureKind, MachineLoad, PhaseRecord, RunRec
 pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};
 pub use shape::{Distances, SLICES, Shape};
+pub use shard::{Machine, Part, Shard};
 pub use spec::{Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
 pub use summary::{
     Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Risk, Standing, Summary,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Distances, Plan, Shape};
+use crate::{Distances, Machine, Part, Plan, Shape};
 
 /// The machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub struct Manifest {
     pub started_unix_s: u64,
     /// Seconds since the epoch at the end; `None` while partial.
     pub ended_unix_s: Option<u64>,
-    /// The machine.
+    /// The machine; of a merged result the first of `machines`.
     pub host: Host,
     /// Libraries and programs.
     pub libraries: Vec<LibraryFact>,
@@ -110,4 +110,10 @@ pub struct Manifest {
     /// Work generated from profiles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<ProfileFact>,
+    /// What this result is a shard of; the plan is then the shard's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// Where a merged result was measured; empty for any other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machine>,
 }

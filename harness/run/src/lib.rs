@@ -17,6 +17,7 @@ mod plan;
 mod results;
 mod rung;
 mod sampler;
+mod shard;
 mod sys;
 mod worker;
 
@@ -31,4 +32,5 @@ pub use host::{build_id, host, library_fact, own_libc, own_libc_file};
 pub use plan::{Selection, add_block, build};
 pub use results::ResultDir;
 pub use rung::add_rung_block;
+pub use shard::{shard_of, take_shard, whole_plan};
 pub use worker::{allocator_version, check, describe, describe_cases};

@@ -68,7 +68,7 @@ fn is_baseline(allocator: &Allocator) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
@@ -84,7 +84,8 @@ mod tests {
         }
     }
 
-    fn selection() -> Selection {
+    /// Two workloads under glibc and null, four blocks.
+    pub(crate) fn selection() -> Selection {
         let named = |name: &str| WorkloadSpec::Named { name: name.into(), parameters: Default::default() };
         Selection {
             workloads: vec![named("a"), named("b")],

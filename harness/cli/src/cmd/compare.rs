@@ -94,18 +94,19 @@ pub(crate) struct Compare {
 impl Compare {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let limits = self.watching.limits()?;
-        let resumed = self.output.resumed()?;
+        let resumed = self.output.resumed(&self.blocks)?;
         let (results, manifest, done) = match resumed {
             Some(resumed) => resumed,
             None => {
                 let commands = self.commands()?;
                 let programs = programs(&commands)?;
-                let plan = fragbench_run::build(&Selection {
+                let mut plan = fragbench_run::build(&Selection {
                     allocators: self.allocators(&programs)?,
                     workloads: commands.into_iter().map(|command| WorkloadSpec::Command { command }).collect(),
                     repetitions: self.blocks.first(BLOCKS),
                     seed: self.seed,
                 });
+                let part = self.blocks.part(&mut plan)?;
                 if self.output.dry_run {
                     return show_plan(&plan, self.output.format);
                 }
@@ -115,6 +116,7 @@ impl Compare {
                     programs.iter().map(|(name, program)| (name.as_str(), program.image.as_path())).collect();
                 let manifest = Manifest {
                     relevant: self.blocks.relevant(),
+                    part,
                     ..new_manifest("command", &files, plan, common, &limits)
                 };
                 (ResultDir::create(&self.output.directory(), &manifest)?, manifest, Vec::new())
