@@ -48,6 +48,60 @@ fn readings_are_printed_and_kept() {
 }
 
 #[test]
+fn a_process_that_runs_another_program_is_watched_on() {
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", "read go; exec sleep 1000"]).stdin(Stdio::piped());
+    let mut child = Ended(shell.spawn().unwrap());
+    let pid = child.0.id().to_string();
+    let mut watching = fragbench();
+    let watching = watching.args(["watch", &pid, "--interval", "1ms", "--readings", "2000"]).stdout(Stdio::piped());
+    let mut watching = Ended(watching.spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("live"));
+    child.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    while std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+        std::thread::yield_now();
+    }
+    // In between its heap may not be there yet.
+    let heap_is_seen = |line: &String| line.starts_with("rss") && !line.contains("heap unknown");
+    assert!(lines.by_ref().skip(50).any(|line| heap_is_seen(&line)), "the heap of the new program is never seen");
+}
+
+#[test]
+fn a_recording_becomes_a_report() {
+    let child = sleeper();
+    let dir = tempfile::tempdir().unwrap();
+    let (file, pid) = (dir.path().join("night.jsonl"), child.0.id().to_string());
+    succeed(&["watch", &pid, "--interval", "1ms", "--readings", "12", "--record", arg(&file)]);
+    let text = succeed(&["report", arg(&file)]);
+    let out = dir.path().join("night-report");
+    assert!(text.contains("12 readings: resident memory is steady"), "{text}");
+    assert!(text.trim_end().ends_with(arg(&out.join("report.html"))), "{text}");
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("malloc_trim(0), predicted") && !page.contains("<script"), "a page of its own");
+    for kind in ["memory.svg", "memory.png", "arenas.svg", "faults.png"] {
+        assert!(out.join(format!("plots/sleep-{pid}.{kind}")).is_file(), "{kind}");
+    }
+
+    let other = dir.path().join("other");
+    let shown = json(&succeed(&["report", arg(&file), "--format", "json", "-o", arg(&other)]));
+    assert_eq!(shown, json(&std::fs::read_to_string(other.join("recording.json")).unwrap()));
+    assert_eq!((&shown[0]["readings"], &shown[0]["trend"]["kind"]), (&json("12"), &json("\"steady\"")));
+    let live = shown[0]["figures"]["live_bytes"]["last"].as_f64().unwrap();
+    let last = json(std::fs::read_to_string(&file).unwrap().lines().last().unwrap());
+    assert_eq!(Some(live), last["heap"]["live_bytes"].as_f64());
+}
+
+#[test]
+fn what_is_no_recording_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notes.txt");
+    std::fs::write(&file, "a shopping list\n").unwrap();
+    refuse(1, &["report", arg(&file)], &["notes.txt", "watch --record", "line 1"]);
+    refuse(2, &["report", arg(dir.path()), "-o", "x"], &["--output"]);
+}
+
+#[test]
 fn a_scrape_is_answered_for_processes_found_by_name_and_number() {
     let child = sleeper();
     let pid = child.0.id().to_string();

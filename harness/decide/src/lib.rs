@@ -19,6 +19,7 @@ mod risk;
 mod runs;
 mod signed_rank;
 mod summarize;
+mod trend;
 mod tuning;
 mod verdict;
 
@@ -35,6 +36,7 @@ pub use risk::risks;
 pub use runs::{CellRuns, cell_runs, is_baseline};
 pub use signed_rank::MIN_BLOCKS;
 pub use summarize::{aa_spread, summarize};
+pub use trend::{LEAST_READINGS, trend};
 pub use tuning::{costs, tuning};
 pub use verdict::{Candidate, Evidence, MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_GAIN, judge};
 

@@ -16,6 +16,7 @@ mod message;
 mod metric;
 mod plan;
 mod profile;
+mod reading;
 mod record;
 mod remedy;
 mod sample;
@@ -44,6 +45,7 @@ pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message,
 pub use metric::{Better, METRICS, Metric, Unit, metric};
 pub use plan::{Cell, Plan, PlannedRun};
 pub use profile::{Blocks, Columns, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows, Wave};
+pub use reading::{ArenaReading, Event, Reading, Trend, TrendKind};
 pub use record::{Caution, Failure, FailureKind, MachineLoad, PhaseRecord, RunRecord, RunStatus};
 pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};

@@ -17,6 +17,7 @@ mod json;
 mod markdown;
 mod plots;
 mod profile;
+mod recording;
 mod replay;
 mod samples;
 mod table;
@@ -36,6 +37,7 @@ pub use heap_map::heap_map;
 pub use inspection::{inspection_text, kind_word, verdict_text};
 pub use json::summary_json;
 pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots, tuning_plot};
+pub use recording::{Recording, recording_json, recording_text, render_recordings};
 pub use samples::SampleFiles;
 pub use table::{
     COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row,

@@ -1,50 +1,17 @@
 //! What happened between two readings, by named rules.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use crate::reading::Reading;
+use fragbench_model::{Event, HeapBytes, Reading};
 
 /// Less than this is no event, bytes.
 const NOTABLE: u64 = 8 << 20;
 /// Fewer threads are no burst.
 const BURST: u64 = 8;
 
-/// An event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// Free memory went back to the kernel while what is live stayed: bytes. A trim, or a top that shrank.
-    GivenBack(u64),
-    /// So many threads more: at least 8 and a quarter.
-    ThreadsStarted(u64),
-    /// So many threads fewer.
-    ThreadsEnded(u64),
-    /// So many arenas more.
-    ArenasMade(u64),
-    /// Memory was read back from swap or disk: major faults.
-    MajorFaults(u64),
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Event::GivenBack(bytes) => write!(f, "{} MiB of free memory given back", bytes >> 20),
-            Event::ThreadsStarted(n) => write!(f, "{n} threads started"),
-            Event::ThreadsEnded(n) => write!(f, "{n} threads ended"),
-            Event::ArenasMade(1) => write!(f, "1 arena made"),
-            Event::ArenasMade(n) => write!(f, "{n} arenas made"),
-            Event::MajorFaults(n) => write!(f, "{n} major faults"),
-        }
-    }
-}
-
 /// Events between a reading and the next.
 pub fn events(before: &Reading, after: &Reading) -> Vec<Event> {
     let mut events = Vec::new();
     if let (Some(was), Some(is)) = (&before.heap, &after.heap) {
-        let idle = |heap: &fragbench_model::HeapBytes| heap.free_resident_bytes + heap.top_resident_bytes;
+        let idle = |heap: &HeapBytes| heap.free_resident_bytes + heap.top_resident_bytes;
         let fell = was.resident_bytes.saturating_sub(is.resident_bytes);
         let given = idle(was).saturating_sub(idle(is)).min(fell);
         if given >= NOTABLE {
@@ -65,11 +32,17 @@ pub fn events(before: &Reading, after: &Reading) -> Vec<Event> {
     events
 }
 
+/// Events of readings of one process in order, each with the seconds from the first reading to the one that shows it.
+pub fn events_of(readings: &[Reading]) -> Vec<(f64, Event)> {
+    let begun = readings.first().map_or(0.0, |first| first.unix_s);
+    let pairs = readings.windows(2);
+    pairs.flat_map(|pair| events(&pair[0], &pair[1]).into_iter().map(move |e| (pair[1].unix_s - begun, e))).collect()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::reading::ArenaReading;
-    use fragbench_model::HeapBytes;
+    use fragbench_model::ArenaReading;
 
     /// A server of 300 MiB.
     pub(crate) fn reading() -> Reading {

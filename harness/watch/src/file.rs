@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Write};
 
-use crate::reading::Reading;
+use fragbench_model::Reading;
 
 /// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! A process's heap over time: read from outside at intervals, shown on a terminal, kept in a file, or given to
 //! Prometheus. The process is neither stopped nor written to.
 //!
-//! What watching costs is part of every reading ([`Reading::survey_ms`]), and a reading is never begun sooner than ten
+//! What watching costs is part of every reading ([`survey_ms`](fragbench_model::Reading::survey_ms)), and a reading is never begun sooner than ten
 //! times the last one took, so that looking takes at most a tenth of one processor's time ([`pause`]).
 
 mod discover;
@@ -12,8 +12,8 @@ mod reading;
 mod view;
 
 pub use discover::{Select, discover};
-pub use event::{Event, events};
+pub use event::{events, events_of};
 pub use file::{ReadError, read, write};
 pub use metrics::{CONTENT_TYPE, openmetrics, respond};
-pub use reading::{ArenaReading, Reading, Watched, pause};
+pub use reading::{Watched, pause};
 pub use view::{History, draw};

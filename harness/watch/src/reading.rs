@@ -3,60 +3,15 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fragbench_inspect::{InspectError, survey};
-use fragbench_model::HeapBytes;
+use fragbench_model::{ArenaReading, Reading};
 use fragbench_proc::{LiveTarget, ProcError, Process};
-use serde::{Deserialize, Serialize};
-
-/// An arena at a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArenaReading {
-    /// Whether it is the main arena.
-    pub main: bool,
-    /// Threads attached; `None` before glibc 2.23.
-    pub threads: Option<u64>,
-    /// Its bytes by what they are.
-    pub bytes: HeapBytes,
-}
-
-/// A process at a moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// Process.
-    pub pid: u32,
-    /// Its name.
-    pub name: String,
-    /// When, seconds since 1970.
-    pub unix_s: f64,
-    /// Address space.
-    pub vm_bytes: u64,
-    /// Resident memory.
-    pub rss_bytes: u64,
-    /// Swapped memory.
-    pub swap_bytes: u64,
-    /// Threads.
-    pub threads: u64,
-    /// Minor faults since it started.
-    pub minor_faults: u64,
-    /// Major faults since it started.
-    pub major_faults: u64,
-    /// The heap; `None` when there is no glibc heap or its memory may not be read.
-    pub heap: Option<HeapBytes>,
-    /// What `malloc_trim(0)` would release, bytes.
-    pub predicted_release_bytes: Option<u64>,
-    /// Arenas, the main one first.
-    pub arenas: Vec<ArenaReading>,
-    /// Why there is no heap.
-    pub lacks: Option<String>,
-    /// What the survey took, milliseconds.
-    pub survey_ms: f64,
-}
 
 /// A process that is watched.
 #[derive(Debug)]
 pub struct Watched {
-    target: LiveTarget,
+    pid: u32,
     process: Process,
-    name: String,
+    started: u64,
 }
 
 impl Watched {
@@ -65,9 +20,9 @@ impl Watched {
     /// # Errors
     /// [`ProcError::Gone`] when there is no such process, [`ProcError::Denied`] when its pages may not be looked at.
     pub fn open(pid: u32) -> Result<Watched, ProcError> {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let target = LiveTarget::open(pid)?;
-        Ok(Watched { target, process: Process::live(pid), name: name.trim_end().to_owned() })
+        let process = Process::live(pid);
+        LiveTarget::open(pid)?;
+        Ok(Watched { pid, started: process.times()?.start_ticks, process })
     }
 
     /// Looks at it.
@@ -75,10 +30,16 @@ impl Watched {
     /// # Errors
     /// [`ProcError::Gone`] when it has ended. A heap that cannot be read is no error but [`Reading::lacks`].
     pub fn read(&self) -> Result<Reading, ProcError> {
+        // Opened anew each time: after exec, what was opened before shows the address space that is gone.
+        let target = LiveTarget::open(self.pid)?;
         let status = self.process.status()?;
         let times = self.process.times()?;
+        if times.start_ticks != self.started {
+            return Err(ProcError::Gone(format!("/proc/{}", self.pid).into()));
+        }
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         let begun = Instant::now();
-        let surveyed = survey(&self.target);
+        let surveyed = survey(&target);
         let survey_ms = begun.elapsed().as_secs_f64() * 1e3;
         let (surveyed, lacks) = match surveyed {
             Ok(surveyed) => (Some(surveyed), None),
@@ -93,8 +54,8 @@ impl Watched {
             })
         });
         Ok(Reading {
-            pid: self.target.pid(),
-            name: self.name.clone(),
+            pid: self.pid,
+            name: name.trim_end().to_owned(),
             unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
             vm_bytes: status.vm_bytes,
             rss_bytes: status.rss_bytes,

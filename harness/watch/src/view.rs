@@ -11,8 +11,9 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, List, Paragraph, Row, Table};
 
-use crate::event::{Event, events};
-use crate::reading::Reading;
+use fragbench_model::{Event, Reading};
+
+use crate::event::events;
 
 /// Readings kept for the curves.
 const KEPT: usize = 3600;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use fragbench_watch::{Reading, Select, Watched, discover, openmetrics, respond};
+use fragbench_model::Reading;
+use fragbench_watch::{Select, Watched, discover, openmetrics, respond};
 
 use crate::{Outcome, interrupt, usage};
 

@@ -1,20 +1,29 @@
-//! `fragbench report`: renders a result directory again, for instance with a newer version.
+//! `fragbench report`: renders a result directory again, for instance with a newer version; or a recording of
+//! `fragbench watch`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use fragbench_report::{Recording, recording_json, recording_text, render_recordings};
 
-use crate::Outcome;
 use crate::options::Format;
+use crate::{Outcome, usage};
 
-/// Render a result directory again: summary, tables, plots, report.html
+/// Render a result directory again: summary, tables, plots, report.html; or a recording of `fragbench watch`
 ///
-/// Example: fragbench report fragbench-results/2026-01-31-120000
+/// Examples: fragbench report fragbench-results/2026-01-31-120000,
+/// fragbench report night.jsonl
 #[derive(Debug, Args)]
 pub(crate) struct Report {
-    /// Result directory
-    dir: PathBuf,
+    /// Result directory, or a file that `fragbench watch --record` wrote
+    #[arg(value_name = "DIR|FILE")]
+    what: PathBuf,
+    /// Of a recording: directory for report.html, plots and figures [default: FILE without its ending, and `-report`]
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -22,7 +31,59 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        crate::measure::render_again(&self.dir, self.format)?;
+        if self.what.is_file() {
+            return self.recording();
+        }
+        if self.output.is_some() {
+            return Err(usage("a result directory is rendered in place: leave --output out, or name a recording"));
+        }
+        crate::measure::render_again(&self.what, self.format)?;
         Ok(Outcome::Success)
     }
+
+    fn recording(&self) -> Result<Outcome> {
+        let file = File::open(&self.what).with_context(|| format!("{}", self.what.display()))?;
+        let readings = fragbench_watch::read(BufReader::new(file))
+            .with_context(|| format!("{} is no recording of `fragbench watch --record`", self.what.display()))?;
+        let recordings = by_process(readings);
+        let dir = self.output.clone().unwrap_or_else(|| beside(&self.what));
+        for (name, bytes) in render_recordings(&recordings)? {
+            let path = dir.join(name);
+            let parent = path.parent().unwrap_or(&dir);
+            std::fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
+            std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        match self.format {
+            Format::Json => say!("{}", serde_json::to_string_pretty(&recording_json(&recordings))?),
+            Format::Text => {
+                let (width, colour) = crate::measure::terminal();
+                for recording in &recordings {
+                    say!("{}\n", recording_text(recording, width, colour));
+                }
+                say!("{}", dir.join("report.html").display());
+            }
+        }
+        Ok(Outcome::Success)
+    }
+}
+
+/// `night.jsonl` → `night-report`.
+fn beside(file: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!("{stem}-report"))
+}
+
+/// Readings of each process, in order of their first; a recording may have been added to.
+fn by_process(readings: Vec<fragbench_model::Reading>) -> Vec<Recording> {
+    let mut recordings: Vec<Recording> = Vec::new();
+    for reading in readings {
+        match recordings.iter_mut().find(|r| r.readings[0].pid == reading.pid) {
+            Some(recording) => recording.readings.push(reading),
+            None => recordings.push(Recording { readings: vec![reading], events: Vec::new() }),
+        }
+    }
+    for recording in &mut recordings {
+        recording.events = fragbench_watch::events_of(&recording.readings);
+    }
+    recordings
 }

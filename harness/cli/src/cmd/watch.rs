@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use fragbench_model::{Event, Reading};
 use fragbench_proc::ProcError;
 use fragbench_report::bytes;
-use fragbench_watch::{Event, History, Reading, Watched, events, pause, write};
+use fragbench_watch::{History, Watched, events, pause, write};
 use ratatui::crossterm::event::{self, KeyCode};
 
 use crate::sizes::parse_duration;

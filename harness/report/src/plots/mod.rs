@@ -8,6 +8,7 @@ mod heap;
 mod latency;
 mod profile;
 mod purge;
+mod recording;
 mod rows;
 mod scatter;
 mod scene;
@@ -21,6 +22,7 @@ use fragbench_decide::{CellRuns, NULL, cell_runs};
 use fragbench_model::{Interval, RunRecord};
 
 pub use heap::heap_plot;
+pub(crate) use recording::recording_plots;
 pub use scene::Scene;
 pub use style::{Layout, Styles};
 pub use trace::trace_plots;
