@@ -46,20 +46,31 @@ mod tests {
     use super::*;
     use fragbench_proc::LiveTarget;
 
+    /// Ended when the test ends, however it does.
+    struct Sleeper(std::process::Child);
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
     fn a_thread_is_inside_when_its_next_instruction_is() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let (target, pid) = (LiveTarget::open(child.id()).unwrap(), child.id());
-        let place = || threads(pid).first().filter(|t| t.system_call.is_some()).map(|t| t.program_counter);
-        // Until it sleeps, in a program whose malloc has been used.
-        while place().is_none() || busy(&target, pid, &[]).is_err() || name(pid).as_deref() != Some("sleep") {
+        let sleeper = Sleeper(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
+        let (target, pid) = (LiveTarget::open(sleeper.0.id()).unwrap(), sleeper.0.id());
+        // Where it sleeps, and so where it stays.
+        let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(|n| Some(n.cast_unsigned()));
+        let at = loop {
+            let place = threads(pid).into_iter().find(|thread| sleeps.contains(&thread.system_call));
+            if let Some(thread) = place.filter(|_| name(pid).as_deref() == Some("sleep")) {
+                break thread.program_counter;
+            }
             std::thread::yield_now();
-        }
+        };
         assert_eq!(busy(&target, pid, &[]).unwrap(), None);
-        let at = place().unwrap();
         assert_eq!(busy(&target, pid, &[0..1, 1..at]).unwrap(), None);
         assert_eq!(busy(&target, pid, &[0..1, at..at + 1]).unwrap(), Some(Busy::Inside(pid, "sleep".into(), at)));
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }

@@ -10,6 +10,7 @@
 //! No symbols are needed: functions are found in the dynamic symbol table of the file that holds malloc, arenas as
 //! [`fragbench_inspect`] finds them. gdb reads nothing but the program's own file, before the process is stopped.
 
+mod bounded;
 mod busy;
 mod error;
 mod gdb;
@@ -26,4 +27,4 @@ pub use busy::Busy;
 pub use error::AskError;
 pub use malloc_info::{MallocInfo, malloc_info};
 pub use session::{Limits, Visit, call};
-pub use trim::{Trimmed, trim};
+pub use trim::{Surveyed, Trimmed, trim};

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fragbench_inspect::{InspectError, arena_locks};
+use fragbench_inspect::{InspectError, Survey, arena_locks};
 use fragbench_proc::{LiveTarget, ProcError, Target};
 
+use crate::bounded::{Bounded, is_late};
 use crate::busy::{Busy, busy};
 use crate::gdb::{Gdb, Reply};
 use crate::mi::Answer;
@@ -29,11 +30,18 @@ pub struct Limits {
     pub timeout: Duration,
     /// How long to wait for a moment in which no thread is inside malloc.
     pub patience: Duration,
+    /// Longest survey while the process stands still.
+    pub still: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { gdb: "gdb".into(), timeout: Duration::from_secs(10), patience: Duration::from_secs(5) }
+        Limits {
+            gdb: "gdb".into(),
+            timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
+            still: Duration::from_secs(1),
+        }
     }
 }
 
@@ -65,11 +73,20 @@ pub fn call(pid: u32, function: &'static str, argument: u64, limits: &Limits) ->
 }
 
 /// A survey; what may not be read is said with the one command that helps.
-pub(crate) fn survey(target: &LiveTarget) -> Result<fragbench_inspect::Survey, AskError> {
+pub(crate) fn survey(target: &LiveTarget) -> Result<Survey, AskError> {
     fragbench_inspect::survey(target).map_err(|error| match error {
         InspectError::Proc(ProcError::Denied(_)) => rights::forbidden(target.pid()),
         other => other.into(),
     })
+}
+
+/// A survey that is given up at the limit: `None`.
+pub(crate) fn survey_within(limit: Duration, target: &LiveTarget) -> Result<Option<Survey>, AskError> {
+    match fragbench_inspect::survey(&Bounded::new(target, limit)) {
+        Ok(survey) => Ok(Some(survey)),
+        Err(InspectError::Proc(error)) if is_late(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(crate) struct Session<'a> {

@@ -1,15 +1,27 @@
 //! `malloc_trim(0)` in a live process: what was predicted, what it released, what it cost.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use fragbench_model::HeapBytes;
 use fragbench_proc::{LiveTarget, Process};
 use serde::Serialize;
 
 use crate::AskError;
-use crate::session::{Limits, Session, survey};
+use crate::session::{Limits, Session, survey, survey_within};
 use crate::symbols::Symbols;
+
+/// Which survey a prediction was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Surveyed {
+    /// The one taken while the process stood still, right before the call.
+    Stopped,
+    /// The one taken right before the stop, because a survey takes longer than the process may stand still for it.
+    Running,
+}
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,8 +34,12 @@ pub struct Trimmed {
     pub rss_after_bytes: u64,
     /// The difference; 0 when the other threads took more meanwhile.
     pub released_bytes: u64,
-    /// What a survey, taken right before the stop, said it would release.
+    /// What a survey said it would release.
     pub predicted_release_bytes: u64,
+    /// Which survey.
+    pub surveyed: Surveyed,
+    /// Time of that survey.
+    pub survey_ms: f64,
     /// How far the prediction was off, as a share of the RSS before.
     pub prediction_error_ratio: f64,
     /// Whether `malloc_trim` says that it gave memory back.
@@ -54,20 +70,31 @@ pub fn trim(pid: u32, limits: &Limits) -> Result<Trimmed, AskError> {
     let symbols = Symbols::read(&target, first.libc.object.as_deref().unwrap_or(Path::new("?")))?;
     let address = symbols.address("malloc_trim")?;
     let process = Process::live(pid);
-    let mut before = first;
+    // Of a process at work what was seen before the stop is no longer so at the stop. It serves where a survey takes
+    // longer than the process may be held up for it.
+    let (running, took) = (RefCell::new(first), Cell::new(Duration::ZERO));
     let mut session = Session::start(&target, &symbols, limits)?;
-    let (rss, visit) = session.visit(
+    let ((had, has, returned, stopped), visit) = session.visit(
         || {
-            before = survey(&target)?;
+            let begun = Instant::now();
+            running.replace(survey(&target)?);
+            took.set(begun.elapsed());
             Ok(())
         },
         |session| {
+            let begun = Instant::now();
+            let quick = took.get() < limits.still;
+            let stopped = if quick { survey_within(limits.still, &target)? } else { None };
+            let stopped = stopped.map(|survey| (survey, begun.elapsed()));
             let had = process.status()?.rss_bytes;
             let returned = session.call("malloc_trim", address, &[0])?;
-            Ok((had, process.status()?.rss_bytes, returned))
+            Ok((had, process.status()?.rss_bytes, returned, stopped))
         },
     )?;
-    let (had, has, returned) = rss;
+    let (before, survey_time, surveyed) = match stopped {
+        Some((survey, time)) => (survey, time, Surveyed::Stopped),
+        None => (running.into_inner(), took.get(), Surveyed::Running),
+    };
     let after = survey(&target)?;
     let predicted = before.trim().predicted_release_bytes;
     let released = had.saturating_sub(has);
@@ -77,6 +104,8 @@ pub fn trim(pid: u32, limits: &Limits) -> Result<Trimmed, AskError> {
         rss_after_bytes: has,
         released_bytes: released,
         predicted_release_bytes: predicted,
+        surveyed,
+        survey_ms: survey_time.as_secs_f64() * 1e3,
         prediction_error_ratio: predicted.abs_diff(released) as f64 / had.max(1) as f64,
         returned: returned == 1,
         call_ms: visit.called.as_secs_f64() * 1e3,

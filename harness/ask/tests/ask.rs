@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use fragbench_ask::{AskError, Busy, Limits, call, malloc_info, trim};
+use fragbench_ask::{AskError, Busy, Limits, Surveyed, call, malloc_info, trim};
 
 struct Subject {
     child: Child,
@@ -84,11 +84,32 @@ fn what_was_predicted_is_released_and_the_process_lives_on() {
     let trimmed = trim(subject.pid(), &Limits::default()).unwrap();
     assert!(trimmed.released_bytes > 16 << 20, "{trimmed:?}");
     assert!(trimmed.prediction_error_ratio <= 0.02, "{trimmed:?}");
+    assert_eq!(trimmed.surveyed, Surveyed::Stopped);
+    assert!(trimmed.survey_ms < trimmed.stopped_ms, "{trimmed:?}");
     assert!(trimmed.returned && trimmed.call_ms > 0.0 && trimmed.stopped_ms > 0.0, "{trimmed:?}");
     assert_eq!(trimmed.before.live_bytes, trimmed.after.live_bytes, "the call leaves what is live as it was");
     subject.lives_on();
     let again = trim(subject.pid(), &Limits::default()).unwrap();
     assert!(again.released_bytes < 1 << 20 && again.predicted_release_bytes < 1 << 20, "{again:?}");
+    subject.lives_on();
+}
+
+#[test]
+fn a_process_at_work_is_predicted_as_it_stands_at_the_call() {
+    if !gdb() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::start("working", dir.path());
+    let generous = Duration::from_secs(60);
+    let limits = Limits { timeout: generous, patience: generous, still: generous, ..Limits::default() };
+    let trimmed = trim(subject.pid(), &limits).unwrap();
+    assert_eq!(trimmed.surveyed, Surveyed::Stopped);
+    assert!(trimmed.prediction_error_ratio <= 0.05, "{trimmed:?}");
+    subject.lives_on();
+    // Where it may not be held up for a survey, the prediction is of the process as it was before.
+    let trimmed = trim(subject.pid(), &Limits { still: Duration::ZERO, ..limits }).unwrap();
+    assert_eq!(trimmed.surveyed, Surveyed::Running);
     subject.lives_on();
 }
 

@@ -3,7 +3,9 @@
  *
  * scattered: 64 MiB, every second block freed, so that malloc_trim has much to do.
  * locked:    a thread's arena is locked and stays so.
- * trap:      scattered; a thread locks its own arena as soon as it is traced, and gives it back at the next byte. */
+ * trap:      scattered; a thread locks its own arena as soon as it is traced, and gives it back at the next byte.
+ * working:   scattered; two threads free and allocate 12000 bytes time and again, each over 400 blocks of its own, and
+ *            stand still only while the process is traced, so that a survey that was taken before the stop is out of date. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,6 +22,7 @@
 
 static const char *mode;
 static _Atomic int *_Atomic arena_lock;
+static atomic_int at_work;
 static atomic_int give_back;
 
 static void fail(const char *what)
@@ -64,6 +67,29 @@ static void *other(void *unused)
         pause();
 }
 
+/* Goes through its blocks, freeing each for one round and allocating each in the next. */
+static void *worker(void *unused)
+{
+    (void)unused;
+    static _Thread_local void *blocks[400];
+    for (;;) {
+        for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+            while (traced())
+                ;
+            if (blocks[i]) {
+                free(blocks[i]);
+                blocks[i] = NULL;
+            } else {
+                blocks[i] = malloc(BLOCK);
+                if (!blocks[i])
+                    fail("malloc");
+                memset(blocks[i], 1, BLOCK);
+            }
+        }
+        at_work++;
+    }
+}
+
 int main(int argc, char **argv)
 {
     mode = argc > 1 ? argv[1] : "";
@@ -83,6 +109,12 @@ int main(int argc, char **argv)
         fail("pthread_create");
     while (!arena_lock || (!strcmp(mode, "locked") && !*arena_lock))
         ;
+    for (int i = 0; i < 2 && !strcmp(mode, "working"); i++) {
+        if (pthread_create(&thread, NULL, worker, NULL))
+            fail("pthread_create");
+    }
+    while (!strcmp(mode, "working") && at_work < 2)
+        usleep(1000);
     static const char here[] = "still here\n";
     char byte;
     do {

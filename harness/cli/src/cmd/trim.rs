@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_ask::{Limits, Trimmed};
+use fragbench_ask::{Limits, Surveyed, Trimmed};
 use fragbench_report::{bytes, duration_ns};
 
 use crate::Outcome;
@@ -15,7 +15,8 @@ use crate::sizes::parse_duration;
 /// Call malloc_trim(0) in a live process: effect and cost, before and after, beside the prediction
 ///
 /// The call is made through gdb, in the process's first thread; the other threads run meanwhile. It is refused while any
-/// thread is inside malloc, which is checked before anything is called.
+/// thread is inside malloc, which is checked before anything is called. What it will release is predicted from a survey
+/// while all threads stand still for it, no longer than --still.
 ///
 /// Example: fragbench trim $(pidof mariadbd)
 #[derive(Debug, Args)]
@@ -24,6 +25,10 @@ pub(crate) struct Trim {
     pid: u32,
     #[command(flatten)]
     visit: VisitOptions,
+    /// Longest survey while the process stands still. Where it takes longer, the prediction is made from a survey taken
+    /// while it ran, which a process at work has changed by the time of the call
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "1s")]
+    still: Duration,
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -45,13 +50,13 @@ pub(crate) struct VisitOptions {
 
 impl VisitOptions {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { gdb: self.gdb.clone(), timeout: self.timeout, patience: self.patience }
+        Limits { gdb: self.gdb.clone(), timeout: self.timeout, patience: self.patience, ..Limits::default() }
     }
 }
 
 impl Trim {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let trimmed = fragbench_ask::trim(self.pid, &self.visit.limits())?;
+        let trimmed = fragbench_ask::trim(self.pid, &Limits { still: self.still, ..self.visit.limits() })?;
         match self.format {
             Format::Json => say!("{}", serde_json::to_string_pretty(&trimmed)?),
             Format::Text => put!("{}", text(&trimmed)),
@@ -82,6 +87,7 @@ fn text(trimmed: &Trimmed) -> String {
                 100.0 * trimmed.prediction_error_ratio
             ),
         ),
+        ("", format!("{:>10}  from a survey of {}", "", ms(trimmed.survey_ms)) + surveyed(trimmed.surveyed)),
         ("call", format!("{:>10}  while the other threads ran", ms(trimmed.call_ms))),
         (
             "stood still",
@@ -96,6 +102,13 @@ fn text(trimmed: &Trimmed) -> String {
         lines.extend(kept);
     }
     lines.iter().map(|(name, value)| format!("{}\n", format!("{name:<16} {value}").trim_end())).collect()
+}
+
+fn surveyed(surveyed: Surveyed) -> &'static str {
+    match surveyed {
+        Surveyed::Stopped => " while the process stood still",
+        Surveyed::Running => " while the process ran, right before the stop (--still)",
+    }
 }
 
 fn s(n: u64) -> &'static str {
