@@ -7,6 +7,7 @@
 //!
 //! Source: glibc malloc/malloc.c (initialiser of `main_arena`, `mp_`, `malloc_init_state`), malloc/arena.c.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use fragbench_proc::{Mapping, Source};
@@ -139,10 +140,11 @@ fn prove(pages: &mut Pages, mappings: &[Mapping], main: u64) -> Option<(&'static
 /// Follows `next` from one arena until it is back; `None` when it strays.
 fn ring(pages: &mut Pages, mappings: &[Mapping], layout: &ArenaLayout, start: u64) -> Option<Vec<u64>> {
     let mut arenas = Vec::new();
+    let mut seen = HashSet::new();
     let mut strays = 0;
     let mut at = start;
     while arenas.len() < ARENAS_MAX {
-        if !at.is_multiple_of(8) || !may_write(mappings, at) || !is_arena(pages, layout, at) {
+        if !seen.insert(at) || !at.is_multiple_of(8) || !may_write(mappings, at) || !is_arena(pages, layout, at) {
             return None;
         }
         // Every arena but the main one stands behind the header of its first heap.
@@ -191,7 +193,8 @@ fn data_of<'m>(mappings: &'m [Mapping], objects: &[PathBuf]) -> Vec<&'m Mapping>
     for mapping in mappings.iter().filter(|m| m.writable && m.private) {
         let own = matches!(&mapping.source, Source::File(path) if objects.contains(path));
         let follows = mapping.source == Source::Anonymous && data.last().is_some_and(|d| d.end == mapping.start);
-        if own || follows && mapping.end - mapping.start < 64 << 20 {
+        let bytes = mapping.end - mapping.start;
+        if own && bytes < 1 << 30 || follows && bytes < 64 << 20 {
             data.push(mapping);
         }
     }

@@ -24,10 +24,15 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+extern crate self as fragbench_inspect;
+
 mod advice;
 mod arena;
 mod capture;
 mod chunk;
+#[cfg(test)]
+mod damage;
 mod figures;
 mod find;
 mod human;

@@ -48,6 +48,9 @@ struct Indexed<'c> {
     link_table: Vec<usize>,
 }
 
+/// How often a chunk may be met in all lists of tcaches, false ones included.
+const LISTS: usize = 4;
+
 /// Log2 of the bytes a place of the tables stands for.
 const TABLE_SHIFT: u32 = 12;
 
@@ -78,6 +81,11 @@ impl<'c> Index<'c> {
         let mut stretches: Vec<Indexed> = indexed.collect();
         stretches.sort_unstable_by_key(|s| s.start);
         Self { stretches }
+    }
+
+    /// Chunks of all stretches.
+    fn chunks(&self) -> usize {
+        self.stretches.iter().map(|s| s.chunks.len()).sum()
     }
 
     fn stretch(&self, address: u64) -> Option<usize> {
@@ -146,20 +154,25 @@ pub(crate) fn mark_tcaches(
     let ways = TCACHES.iter().filter(fits_arena).flat_map(|t| [(t, Linking::Safe), (t, Linking::Plain)]);
     let best = ways
         .map(|(layout, linking)| {
-            let read = |pages: &mut Pages, at: &u64| read_tcache(pages, index, layout, linking, par, *at);
-            let found: Vec<_> = candidates.iter().filter_map(|at| read(pages, at)).collect();
+            // No chunk is in two lists, so that all true lists together are no longer than this, whatever counts say.
+            let mut links = LISTS * index.chunks();
+            let read = |at: &u64| read_tcache(pages, index, layout, linking, par, *at, &mut links);
+            let found: Vec<_> = candidates.iter().filter_map(read).collect();
             (found, linking)
         })
         .max_by_key(|(found, _)| found.iter().map(|(_, chunks)| 1 + chunks.len()).sum::<usize>());
     let Some((found, linking)) = best else { return (Vec::new(), None) };
     let mut tcaches = Vec::new();
     for (address, chunks) in &found {
-        let bytes = chunks.iter().filter_map(|at| index.live(*at)).sum();
+        let mut tcache = Tcache { address: *address, chunks: 0, bytes: 0 };
         for at in chunks {
+            let Some(size) = index.live(*at) else { continue };
             index.mark(*at, Kind::Tcache, |_, _| true);
+            tcache.chunks += 1;
+            tcache.bytes += size;
         }
         index.mark(*address, Kind::Own, |_, _| true);
-        tcaches.push(Tcache { address: *address, chunks: chunks.len() as u64, bytes });
+        tcaches.push(tcache);
     }
     let seen = found.iter().any(|(_, chunks)| chunks.len() > 1);
     (tcaches, seen.then_some(linking))
@@ -173,6 +186,7 @@ fn read_tcache(
     linking: Linking,
     par: &Par,
     at: u64,
+    links: &mut usize,
 ) -> Option<(u64, Vec<u64>)> {
     if !layout.fits(index.live(at)?) {
         return None;
@@ -190,6 +204,7 @@ fn read_tcache(
             return None;
         }
         while left > 0 {
+            *links = links.checked_sub(1)?;
             let chunk = entry.checked_sub(CHUNK_FD)?;
             let size = index.live(chunk)?;
             if bin < TCACHE_SMALL_BINS && size != MIN_CHUNK + ALIGN * bin {

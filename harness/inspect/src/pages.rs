@@ -14,6 +14,12 @@ const SLOTS: usize = 256;
 const SPAN_MAX: u64 = 64;
 const EMPTY: u64 = u64::MAX;
 
+#[cfg(test)]
+thread_local! {
+    /// Words asked for by this thread: what the work of a survey is bounded by.
+    pub(crate) static WORDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// A target's memory, word by word.
 pub(crate) struct Pages<'a> {
     target: &'a dyn Target,
@@ -57,6 +63,8 @@ impl<'a> Pages<'a> {
     /// The word at an address that is a multiple of 8.
     #[inline]
     pub(crate) fn word(&mut self, address: u64) -> Option<u64> {
+        #[cfg(test)]
+        WORDS.set(WORDS.get() + 1);
         let page = address >> self.shift;
         let slot = page as usize % SLOTS;
         if self.tags[slot] != page * 2 + 1 {

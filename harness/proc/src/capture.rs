@@ -11,7 +11,7 @@ use std::io::{BufReader, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind};
+use crate::target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind, is_page};
 use crate::{LiveTarget, ProcError, Process};
 
 const MAGIC: [u8; 8] = *b"FBCAPT1\n";
@@ -137,7 +137,7 @@ impl CaptureTarget {
         if input.read_exact(&mut magic).is_err() || magic != MAGIC {
             return Err(damaged("it is no capture of fragbench"));
         }
-        let page = word(&mut input).filter(|page| page.is_power_of_two()).ok_or_else(|| damaged("no page size"))?;
+        let page = word(&mut input).filter(|page| is_page(*page)).ok_or_else(|| damaged("no page size"))?;
         let mut capture = Self {
             dir: dir.to_owned(),
             page,

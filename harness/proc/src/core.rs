@@ -14,7 +14,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian as LE, ReadCache};
 
 use crate::ProcError;
-use crate::target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind};
+use crate::target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind, is_page};
 
 /// Page size where the core does not say.
 const PAGE: u64 = 4096;
@@ -123,7 +123,7 @@ impl CoreTarget {
             n if n == abi::NT_AUXV.0 => {
                 let pairs = desc.as_chunks::<16>().0.iter().map(|pair| u128::from_le_bytes(*pair));
                 let page = pairs.filter(|pair| *pair as u64 == AT_PAGESZ).map(|pair| (pair >> 64) as u64).next();
-                self.page = page.filter(|page| page.is_power_of_two() && *page >= PAGE).unwrap_or(self.page);
+                self.page = page.filter(|page| is_page(*page)).unwrap_or(self.page);
             }
             n if n == abi::NT_FILE.0 => self.file_note(desc),
             _ => {}

@@ -47,6 +47,11 @@ impl Mapping {
     }
 }
 
+/// Whether that is a size of pages that Linux has on some machine: 4 to 256 KiB.
+pub(crate) fn is_page(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (4 << 10..=256 << 10).contains(&bytes)
+}
+
 /// Which pages of a range are where; each list ascending, its ranges whole pages that do not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Residency {
