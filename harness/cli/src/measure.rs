@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use fragbench_model::{AllocatorKind, Manifest, Plan, RunRecord, RunSpec, SCHEMA};
+use fragbench_report::ResultData;
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, Runner};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -31,7 +32,7 @@ impl Measurement {
         let mut records = std::mem::take(&mut self.done);
         loop {
             records = carry_out(&self.manifest.plan, runner, self.enough.deadline, &mut self.results, records)?;
-            cut_after_deadline(&mut self.manifest.plan, &records, &self.enough)?;
+            cut_after_deadline(&mut self.manifest, &records, &self.enough)?;
             if records.len() < self.manifest.plan.runs.len() || !self.enough.wants_more(&self.manifest, &records) {
                 break;
             }
@@ -42,7 +43,8 @@ impl Measurement {
         if !partial {
             self.manifest.ended_unix_s = Some(unix_now());
         }
-        conclude(&self.results, self.manifest, records, self.format)?;
+        let data = conclude(&self.results, self.manifest, records)?;
+        show(&data, self.results.path(), self.format)?;
         if partial {
             eprintln!(
                 "stopped before the end: {} holds what was done; go on with --resume {}",
@@ -54,14 +56,15 @@ impl Measurement {
     }
 }
 
-/// Takes the blocks out of the plan that the time did not suffice for: a plan that ended in time is not a partial one.
-fn cut_after_deadline(plan: &mut Plan, records: &[RunRecord], enough: &Enough) -> Result<()> {
+/// Takes the blocks out of the plan that the time did not suffice for: a plan that ended in time is not a partial one. A
+/// shard keeps its plan, which others count on, and is to be finished.
+fn cut_after_deadline(manifest: &mut Manifest, records: &[RunRecord], enough: &Enough) -> Result<()> {
     let stopped = interrupt::flag()?.load(Ordering::Acquire);
-    if stopped || enough.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+    if stopped || manifest.part.is_some() || enough.deadline.is_none_or(|deadline| Instant::now() < deadline) {
         return Ok(());
     }
     let last = records.iter().map(|record| record.repetition).max();
-    plan.runs.retain(|run| Some(run.repetition) <= last);
+    manifest.plan.runs.retain(|run| Some(run.repetition) <= last);
     Ok(())
 }
 
@@ -98,8 +101,8 @@ fn carry_out(
     Ok(records)
 }
 
-/// Summary, verdict, files, and what the terminal shows.
-fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec<RunRecord>, format: Format) -> Result<()> {
+/// Summary, verdict and the files of the report.
+pub(crate) fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec<RunRecord>) -> Result<ResultData> {
     let partial = records.len() < manifest.plan.runs.len();
     let summary = fragbench_decide::summarize(&manifest.plan, &records, partial, manifest.relevant);
     manifest.aa = fragbench_decide::aa_spread(&manifest.plan, &records);
@@ -109,10 +112,15 @@ fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec<RunRecord>
         .filter_map(|record| Some((record.samples.clone()?, record)))
         .map(|(name, record)| Ok((name, ResultDir::samples(results.path(), record)?)))
         .collect::<Result<BTreeMap<_, _>>>()?;
-    let data = fragbench_report::ResultData { manifest, records, samples, summary };
+    let data = ResultData { manifest, records, samples, summary };
     for (name, bytes) in fragbench_report::render(&data)? {
         results.write(&name, &bytes)?;
     }
+    Ok(data)
+}
+
+/// What the terminal shows of a result, which is at `path`.
+pub(crate) fn show(data: &ResultData, path: &Path, format: Format) -> Result<()> {
     match format {
         Format::Json => say!("{}", serde_json::to_string_pretty(&data.summary)?),
         Format::Text => {
@@ -122,7 +130,7 @@ fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec<RunRecord>
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
             say!("{}\n", fragbench_report::result_verdict(&data.summary, width));
-            say!("{}: report.html, report.md, summary.json, plots/", results.path().display());
+            say!("{}: report.html, report.md, summary.json, plots/", path.display());
         }
     }
     Ok(())
@@ -221,5 +229,6 @@ pub(crate) fn default_directory() -> PathBuf {
 /// Reads a finished or partial result and renders it again.
 pub(crate) fn render_again(dir: &Path, format: Format) -> Result<()> {
     let (results, manifest, records) = ResultDir::resume(dir).with_context(|| format!("{}", dir.display()))?;
-    conclude(&results, manifest, records, format)
+    let data = conclude(&results, manifest, records)?;
+    show(&data, dir, format)
 }

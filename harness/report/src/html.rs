@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use fragbench_decide::{advice, cell_runs, finding};
-use fragbench_model::{METRICS, Manifest, Metric, Unit, VerdictKind, label, metric};
+use fragbench_model::{METRICS, Machine, Manifest, Metric, Unit, VerdictKind, label, metric};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
@@ -254,6 +254,7 @@ fn how(data: &ResultData) -> Markup {
         } }
         h3 { "The machine and the programs" }
         (manifest(m))
+        @if !m.machines.is_empty() { (machines(m)) }
     }
 }
 
@@ -297,6 +298,40 @@ fn manifest(m: &Manifest) -> Markup {
                 @match value { Some(v) => (v), None => span.missing { "not known, or none" } }
             } }
         } } } }
+    }
+}
+
+/// Where a merged result was measured; the table above is that of the first machine.
+fn machines(m: &Manifest) -> Markup {
+    let missing = || "not known".to_owned();
+    let of = |machine: &Machine| -> [String; 7] {
+        let blocks: Vec<String> = machine.blocks.iter().map(u32::to_string).collect();
+        let libc = machine.libraries.iter().find(|library| library.name == "libc");
+        [
+            machine.shard.to_string(),
+            blocks.join(", "),
+            format!("{}, {} usable", machine.host.cpu.clone().unwrap_or_else(missing), machine.host.cpus),
+            machine.host.memory_bytes.map_or_else(missing, |b| bytes(b as f64)),
+            machine.host.kernel.clone(),
+            libc.and_then(|libc| libc.version.clone()).unwrap_or_else(missing),
+            utc(machine.started_unix_s),
+        ]
+    };
+    html! {
+        h3 { "Merged from shards" }
+        p {
+            "Each block, every cell once, ran on one machine, and ratios are formed block by block: what differs between "
+            "machines does not enter them. The table above is of the first machine; manifest.json has all of each."
+        }
+        div.scroll tabindex="0" { table.words {
+            thead { tr { @for head in ["directory", "shard", "repetitions", "CPU", "memory", "kernel", "libc", "started"] {
+                th scope="col" { (head) }
+            } } }
+            tbody { @for machine in &m.machines { tr {
+                th scope="row" { (machine.directory) }
+                @for text in of(machine) { td { (text) } }
+            } } }
+        } }
     }
 }
 

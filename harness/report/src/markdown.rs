@@ -72,6 +72,13 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         manifest.host.memory_bytes.map_or("unknown memory".into(), |m| bytes(m as f64)),
     ));
     out.push_str(&format!("Started {}.\n", utc(manifest.started_unix_s)));
+    if !manifest.machines.is_empty() {
+        let shards: Vec<String> = manifest.machines.iter().map(|m| format!("{} ({})", m.shard, m.directory)).collect();
+        out.push_str(&format!(
+            "Merged from the shards {}; of the machines the first is named here, `manifest.json` has all.\n",
+            escape(&shards.join(", "))
+        ));
+    }
     out
 }
 

@@ -124,13 +124,16 @@ impl ResultDir {
     }
 }
 
-/// Writes a file below a directory, making its folder.
+/// Writes a file below a directory, making its folder; it appears whole or not at all.
 fn write_below(dir: &Path, relative: &str, bytes: &[u8]) -> Result<()> {
     let path = dir.join(relative);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
-    std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+    let fresh = path.with_added_extension("new");
+    std::fs::write(&fresh, bytes)
+        .and_then(|()| std::fs::rename(&fresh, &path))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn encode_samples(samples: &[Sample]) -> Result<Vec<u8>> {

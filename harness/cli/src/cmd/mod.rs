@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod merge;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
