@@ -20,6 +20,7 @@ mod measure;
 mod option_file;
 mod options;
 mod parameters;
+mod parquet_file;
 mod search;
 mod sizes;
 mod sys;

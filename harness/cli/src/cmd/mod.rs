@@ -9,6 +9,7 @@ pub(crate) mod merge;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
+mod report_export;
 pub(crate) mod run;
 mod spark;
 pub(crate) mod syscalls;

@@ -1,12 +1,12 @@
-//! `fragbench report`: renders a result directory again, for instance with a newer version; or a recording of
-//! `fragbench watch`.
+//! `fragbench report`: renders a result directory again, for instance with a newer version, or writes it as tables; or
+//! renders a recording of `fragbench watch`.
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use fragbench_report::{Recording, recording_json, recording_text, render_recordings};
 
 use crate::options::Format;
@@ -14,34 +14,63 @@ use crate::{Outcome, usage};
 
 /// Render a result directory again: summary, tables, plots, report.html; or a recording of `fragbench watch`
 ///
+/// With `--format parquet` a result's runs and samples are written as tables instead: `runs.parquet` has a row a run, its cell,
+/// block, status and every metric in the unit its name ends in; `samples.parquet` has a row a sample, joined by `run`. A
+/// figure that could not be had is a null.
+///
 /// Examples: fragbench report fragbench-results/2026-01-31-120000,
-/// fragbench report night.jsonl
+/// fragbench report night.jsonl,
+/// fragbench report DIR --format parquet && duckdb -c "SELECT cell, median(heap_rss_peak_bytes) FROM 'DIR/runs.parquet'
+/// WHERE status = 'ok' GROUP BY cell"
 #[derive(Debug, Args)]
 pub(crate) struct Report {
     /// Result directory, or a file that `fragbench watch --record` wrote
     #[arg(value_name = "DIR|FILE")]
     what: PathBuf,
-    /// Of a recording: directory for report.html, plots and figures [default: FILE without its ending, and `-report`]
+    /// Of a recording: directory for report.html, plots and figures [default: FILE without its ending, and `-report`]; of
+    /// Parquet: directory for the files [default: DIR]
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: Form,
+}
+
+/// What becomes of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people.
+    Text,
+    /// For programs: the summary.
+    Json,
+    /// For programs: every run and every sample of a result, as files; nothing is rendered.
+    Parquet,
 }
 
 impl Report {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        let format = match self.format {
+            Form::Text => Format::Text,
+            Form::Json => Format::Json,
+            Form::Parquet if self.what.is_file() => {
+                return Err(usage("--format parquet is for a result directory; a recording has its figures as JSON"));
+            }
+            Form::Parquet => {
+                super::report_export::export(&self.what, self.output.as_ref().unwrap_or(&self.what))?;
+                return Ok(Outcome::Success);
+            }
+        };
         if self.what.is_file() {
-            return self.recording();
+            return self.recording(format);
         }
         if self.output.is_some() {
-            return Err(usage("a result directory is rendered in place: leave --output out, or name a recording"));
+            return Err(usage("a result directory is rendered in place: leave --output out, or name a recording or --format parquet"));
         }
-        crate::measure::render_again(&self.what, self.format)?;
+        crate::measure::render_again(&self.what, format)?;
         Ok(Outcome::Success)
     }
 
-    fn recording(&self) -> Result<Outcome> {
+    fn recording(&self, format: Format) -> Result<Outcome> {
         let file = File::open(&self.what).with_context(|| format!("{}", self.what.display()))?;
         let readings = fragbench_watch::read(BufReader::new(file))
             .with_context(|| format!("{} is no recording of `fragbench watch --record`", self.what.display()))?;
@@ -53,7 +82,7 @@ impl Report {
             std::fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
             std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        match self.format {
+        match format {
             Format::Json => say!("{}", serde_json::to_string_pretty(&recording_json(&recordings))?),
             Format::Text => {
                 let (width, colour) = crate::measure::terminal();

@@ -3,17 +3,12 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fragbench_trace::{Event, EventKind, SystemCall};
-use parquet::basic::Compression;
-use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::parser::parse_message_type;
 
+use crate::parquet_file::{self, Column, Values};
 use crate::{Outcome, usage};
 
 /// Write a trace's events as CSV or Parquet
@@ -41,14 +36,6 @@ enum Table {
 const COLUMNS: [&str; 9] =
     ["at_us", "thread", "kind", "object", "size", "alignment", "old_size", "old_thread", "resident_pages"];
 
-const SCHEMA: &str = "message event {
-    required int64 at_us; required int32 thread; required binary kind (utf8); optional int64 object;
-    required int64 size; optional int64 alignment; optional int64 old_size; optional int32 old_thread;
-    optional int32 resident_pages; }";
-
-/// Rows that are buffered before a row group is written.
-const ROW_GROUP: usize = 1 << 17;
-
 impl Export {
     pub(super) fn go(&self) -> Result<Outcome> {
         let trace = super::trace::open(&self.file)?;
@@ -60,7 +47,7 @@ impl Export {
         match (self.table.or(by_ending).unwrap_or(Table::Csv), &self.output) {
             (Table::Csv, Some(path)) => csv(rows, BufWriter::new(create(path)?))?,
             (Table::Csv, None) => csv(rows, BufWriter::new(std::io::stdout().lock()))?,
-            (Table::Parquet, Some(path)) => parquet(rows, create(path)?)?,
+            (Table::Parquet, Some(path)) => parquet_file::write(create(path)?, &columns(), rows.map(Ok))?,
             (Table::Parquet, None) => return Err(usage("Parquet is not for a terminal: name a file with -o")),
         }
         Ok(Outcome::Success)
@@ -138,59 +125,21 @@ fn csv(rows: impl Iterator<Item = Row>, mut out: impl Write) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn parquet(mut rows: impl Iterator<Item = Row>, file: File) -> Result<()> {
-    let schema = Arc::new(parse_message_type(SCHEMA)?);
-    let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
-    let mut writer = SerializedFileWriter::new(file, schema, properties)?;
-    loop {
-        let group: Vec<Row> = rows.by_ref().take(ROW_GROUP).collect();
-        if group.is_empty() {
-            break;
-        }
-        let mut out = writer.next_row_group()?;
-        long(&mut out, &group, |row| Some(row.at_us), false)?;
-        int(&mut out, &group, |row| Some(row.thread), false)?;
-        let kinds: Vec<ByteArray> = group.iter().map(|row| ByteArray::from(row.kind)).collect();
-        let mut column = next_column(&mut out)?;
-        column.typed::<ByteArrayType>().write_batch(&kinds, None, None)?;
-        column.close()?;
-        long(&mut out, &group, |row| row.object, true)?;
-        long(&mut out, &group, |row| Some(row.size), false)?;
-        long(&mut out, &group, |row| row.alignment, true)?;
-        long(&mut out, &group, |row| row.old_size, true)?;
-        int(&mut out, &group, |row| row.old_thread, true)?;
-        int(&mut out, &group, |row| row.resident_pages, true)?;
-        out.close()?;
-    }
-    writer.close()?;
-    Ok(())
-}
-
-type Group<'a> = SerializedRowGroupWriter<'a, File>;
-
-fn next_column<'a>(group: &'a mut Group) -> Result<parquet::file::writer::SerializedColumnWriter<'a>> {
-    group.next_column()?.context("more values than columns")
-}
-
-/// Which rows have a value, as Parquet's definition levels.
-fn levels<T>(values: &[Option<T>], optional: bool) -> Option<Vec<i16>> {
-    optional.then(|| values.iter().map(|value| i16::from(value.is_some())).collect())
-}
-
-fn long(out: &mut Group, rows: &[Row], value: impl Fn(&Row) -> Option<u64>, optional: bool) -> Result<()> {
-    let values: Vec<Option<u64>> = rows.iter().map(value).collect();
-    let present: Vec<i64> = values.iter().flatten().map(|&v| v as i64).collect();
-    let mut column = next_column(out)?;
-    column.typed::<Int64Type>().write_batch(&present, levels(&values, optional).as_deref(), None)?;
-    column.close()?;
-    Ok(())
-}
-
-fn int(out: &mut Group, rows: &[Row], value: impl Fn(&Row) -> Option<u32>, optional: bool) -> Result<()> {
-    let values: Vec<Option<u32>> = rows.iter().map(value).collect();
-    let present: Vec<i32> = values.iter().flatten().map(|&v| v as i32).collect();
-    let mut column = next_column(out)?;
-    column.typed::<Int32Type>().write_batch(&present, levels(&values, optional).as_deref(), None)?;
-    column.close()?;
-    Ok(())
+/// Columns of the Parquet file; those of the CSV have the same names.
+fn columns() -> Vec<Column<'static, Row>> {
+    let long =
+        |value: fn(&Row) -> Option<u64>| Values::Long(Box::new(move |row: &Row| value(row).map(|value| value as i64)));
+    let int =
+        |value: fn(&Row) -> Option<u32>| Values::Int(Box::new(move |row: &Row| value(row).map(|value| value as i32)));
+    vec![
+        Column::required("at_us", long(|row| Some(row.at_us))),
+        Column::required("thread", int(|row| Some(row.thread))),
+        Column::required("kind", Values::Text(Box::new(|row| Some(row.kind)))),
+        Column::optional("object", long(|row| row.object)),
+        Column::required("size", long(|row| Some(row.size))),
+        Column::optional("alignment", long(|row| row.alignment)),
+        Column::optional("old_size", long(|row| row.old_size)),
+        Column::optional("old_thread", int(|row| row.old_thread)),
+        Column::optional("resident_pages", int(|row| row.resident_pages)),
+    ]
 }
