@@ -64,6 +64,9 @@ fn a_shard_is_finished_as_the_shard_it_is() {
     let manifest = json(&std::fs::read_to_string(out.join("manifest.json")).unwrap());
     assert_eq!(manifest["part"], json(r#"{"shard": "1/2", "blocks": 3}"#), "{manifest}");
 
+    let report = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(report.contains("1/2 of a plan of 3 blocks"));
+
     // As it is left when it was killed after its first run.
     let text = std::fs::read_to_string(out.join("runs.jsonl")).unwrap();
     std::fs::write(out.join("runs.jsonl"), text.lines().next().unwrap().to_owned() + "\n").unwrap();

@@ -287,6 +287,9 @@ fn manifest(m: &Manifest) -> Markup {
         ("overcommit", h.overcommit.map(|o| o.to_string())),
         ("seed", Some(m.plan.seed.to_string())),
     ];
+    if let Some(part) = m.part {
+        facts.push(("shard", Some(format!("{} of a plan of {} blocks", part.shard, part.blocks))));
+    }
     for l in &m.libraries {
         let version = l.version.as_deref().unwrap_or("version unknown");
         let build = l.build_id.as_deref().map(|b| format!(", build id {b}")).unwrap_or_default();

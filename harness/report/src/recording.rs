@@ -92,7 +92,7 @@ pub(crate) fn recording_finding(recording: &Recording) -> String {
 }
 
 fn trend_text(trend: &Trend) -> String {
-    let part = |value: Option<f64>| value.map_or("an unknown amount".to_owned(), |v| signed(v));
+    let part = |value: Option<f64>| value.map_or("an unknown amount".to_owned(), signed);
     let (resident, rise) = (signed(trend.resident_bytes), bytes(trend.resident_bytes));
     let (heap, live) = (part(trend.heap_bytes), part(trend.live_bytes));
     match trend.kind {

@@ -64,7 +64,9 @@ impl Report {
             return self.recording(format);
         }
         if self.output.is_some() {
-            return Err(usage("a result directory is rendered in place: leave --output out, or name a recording or --format parquet"));
+            return Err(usage(
+                "a result directory is rendered in place: leave --output out, or name a recording or --format parquet",
+            ));
         }
         crate::measure::render_again(&self.what, format)?;
         Ok(Outcome::Success)
