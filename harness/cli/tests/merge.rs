@@ -22,7 +22,7 @@ struct Divided {
 static DIVIDED: LazyLock<Divided> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
-    let small = ["--reps", "4", "--idle", "1ms", "--scale", "0.02", "--arena-max", "default"];
+    let small = ["--reps", "3", "--threads", "2", "--idle", "1ms", "--scale", "0.02", "--arena-max", "default"];
     let run = ["run", "mysql/oltp-read-write", "--allocator", "glibc,jemalloc", "-o", arg(&whole)];
     succeed(&[&run[..], &small].concat());
     Divided { dir, whole }
@@ -33,7 +33,7 @@ impl Divided {
     fn shard(&self, index: u32, to: &Path, change: impl Fn(&mut Value)) -> PathBuf {
         let mut manifest = json(&std::fs::read_to_string(self.whole.join("manifest.json")).unwrap());
         let ours = |repetition: &Value| fragbench_run::shard_of(repetition.as_u64().unwrap() as u32, SHARDS) == index;
-        manifest["part"] = json!({ "shard": format!("{index}/{SHARDS}"), "blocks": 4 });
+        manifest["part"] = json!({ "shard": format!("{index}/{SHARDS}"), "blocks": 3 });
         manifest["plan"]["runs"].as_array_mut().unwrap().retain(|run| ours(&run["repetition"]));
         change(&mut manifest);
         let dir = to.join(format!("shard-{index}"));

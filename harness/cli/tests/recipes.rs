@@ -15,7 +15,7 @@ const RECIPES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../run/recipes");
 
 /// A sweep whose words have to be quoted.
 const SWEEP: &[&str] =
-    &["compare", "--allocator", "glibc", "--arena-max", "default,2", "--reps", "4", "--name", "a name"];
+    &["compare", "--allocator", "glibc", "--arena-max", "default", "--reps", "4", "--name", "a name"];
 const COMMAND: &[&str] = &["--", "sh", "-c", "exit $((1 - 1))"];
 
 fn sweep<'a>(more: &[&'a str]) -> Vec<&'a str> {
