@@ -21,8 +21,8 @@ pub(crate) const BUFFER_LEN: usize = 64 * 1024;
 /// Where the block begins; its header is written in front of the payload, so that one write takes both.
 const BLOCK_AT: usize = 1024;
 const PAYLOAD_AT: usize = BLOCK_AT + BLOCK_HEADER_LEN;
-/// A general event may be written up to here, a short one up to `BUFFER_LEN - SHORT_MAX`.
-const GENERAL_LIMIT: usize = BUFFER_LEN - GENERAL_MAX;
+/// A general event, behind a stack, may be written up to here, a short one up to `BUFFER_LEN - SHORT_MAX`.
+const GENERAL_LIMIT: usize = BUFFER_LEN - 2 * GENERAL_MAX;
 const SHORT_LIMIT: usize = BUFFER_LEN - SHORT_MAX;
 const PENDING: usize = 12;
 
@@ -46,7 +46,7 @@ pub(crate) struct Buffer {
     seq: UnsafeCell<u32>,
     first_quantum: AtomicU64,
     pending_len: AtomicUsize,
-    pending: UnsafeCell<[(u64, SpoolKind); PENDING]>,
+    pending: UnsafeCell<[Pending; PENDING]>,
     /// Neighbours in the list of all buffers and the next free one; under the pool's lock.
     pub(crate) prev: UnsafeCell<*mut Buffer>,
     pub(crate) next: UnsafeCell<*mut Buffer>,
@@ -56,6 +56,9 @@ pub(crate) struct Buffer {
 #[repr(C, align(1024))]
 struct Block(UnsafeCell<[u8; BUFFER_LEN - BLOCK_AT]>);
 const _: () = assert!(size_of::<Buffer>() == BUFFER_LEN && core::mem::offset_of!(Buffer, block) == BLOCK_AT);
+
+/// An event set aside: its quantum and what made it.
+type Pending = (u64, SpoolKind, Option<u32>);
 
 /// Why an event was not appended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,11 +165,11 @@ impl Buffer {
         self.finish_short(at, short)
     }
 
-    /// Appends any event.
+    /// Appends any event, behind the stack that made it if there is one.
     ///
     /// # Safety
     /// By the buffer's owner.
-    pub(crate) unsafe fn append(&self, q: u64, kind: &SpoolKind) -> Result<(), Refusal> {
+    pub(crate) unsafe fn append(&self, q: u64, kind: &SpoolKind, stack: Option<u32>) -> Result<(), Refusal> {
         match self.limit.load(Ordering::Relaxed) {
             APPENDING => return Err(Refusal::Appending),
             ATTEND => return Err(Refusal::Pending),
@@ -175,7 +178,7 @@ impl Buffer {
         // SAFETY: by the caller.
         let short = unsafe {
             match *kind {
-                SpoolKind::Malloc { addr, size } => self.append_malloc(q, addr, size),
+                SpoolKind::Malloc { addr, size } if stack.is_none() => self.append_malloc(q, addr, size),
                 SpoolKind::Free { addr } => self.append_free(q, addr),
                 _ => false,
             }
@@ -186,14 +189,30 @@ impl Buffer {
         if self.cursor.load(Ordering::Relaxed) > GENERAL_LIMIT {
             return Err(Refusal::Full);
         }
-        let Some(at) = self.begin_append() else { return Err(Refusal::Pending) };
+        let Some(mut at) = self.begin_append() else { return Err(Refusal::Pending) };
         let mut bytes = [0; GENERAL_MAX];
-        // SAFETY: the coder is the owner's; at <= GENERAL_LIMIT, so the longest event is within the buffer.
-        unsafe {
-            let n = (*self.coder.get()).general(q, kind, &mut bytes);
-            ptr::copy_nonoverlapping(bytes.as_ptr(), self.byte(at), n);
-            self.end_append(at + n);
+        let mut general = |at: usize, kind: &SpoolKind| {
+            // SAFETY: the coder is the owner's; at <= GENERAL_LIMIT, or past it by the stack for which the limit has
+            // room, so the longest event is within the buffer.
+            unsafe {
+                let n = (*self.coder.get()).general(q, kind, &mut bytes);
+                ptr::copy_nonoverlapping(bytes.as_ptr(), self.byte(at), n);
+                at + n
+            }
+        };
+        if let Some(id) = stack {
+            at = general(at, &SpoolKind::Stack { id });
+            if let SpoolKind::Malloc { addr, size } = *kind {
+                // SAFETY: the coder is the owner's.
+                let short = unsafe { (*self.coder.get()).malloc(q, addr, size) };
+                if short.is_some() {
+                    self.finish_short(at, short);
+                    return Ok(());
+                }
+            }
         }
+        let end = general(at, kind);
+        self.end_append(end);
         Ok(())
     }
 
@@ -201,7 +220,7 @@ impl Buffer {
     ///
     /// # Safety
     /// By the buffer's owner, in a handler.
-    pub(crate) unsafe fn set_aside(&self, q: u64, kind: &SpoolKind) -> bool {
+    pub(crate) unsafe fn set_aside(&self, q: u64, kind: &SpoolKind, stack: Option<u32>) -> bool {
         let n = self.pending_len.load(Ordering::Relaxed);
         if n == PENDING {
             return false;
@@ -209,7 +228,7 @@ impl Buffer {
         // A handler that interrupts this one between load and store overwrites an event; that is one event lost in
         // the nesting of two signals within a few nanoseconds.
         // SAFETY: n < PENDING; the array is the owner's.
-        unsafe { (*self.pending.get())[n] = (q, *kind) };
+        unsafe { (*self.pending.get())[n] = (q, *kind, stack) };
         self.pending_len.store(n + 1, Ordering::Relaxed);
         self.limit_next.store(ATTEND, Ordering::Relaxed);
         true
@@ -219,13 +238,13 @@ impl Buffer {
     ///
     /// # Safety
     /// By the buffer's owner, with signals blocked and not while appending.
-    pub(crate) unsafe fn take_aside(&self, mut each: impl FnMut(u64, &SpoolKind)) {
+    pub(crate) unsafe fn take_aside(&self, mut each: impl FnMut(u64, &SpoolKind, Option<u32>)) {
         self.limit_next.store(SHORT_LIMIT, Ordering::Relaxed);
         self.limit.store(SHORT_LIMIT, Ordering::Relaxed);
         let n = self.pending_len.swap(0, Ordering::Relaxed);
         // SAFETY: the array is the owner's, and no handler can run.
         let pending = unsafe { *self.pending.get() };
-        pending[..n].iter().for_each(|(q, kind)| each(*q, kind));
+        pending[..n].iter().for_each(|(q, kind, stack)| each(*q, kind, *stack));
     }
 
     /// The block as it is now: header and payload, ready to be written. None when it is empty.

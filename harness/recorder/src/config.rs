@@ -2,6 +2,8 @@
 
 use core::ffi::{CStr, c_char};
 
+use fragbench_trace::spool::stacks::DEPTH_MAX;
+
 unsafe extern "C" {
     static environ: *const *const c_char;
 }
@@ -16,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) duration_ms: Option<u64>,
     pub(crate) paused: bool,
     pub(crate) signal: Option<i32>,
+    /// Frames of a stack; 0 for no stacks.
+    pub(crate) stack_depth: u32,
 }
 
 /// The value of an environment variable. Not `getenv`, which programs are known to replace.
@@ -54,5 +58,6 @@ pub(crate) fn read() -> Config {
         duration_ms: number(b"FRAGBENCH_DURATION_MS"),
         paused: variable(b"FRAGBENCH_START_PAUSED").is_some_and(|v| v != b"0" && !v.is_empty()),
         signal: number(b"FRAGBENCH_SIGNAL").and_then(|n| i32::try_from(n).ok()).filter(|n| (1..=64).contains(n)),
+        stack_depth: number(b"FRAGBENCH_STACKS").unwrap_or(0).min(DEPTH_MAX as u64) as u32,
     }
 }

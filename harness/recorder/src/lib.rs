@@ -13,13 +13,15 @@
 //! | `FRAGBENCH_DURATION_MS` | milliseconds after which recording stops, from when it first began |
 //! | `FRAGBENCH_START_PAUSED` | `1`: record nothing until the signal |
 //! | `FRAGBENCH_SIGNAL` | number of the signal that switches recording off and on |
+//! | `FRAGBENCH_STACKS` | record the call stack of each allocation, so many frames at most (`stacks.rs`) |
 //!
 //! A child by `fork` writes a spool of its own from its first allocation on; one by `vfork` records as the thread that
 //! called it, until it execs. Blocks a child inherits are freed there without having been allocated.
 //!
 //! What an event costs: the time-stamp counter, two loads for the thread's buffer, some shifts and one store. No lock is
 //! taken, no shared variable written, no function called but the real one. A buffer is 64 KiB of shared memory, so that it does
-//! not count as the program's anonymous memory; a full one is written by the thread that filled it.
+//! not count as the program's anonymous memory; a full one is written by the thread that filled it. With stacks every event
+//! takes the slow path and an allocation is unwound besides.
 //!
 //! An allocator preloaded behind the recorder (`LD_PRELOAD=librecorder.so:liballocator.so`) is what the program gets; what it
 //! calls from within is not recorded, what it maps in its constructor or in threads of its own is, as the program's.
@@ -44,10 +46,12 @@ mod pool;
 mod process;
 mod raw;
 mod real;
+pub mod stacks;
 mod thread;
 mod tls;
 mod toggle;
 mod touch;
+mod unwind;
 
 /// Run by the dynamic loader before the program: what is to be done early and alone.
 extern "C" fn prepare() {

@@ -18,6 +18,7 @@ use crate::config::{self, PATH_MAX};
 use crate::file::SpoolFile;
 use crate::pool::Pool;
 use crate::raw::{self, Quiet};
+use crate::stacks::Stacks;
 use crate::{clock, thread};
 
 /// What the recorder is doing.
@@ -52,8 +53,10 @@ impl Phase {
 /// All zero when not set up.
 #[repr(C, align(4096))]
 pub(crate) struct Process {
-    /// Events are recorded without asking while their quantum is below this. 0 unless recording.
+    /// Events are recorded without asking while their quantum is below this. 0 unless recording, and with stacks.
     pub(crate) until: AtomicU64,
+    /// The same for the slow path, also with stacks.
+    pub(crate) slow_until: AtomicU64,
     phase: AtomicU32,
     pid: AtomicU32,
     next_thread: AtomicU32,
@@ -61,6 +64,7 @@ pub(crate) struct Process {
     start_quantum: AtomicU64,
     start_mono_ns: AtomicU64,
     pub(crate) pool: Pool,
+    pub(crate) stacks: Stacks,
     lost_events: AtomicU64,
     early_calls: AtomicU64,
     nested_calls: AtomicU64,
@@ -69,6 +73,7 @@ pub(crate) struct Process {
 
 pub(crate) static PROCESS: Process = Process {
     until: AtomicU64::new(0),
+    slow_until: AtomicU64::new(0),
     phase: AtomicU32::new(0),
     pid: AtomicU32::new(0),
     next_thread: AtomicU32::new(0),
@@ -76,6 +81,7 @@ pub(crate) static PROCESS: Process = Process {
     start_quantum: AtomicU64::new(0),
     start_mono_ns: AtomicU64::new(0),
     pool: Pool::new(),
+    stacks: Stacks::new(),
     lost_events: AtomicU64::new(0),
     early_calls: AtomicU64::new(0),
     nested_calls: AtomicU64::new(0),
@@ -92,6 +98,7 @@ struct Inherited {
     on: AtomicBool,
     max_size: AtomicU64,
     duration_ms: AtomicU64,
+    stack_depth: AtomicU32,
     /// `CLOCK_MONOTONIC` ns when recording is to stop, `u64::MAX` for never, 0 until it has begun.
     stop_mono_ns: AtomicU64,
 }
@@ -106,6 +113,7 @@ static INHERITED: Inherited = Inherited {
     on: AtomicBool::new(false),
     max_size: AtomicU64::new(u64::MAX),
     duration_ms: AtomicU64::new(u64::MAX),
+    stack_depth: AtomicU32::new(0),
     stop_mono_ns: AtomicU64::new(0),
 };
 
@@ -188,6 +196,7 @@ impl Process {
         }
         INHERITED.max_size.store(config.max_size, Ordering::Relaxed);
         INHERITED.duration_ms.store(config.duration_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
+        INHERITED.stack_depth.store(config.stack_depth, Ordering::Relaxed);
         INHERITED.on.store(!config.paused, Ordering::Relaxed);
         INHERITED.read.store(true, Ordering::Release);
         if config.prefix.is_some() {
@@ -227,6 +236,7 @@ impl Process {
         // SAFETY: sysconf reads the auxiliary vector.
         let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u32;
         let header = Header {
+            stacks: self.stacks.set_up(INHERITED.stack_depth.load(Ordering::Relaxed)),
             quantum_shift: QUANTUM_SHIFT,
             architecture: ARCHITECTURE,
             page_size,
@@ -257,7 +267,7 @@ impl Process {
             mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
             lost_events: self.lost_events.load(Ordering::Relaxed),
             early_calls: self.early_calls.load(Ordering::Relaxed),
-            own_bytes_peak: STATIC_BYTES + self.pool.mapped_peak(),
+            own_bytes_peak: STATIC_BYTES + self.stacks.mapped() + self.pool.mapped_peak(),
             bytes: self.file.written(),
             nested_calls: self.nested_calls.load(Ordering::Relaxed),
         }
@@ -267,7 +277,7 @@ impl Process {
     fn let_run(&self) {
         let ms = INHERITED.duration_ms.load(Ordering::Relaxed);
         if ms == u64::MAX {
-            self.until.store(u64::MAX, Ordering::Release);
+            self.store_until(u64::MAX);
             return;
         }
         let now = raw::clock_ns(libc::CLOCK_MONOTONIC);
@@ -277,7 +287,13 @@ impl Process {
         };
         INHERITED.stop_mono_ns.store(stop, Ordering::Relaxed);
         let ticks = (u128::from(clock::least_ticks_per_ms()) * u128::from(stop.saturating_sub(now)) / 1_000_000) as u64;
-        self.until.store(clock::quantum() + (ticks >> QUANTUM_SHIFT), Ordering::Release);
+        self.store_until(clock::quantum() + (ticks >> QUANTUM_SHIFT));
+    }
+
+    /// With stacks every event takes the slow path.
+    fn store_until(&self, until: u64) {
+        self.slow_until.store(until, Ordering::Release);
+        self.until.store(if self.stacks.depth() == 0 { until } else { 0 }, Ordering::Release);
     }
 
     /// An event's quantum has reached `until`: either the time limit is reached, or the next estimate of it is due.
@@ -294,16 +310,16 @@ impl Process {
         let quanta = u128::from(q.saturating_sub(self.start_quantum.load(Ordering::Relaxed)));
         let left = (quanta * u128::from(stop - now) / ran) as u64;
         // A pause may have been asked for meanwhile: only an open fast path is moved.
-        let _ = self
-            .until
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(q + left - left / 16 + 1));
+        let next = q + left - left / 16 + 1;
+        self.slow_until.store(next, Ordering::Release);
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(next));
     }
 
     fn clock(&self) -> BlockClock {
         BlockClock {
             tsc: clock::ticks(),
             mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
-            own_bytes: STATIC_BYTES + self.pool.mapped(),
+            own_bytes: STATIC_BYTES + self.stacks.mapped() + self.pool.mapped(),
         }
     }
 
@@ -415,6 +431,25 @@ impl Process {
         let bytes: [u8; BLOCK_HEADER_LEN] = header.to_bytes();
         // A failure shows again, and is dealt with, when the next block is written.
         let _ = self.file.append(&bytes);
+    }
+
+    /// Writes a stack or module. With signals blocked.
+    pub(crate) fn write_once<const N: usize>(&self, kind: BlockKind, number: u32, block: &mut [u8; N], len: usize) {
+        let c = self.clock();
+        let header = BlockHeader {
+            len: len as u32,
+            kind,
+            thread: 0,
+            seq: number,
+            first_quantum: 0,
+            tsc: c.tsc,
+            mono_ns: c.mono_ns,
+            own_bytes: c.own_bytes,
+            payload_crc: crc32fast::hash(&block[BLOCK_HEADER_LEN..BLOCK_HEADER_LEN + len]),
+        };
+        block[..BLOCK_HEADER_LEN].copy_from_slice(&header.to_bytes());
+        // As above.
+        let _ = self.file.append(&block[..BLOCK_HEADER_LEN + len]);
     }
 
     /// Before the image ends, by exit or exec: everything is written. Exec may fail and the program go on, so it

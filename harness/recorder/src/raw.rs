@@ -123,6 +123,21 @@ pub(crate) fn comm() -> [u8; 16] {
     name
 }
 
+/// Writes the path of the program's file; answers its length, 0 when it cannot be had.
+pub(crate) fn program(path: &mut [u8]) -> usize {
+    let name = c"/proc/self/exe";
+    let args = [libc::AT_FDCWD as usize, name.as_ptr() as usize, path.as_mut_ptr() as usize, path.len(), 0, 0];
+    // SAFETY: readlinkat writes at most as many bytes as it is told.
+    usize::try_from(unsafe { syscall(libc::SYS_readlinkat, args) }).unwrap_or(0)
+}
+
+/// Writes the path of the working directory; answers its length, 0 when it cannot be had.
+pub(crate) fn directory(path: &mut [u8]) -> usize {
+    // SAFETY: getcwd writes at most as many bytes as it is told, and counts the terminating zero.
+    let n = unsafe { syscall(libc::SYS_getcwd, [path.as_mut_ptr() as usize, path.len(), 0, 0, 0, 0]) };
+    usize::try_from(n - 1).unwrap_or(0)
+}
+
 /// Nanoseconds of a clock.
 pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };

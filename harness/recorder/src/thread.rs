@@ -8,10 +8,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use fragbench_trace::spool::SpoolKind;
 
 use crate::buffer::{Buffer, Refusal};
-use crate::clock;
 use crate::process::{PROCESS, Phase};
 use crate::raw::Quiet;
 use crate::tls::{self, Being, Tls};
+use crate::{clock, stacks};
 
 /// The key whose destructor tells of a thread's end; its number plus one.
 static KEY: AtomicU32 = AtomicU32::new(0);
@@ -60,7 +60,7 @@ pub(crate) fn record(q: u64, kind: &SpoolKind) {
     }
     match PROCESS.phase() {
         Phase::Recording => {
-            if q >= PROCESS.until.load(Ordering::Relaxed) {
+            if q >= PROCESS.slow_until.load(Ordering::Relaxed) {
                 PROCESS.check_time();
                 if PROCESS.phase() != Phase::Recording {
                     return;
@@ -86,10 +86,10 @@ pub(crate) fn record(q: u64, kind: &SpoolKind) {
             Being::Gone => record_late(&mut *tls, q, kind),
             Being::New => {
                 if let Some(buffer) = attach(tls, q) {
-                    append(buffer, q, kind);
+                    append(buffer, q, kind, stacks::of(tls, kind));
                 }
             }
-            Being::Live => append(&*(*tls).buffer, q, kind),
+            Being::Live => append(&*(*tls).buffer, q, kind, stacks::of(tls, kind)),
         }
     }
 }
@@ -121,7 +121,7 @@ unsafe fn attach(tls: *mut Tls, q: u64) -> Option<&'static Buffer> {
         set_key(tls.cast());
         (*tls).buffer = (&raw const *buffer).cast_mut();
         (*tls).being = Being::Live;
-        append(buffer, q, &SpoolKind::ThreadStart);
+        append(buffer, q, &SpoolKind::ThreadStart, None);
         Some(buffer)
     }
 }
@@ -130,18 +130,18 @@ unsafe fn attach(tls: *mut Tls, q: u64) -> Option<&'static Buffer> {
 ///
 /// # Safety
 /// By the buffer's owner.
-unsafe fn append(buffer: &Buffer, q: u64, kind: &SpoolKind) {
+unsafe fn append(buffer: &Buffer, q: u64, kind: &SpoolKind, stack: Option<u32>) {
     // SAFETY: by the caller.
     unsafe {
-        match buffer.append(q, kind) {
+        match buffer.append(q, kind, stack) {
             Ok(()) => {}
             Err(Refusal::Appending) => {
-                if !buffer.set_aside(q, kind) {
+                if !buffer.set_aside(q, kind, stack) {
                     PROCESS.count_lost();
                 }
                 return;
             }
-            Err(Refusal::Pending | Refusal::Full) => make_room(buffer, q, kind),
+            Err(Refusal::Pending | Refusal::Full) => make_room(buffer, q, kind, stack),
         }
         if PROCESS.phase() == Phase::Ending {
             let _quiet = Quiet::new();
@@ -154,20 +154,20 @@ unsafe fn append(buffer: &Buffer, q: u64, kind: &SpoolKind) {
 /// By the buffer's owner, not while appending.
 #[cold]
 #[inline(never)]
-unsafe fn make_room(buffer: &Buffer, q: u64, kind: &SpoolKind) {
+unsafe fn make_room(buffer: &Buffer, q: u64, kind: &SpoolKind, stack: Option<u32>) {
     let _quiet = Quiet::new();
     // SAFETY: by the caller; signals are blocked.
     unsafe {
-        let append = |q, kind: &SpoolKind| {
-            if buffer.append(q, kind) == Err(Refusal::Full) {
+        let append = |q, kind: &SpoolKind, stack| {
+            if buffer.append(q, kind, stack) == Err(Refusal::Full) {
                 PROCESS.flush(buffer);
-                if buffer.append(q, kind).is_err() {
+                if buffer.append(q, kind, stack).is_err() {
                     PROCESS.count_lost();
                 }
             }
         };
         buffer.take_aside(append);
-        append(q, kind);
+        append(q, kind, stack);
     }
 }
 
@@ -185,7 +185,7 @@ unsafe fn record_late(tls: &mut Tls, q: u64, kind: &SpoolKind) {
     buffer.begin(tls.thread, tls.seq, q);
     // SAFETY: nobody else has the buffer.
     unsafe {
-        if buffer.append(q, kind).is_err() {
+        if buffer.append(q, kind, None).is_err() {
             PROCESS.count_lost();
         }
         PROCESS.flush(buffer);
@@ -216,7 +216,7 @@ unsafe extern "C" fn at_thread_exit(value: *mut c_void) {
         (*tls).buffer = ptr::null_mut();
         (*tls).being = Being::Gone;
         if matches!(PROCESS.phase(), Phase::Recording | Phase::Ending) {
-            append(buffer, clock::quantum(), &SpoolKind::ThreadExit);
+            append(buffer, clock::quantum(), &SpoolKind::ThreadExit, None);
         }
         PROCESS.flush(buffer);
         (*tls).seq = buffer.seq();

@@ -38,6 +38,8 @@ pub(crate) struct Tls {
     pub(crate) inside: u32,
     /// How often the thread's destructor has put itself off.
     pub(crate) put_off: u32,
+    /// Being unwound: what allocates now has no stack.
+    pub(crate) unwinding: bool,
 }
 
 pub(crate) const EMPTY: Tls = Tls {
@@ -48,6 +50,7 @@ pub(crate) const EMPTY: Tls = Tls {
     seq: 0,
     inside: 0,
     put_off: 0,
+    unwinding: false,
 };
 
 // The size is that of `Tls`, checked below.

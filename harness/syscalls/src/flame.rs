@@ -1,4 +1,4 @@
-//! A flame graph of who takes address space: width is bytes asked for.
+//! Flame graphs of call stacks; that of who takes address space: width is bytes asked for.
 
 use std::io::Write;
 
@@ -25,9 +25,16 @@ pub fn flame_graph(summary: &Summary, title: &str, into: impl Write) -> Result<(
     if lines.is_empty() {
         return Err(SyscallsError::NoStacks);
     }
+    Ok(draw_folded(&lines, title, into)?)
+}
+
+/// Draws folded stacks (`outermost;…;innermost BYTES`) as an SVG.
+///
+/// # Errors
+/// It cannot be written, or the lines are none.
+pub fn draw_folded(lines: &[String], title: &str, into: impl Write) -> std::io::Result<()> {
     let mut options = Options::default();
     options.title = title.to_owned();
     options.count_name = "bytes".to_owned();
-    from_lines(&mut options, lines.iter().map(String::as_str), into)
-        .map_err(|error| SyscallsError::Io(std::io::Error::other(error)))
+    from_lines(&mut options, lines.iter().map(String::as_str), into).map_err(std::io::Error::other)
 }

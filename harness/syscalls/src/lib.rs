@@ -16,7 +16,7 @@ mod summary;
 mod sys;
 
 pub use call::{Call, Name};
-pub use flame::flame_graph;
+pub use flame::{draw_folded, flame_graph};
 pub use record::{Machine, Recording, Subject, SyscallsError, Tool, machine, record};
 pub use regions::{Regions, Use};
 pub use summary::{Line, Stack, Summary, Timeline, summarize};

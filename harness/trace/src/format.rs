@@ -7,7 +7,8 @@
 //!
 //! blocks, back to back
 //!   0   8  magic "FBTblk\r\n"
-//!   8   1  kind: 0 operations, 1 system calls, 2 facts, 3 index    9   1  payload: 0 as it is, 1 LZ4 block format
+//!   8   1  kind: 0 operations, 1 system calls, 2 facts, 3 index, 4 stacks
+//!   9   1  payload: 0 as it is, 1 LZ4 block format
 //!  10   2  0                           12   4  thread
 //!  16   4  number of the block in its thread and kind, from 0
 //!  20   4  lane                        24   8  first_us             32   8  last_us
@@ -87,6 +88,10 @@
 //! block's refill section. Unknown keys are kept out of the way: they are ignored. **Index**: one entry of 48 bytes a block
 //! of operations or system calls: offset 8, kind 1, 0 3, thread 4, number 4, lane 4, slots 4, events 4, first_us 8,
 //! last_us 8.
+//!
+//! **Stacks**, at most one block, in front of the index: who made the blocks never freed, in the refill section as
+//! [`stacks`](crate::stacks) describes. The fact `stacks_at` in the index block is its offset. It is in no index: readers that
+//! do not know it read the trace as if it were not there, and so does a replay.
 
 use crate::error::TraceError;
 
@@ -110,7 +115,7 @@ pub const TRAILER_LEN: usize = 24;
 pub const ENTRY_LEN: usize = 48;
 /// Most bytes a block of operations or system calls decodes to.
 pub const DECODED_MAX: usize = 32 * 1024;
-/// Most bytes a block of facts or an index decodes to.
+/// Most bytes a block of facts, of stacks or an index decodes to.
 pub const LARGE_MAX: usize = 1 << 28;
 /// Most free slots a reader of a block keeps.
 pub const STACK_MAX: usize = 4096;
@@ -162,18 +167,20 @@ pub enum BlockKind {
     Facts = 2,
     /// Totals and index.
     Index = 3,
+    /// Stacks of blocks never freed.
+    Stacks = 4,
 }
 
 impl BlockKind {
     fn from_number(n: u8) -> Option<Self> {
-        [Self::Ops, Self::System, Self::Facts, Self::Index].into_iter().find(|k| *k as u8 == n)
+        [Self::Ops, Self::System, Self::Facts, Self::Index, Self::Stacks].into_iter().find(|k| *k as u8 == n)
     }
 
     /// Most bytes a block of this kind decodes to.
     fn decoded_max(self) -> usize {
         match self {
             Self::Ops | Self::System => DECODED_MAX,
-            Self::Facts | Self::Index => LARGE_MAX,
+            Self::Facts | Self::Index | Self::Stacks => LARGE_MAX,
         }
     }
 }

@@ -157,6 +157,8 @@ pub struct TraceInfo {
     pub live_end_bytes: Option<u64>,
     /// All totals; `None` likewise.
     pub totals: Option<Totals>,
+    /// Whether it names the functions that made the blocks never freed.
+    pub stacks: bool,
     /// Where it was recorded.
     pub recorded_on: RecordedOn,
     /// What of the file cannot be used, in words with offsets.

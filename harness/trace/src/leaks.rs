@@ -1,5 +1,5 @@
-//! Blocks that were never freed while a trace was recorded: by size, by thread, by age, and when in the recording they
-//! were made. One pass in recorded order, memory bounded by the live blocks.
+//! Blocks that were never freed while a trace was recorded: by size, by thread, by age, by call stack where stacks were
+//! recorded, and when in the recording they were made. One pass in recorded order, memory bounded by the live blocks.
 //!
 //! It refuses to call a block lost: a trace holds no pointers, so whether the program could still reach it is not known.
 //! What it can tell is how such blocks came about: once at the start, evenly all the time, or just now.
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::bins::Bins;
 use crate::order::EventKind;
 use crate::reader::Trace;
+use crate::stacks::Stacks;
 
 /// Stretches the recording is cut into.
 pub const STRETCHES: usize = 20;
@@ -87,6 +88,48 @@ pub struct LeakAge {
     pub bytes: u64,
 }
 
+/// A frame of a call stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeakFrame {
+    /// Name of the function; `None` where the file had no symbols.
+    pub function: Option<String>,
+    /// Source file; `None` where the file had no line numbers.
+    pub file: Option<String>,
+    /// Line in it, from 1.
+    pub line: Option<u32>,
+    /// Path of the program or library; `None` for code outside all files.
+    pub module: Option<String>,
+    /// Offset of the call in the module as its symbols count; without a module its address.
+    pub offset: u64,
+    /// Whether the compiler put the function into the one of the next frame.
+    pub inlined: bool,
+}
+
+/// Blocks that one call stack made.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LeakStack {
+    /// Blocks never freed.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Age of the oldest when the recording ended, seconds.
+    pub oldest_s: f64,
+    /// Age of the youngest, seconds.
+    pub youngest_s: f64,
+    /// How they came about.
+    pub pattern: Pattern,
+    /// Blocks never freed by the twentieth of the recording in which they were made.
+    pub born: [u64; STRETCHES],
+    /// Threads that made them.
+    pub threads: u64,
+    /// The one that made most.
+    pub most_thread: u32,
+    /// How many it made.
+    pub most_thread_blocks: u64,
+    /// Who made them, innermost first; empty for blocks whose stack is not known.
+    pub frames: Vec<LeakFrame>,
+}
+
 /// Blocks never freed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Leaks {
@@ -106,15 +149,36 @@ pub struct Leaks {
     pub threads: Vec<LeakThread>,
     /// By age, oldest first; ages by octave of a millisecond.
     pub ages: Vec<LeakAge>,
+    /// By call stack, most bytes first; `None` when stacks were not recorded or are damaged.
+    pub stacks: Option<Vec<LeakStack>>,
 }
 
-/// Blocks of one size class while they are counted.
+/// Blocks of one size class or stack while they are counted.
 #[derive(Default)]
 struct Class {
     blocks: u64,
     bytes: u64,
     born: [u64; STRETCHES],
     threads: BTreeMap<u32, u64>,
+    /// When the oldest and the youngest were made, µs.
+    lived_us: Option<(u64, u64)>,
+}
+
+impl Class {
+    fn add(&mut self, block: &Held, end_us: u64) {
+        self.blocks += 1;
+        self.bytes += block.size;
+        self.born[((block.born_us * STRETCHES as u64) / (end_us + 1)) as usize] += 1;
+        *self.threads.entry(block.thread).or_default() += 1;
+        let (first, last) = self.lived_us.unwrap_or((block.born_us, block.born_us));
+        self.lived_us = Some((first.min(block.born_us), last.max(block.born_us)));
+    }
+
+    /// The thread that made most, and how many.
+    fn most(&self) -> (u32, u64) {
+        let most = self.threads.iter().max_by_key(|(thread, n)| (**n, std::cmp::Reverse(**thread)));
+        most.map_or((0, 0), |(thread, n)| (*thread, *n))
+    }
 }
 
 struct Held {
@@ -131,7 +195,8 @@ pub fn leaks(trace: &Trace) -> Leaks {
     let mut made: HashMap<u64, u64> = HashMap::new();
     let mut ended = BTreeSet::new();
     let mut last_us = 0;
-    for event in trace.events_in_order() {
+    let mut events = trace.events_in_order();
+    for event in events.by_ref() {
         last_us = last_us.max(event.at_us);
         match event.kind {
             EventKind::Free => drop(event.object.and_then(|object| held.remove(&object))),
@@ -152,6 +217,10 @@ pub fn leaks(trace: &Trace) -> Leaks {
     }
     let end_us = last_us.max((info.duration_s * 1e6) as u64);
     let (sizes, threads, ages) = tables(held.values(), &bins, &made, &ended, end_us);
+    let stacks = trace.stacks().ok().flatten().map(|stacks| {
+        let of = stacks.blocks.iter().filter_map(|(lane, slot, stack)| Some((events.object(*lane, *slot)?, *stack)));
+        by_stack(&stacks, &held, &of.collect(), end_us)
+    });
     Leaks {
         schema: SCHEMA,
         duration_s: info.duration_s,
@@ -161,6 +230,7 @@ pub fn leaks(trace: &Trace) -> Leaks {
         sizes,
         threads,
         ages,
+        stacks,
     }
 }
 
@@ -177,11 +247,7 @@ fn tables<'h>(
     let mut threads: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     let mut ages: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for block in held {
-        let class = sizes.entry(bins.floor(block.size)).or_default();
-        class.blocks += 1;
-        class.bytes += block.size;
-        class.born[((block.born_us * STRETCHES as u64) / (end_us + 1)) as usize] += 1;
-        *class.threads.entry(block.thread).or_default() += 1;
+        sizes.entry(bins.floor(block.size)).or_default().add(block, end_us);
         let of_thread = threads.entry(block.thread).or_default();
         *of_thread = (of_thread.0 + 1, of_thread.1 + block.size);
         // The octave of the age in milliseconds; 0 is less than one.
@@ -190,7 +256,7 @@ fn tables<'h>(
         *of_age = (of_age.0 + 1, of_age.1 + block.size);
     }
     let size = |(from, class): (u64, Class)| {
-        let most = class.threads.iter().max_by_key(|(thread, n)| (**n, std::cmp::Reverse(**thread)));
+        let (most_thread, most_thread_blocks) = class.most();
         LeakSize {
             from_bytes: from,
             to_bytes: bins.from(bins.bin(from) + 1),
@@ -200,8 +266,8 @@ fn tables<'h>(
             pattern: pattern(&class.born),
             born: class.born,
             threads: class.threads.len() as u64,
-            most_thread: most.map_or(0, |(thread, _)| *thread),
-            most_thread_blocks: most.map_or(0, |(_, n)| *n),
+            most_thread,
+            most_thread_blocks,
         }
     };
     let mut sizes: Vec<LeakSize> = sizes.into_iter().map(size).collect();
@@ -219,6 +285,47 @@ fn tables<'h>(
         LeakAge { from_s, to_s: (1u64 << octave) as f64 / 1e3, blocks, bytes }
     };
     (sizes, threads, ages.into_iter().rev().map(age).collect())
+}
+
+/// Blocks by the stack that made them; `of` tells the stack of a block.
+fn by_stack(stacks: &Stacks, held: &HashMap<u64, Held>, of: &HashMap<u64, u32>, end_us: u64) -> Vec<LeakStack> {
+    let mut classes: BTreeMap<Option<u32>, Class> = BTreeMap::new();
+    for (object, block) in held {
+        classes.entry(of.get(object).copied()).or_default().add(block, end_us);
+    }
+    let frame = |number: &u32| {
+        let frame = &stacks.frames[*number as usize];
+        let module = frame.module.map(|module| &stacks.modules[module as usize]);
+        LeakFrame {
+            function: frame.function.clone(),
+            file: frame.file.clone(),
+            line: frame.line,
+            module: module.map(|module| module.path.display().to_string()),
+            offset: frame.offset,
+            inlined: frame.inlined,
+        }
+    };
+    let line = |(stack, class): (Option<u32>, Class)| {
+        let (most_thread, most_thread_blocks) = class.most();
+        let age = |born: u64| (end_us - born.min(end_us)) as f64 / 1e6;
+        let (first, last) = class.lived_us.unwrap_or_default();
+        LeakStack {
+            blocks: class.blocks,
+            bytes: class.bytes,
+            oldest_s: age(first),
+            youngest_s: age(last),
+            pattern: pattern(&class.born),
+            born: class.born,
+            threads: class.threads.len() as u64,
+            most_thread,
+            most_thread_blocks,
+            frames: stack.map_or_else(Vec::new, |s| stacks.stacks[s as usize].iter().map(frame).collect()),
+        }
+    };
+    let mut lines: Vec<LeakStack> = classes.into_iter().map(line).collect();
+    // Stable: of equal ones the stack met first.
+    lines.sort_by_key(|line| std::cmp::Reverse(line.bytes));
+    lines
 }
 
 /// See [`Pattern`].

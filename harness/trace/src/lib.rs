@@ -40,6 +40,8 @@ mod reader;
 #[cfg(feature = "std")]
 mod shape;
 #[cfg(feature = "std")]
+pub mod stacks;
+#[cfg(feature = "std")]
 mod stat;
 #[cfg(feature = "std")]
 mod store;
@@ -59,7 +61,7 @@ pub use error::{Damage, TraceError};
 #[cfg(feature = "std")]
 pub use info::{RecordedOn, Totals, TraceInfo};
 #[cfg(feature = "std")]
-pub use leaks::{LeakAge, LeakSize, LeakThread, Leaks, Pattern, STRETCHES, leaks};
+pub use leaks::{LeakAge, LeakFrame, LeakSize, LeakStack, LeakThread, Leaks, Pattern, STRETCHES, leaks};
 #[cfg(feature = "std")]
 pub use order::{Before, Event, EventKind, Events, SystemCall};
 #[cfg(feature = "std")]

@@ -163,6 +163,12 @@ impl<'t> Events<'t> {
         &self.damage
     }
 
+    /// Number of the live block in a slot, once the last event was read.
+    pub(crate) fn object(&self, lane: u32, slot: u32) -> Option<u64> {
+        let slot = self.lanes.get(lane as usize)?.slots.get(slot as usize)?;
+        slot.live.then_some(slot.object)
+    }
+
     /// Makes sure the stream's next operation is decoded; `None` at its end.
     fn peek(&mut self, i: usize) -> Option<(u64, Op)> {
         loop {

@@ -17,7 +17,9 @@ use crate::format::{
 };
 use crate::info::{RecordedOn, Totals, TraceInfo};
 use crate::order::Events;
+use crate::stacks::Stacks;
 use crate::store::Store;
+use crate::text::Known;
 
 /// Where a block is and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,7 @@ pub struct Trace {
     threads: Vec<(u32, Range<usize>)>,
     system: Range<usize>,
     totals: Option<Totals>,
+    stacks_at: Option<u64>,
     recorded_on: RecordedOn,
     damage: Vec<Damage>,
 }
@@ -142,6 +145,7 @@ impl Trace {
             threads: Vec::new(),
             system: 0..0,
             totals: None,
+            stacks_at: None,
             recorded_on: RecordedOn::default(),
             damage: Vec::new(),
         };
@@ -186,6 +190,7 @@ impl Trace {
             return Ok(false);
         };
         self.totals = Totals::from_facts(facts);
+        self.stacks_at = Known::parse(facts).number("stacks_at");
         self.entries = entries;
         Ok(true)
     }
@@ -198,6 +203,9 @@ impl Trace {
                 Some(header) if at + header.total_len() <= self.len => {
                     if matches!(header.kind, BlockKind::Ops | BlockKind::System) {
                         self.entries.push(BlockEntry::new(at, &header));
+                    }
+                    if header.kind == BlockKind::Stacks {
+                        self.stacks_at = Some(at);
                     }
                     Some(at + header.total_len())
                 }
@@ -343,6 +351,17 @@ impl Trace {
         &self.entries[self.system.clone()]
     }
 
+    /// Who made the blocks never freed; `None` when that was not recorded.
+    ///
+    /// # Errors
+    /// The stacks are damaged, or the file cannot be read.
+    pub fn stacks(&self) -> Result<Option<Stacks>, TraceError> {
+        let Some(at) = self.stacks_at else { return Ok(None) };
+        let (header, bytes) = self.stored_block(at)??;
+        let sound = (header.kind == BlockKind::Stacks).then(|| Stacks::from_bytes(&bytes)).flatten();
+        Ok(Some(sound.ok_or(Damage { offset: at, len: header.total_len(), what: "a block that holds no stacks" })?))
+    }
+
     /// Threads that have blocks, ascending.
     pub fn threads(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.threads.iter().map(|(t, _)| *t)
@@ -407,6 +426,10 @@ impl Trace {
                 _ => damage.push(Damage { offset: e.at, len: 0, what: "another block than the index says" }),
             }
         }
+        match self.stacks() {
+            Err(TraceError::Damaged(d)) => damage.push(d),
+            other => drop(other?),
+        }
         damage.sort_by_key(|d| d.offset);
         Ok(damage)
     }
@@ -429,6 +452,7 @@ impl Trace {
             peak_live_bytes: self.totals.map(|t| t.peak_live_bytes),
             live_end_bytes: self.totals.map(|t| t.live_end_bytes),
             totals: self.totals,
+            stacks: self.stacks_at.is_some(),
             recorded_on: self.recorded_on.clone(),
             damage: self.damage.iter().map(Damage::to_string).collect(),
         }

@@ -15,6 +15,7 @@ pub(crate) struct Writer {
     file: File,
     at: u64,
     index: Vec<BlockEntry>,
+    stacks_at: Option<u64>,
     packed: Vec<u8>,
     block: Vec<u8>,
 }
@@ -24,8 +25,14 @@ impl Writer {
     pub(crate) fn new(file: File, recorded_on: &RecordedOn) -> io::Result<Self> {
         let header = file_header();
         file.write_all_at(&header, 0)?;
-        let mut writer =
-            Self { file, at: header.len() as u64, index: Vec::new(), packed: Vec::new(), block: Vec::new() };
+        let mut writer = Self {
+            file,
+            at: header.len() as u64,
+            index: Vec::new(),
+            stacks_at: None,
+            packed: Vec::new(),
+            block: Vec::new(),
+        };
         writer.write(blank(BlockKind::Facts), recorded_on.to_facts().as_bytes(), &[], &[], &[])?;
         Ok(writer)
     }
@@ -70,6 +77,12 @@ impl Writer {
         self.file.write_all_at(&self.block, from)
     }
 
+    /// Writes the stacks of blocks never freed.
+    pub(crate) fn stacks(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stacks_at = Some(self.write(blank(BlockKind::Stacks), bytes, &[], &[], &[])?);
+        Ok(())
+    }
+
     /// Ends the trace; its length in bytes.
     pub(crate) fn finish(mut self, totals: Totals) -> io::Result<u64> {
         let mut entries = Vec::with_capacity(self.index.len() * ENTRY_LEN);
@@ -77,7 +90,9 @@ impl Writer {
             entries.extend_from_slice(&entry.to_bytes());
         }
         let at = self.at;
-        self.write(blank(BlockKind::Index), totals.to_facts().as_bytes(), &[], &entries, &[])?;
+        let mut facts = totals.to_facts();
+        facts.put_some("stacks_at", self.stacks_at);
+        self.write(blank(BlockKind::Index), facts.as_bytes(), &[], &entries, &[])?;
         let end = trailer(at);
         self.file.write_all_at(&end, self.at)?;
         Ok(self.at + end.len() as u64)

@@ -43,7 +43,7 @@ fn synthetic() -> (Trace, Profile) {
         allocator: Some("libsecret.so".into()),
         ..RecordedOn::default()
     };
-    let (bytes, _) = common::packed(&program(&shape), &PackOptions { recorded_on, end_us: None });
+    let (bytes, _) = common::packed(&program(&shape), &PackOptions { recorded_on, ..PackOptions::default() });
     let trace = Trace::from_bytes(bytes).unwrap();
     let profile = distil(&trace);
     (trace, profile)

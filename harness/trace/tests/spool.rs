@@ -60,6 +60,7 @@ fn block(thread: u32, seq: u32, kind: BlockKind, first: u64, payload: &[u8]) -> 
 
 fn header() -> Header {
     Header {
+        stacks: true,
         quantum_shift: QUANTUM_SHIFT,
         architecture: ARCHITECTURE,
         page_size: 4096,
@@ -126,6 +127,7 @@ fn kind() -> impl Strategy<Value = SpoolKind> {
             .prop_map(|(old, old_len, new, new_len)| SpoolKind::Mremap { old, old_len, new, new_len }),
         1 => (address(), size(), any::<u32>()).prop_map(|(addr, len, advice)| SpoolKind::Madvise { addr, len, advice }),
         1 => address().prop_map(|addr| SpoolKind::Brk { addr }),
+        1 => any::<u32>().prop_map(|id| SpoolKind::Stack { id }),
     ]
 }
 
@@ -308,7 +310,7 @@ fn what_is_no_spool_is_refused() {
     assert_eq!(open(&good[..100]), "no spool: 100 bytes, shorter than a spool's header");
     let mut newer = good.clone();
     newer[8] = 9;
-    assert_eq!(open(&newer), "a spool of version 9; this program reads version 1");
+    assert_eq!(open(&newer), "a spool of version 9; this program reads versions 1 and 2");
     let mut bad = good.clone();
     bad[30] ^= 1;
     assert!(matches!(Spool::from_bytes(bad), Err(SpoolError::Header)));

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use fragbench_proc::{ProcError, Process};
 use fragbench_trace::spool::Spool;
+use fragbench_trace::spool::stacks::DEPTH_MAX;
 use fragbench_trace::{PackOptions, PackReport, RecordedOn};
 
 use crate::sizes::{parse_duration, parse_size};
@@ -45,6 +46,13 @@ pub(crate) struct Record {
     /// End the trace when fragbench is told to stop (SIGTERM, Ctrl-C): what the program does to shut down is left out
     #[arg(long)]
     end_at_signal: bool,
+    /// Record who makes each block, for `trace leaks`; the trace then holds names of functions and files. Slow
+    #[arg(long)]
+    stacks: bool,
+    /// Innermost frames of a stack that are kept
+    #[arg(long, value_name = "N", default_value_t = 24, requires = "stacks",
+          value_parser = clap::value_parser!(u32).range(1..=DEPTH_MAX as i64))]
+    stack_depth: u32,
     /// Sample the program's memory while it runs into FILE: time, VIRT, RSS, and anonymous memory by use
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
@@ -104,6 +112,9 @@ impl Record {
         if self.start_paused {
             command.env("FRAGBENCH_START_PAUSED", "1");
         }
+        if self.stacks {
+            command.env("FRAGBENCH_STACKS", self.stack_depth.to_string());
+        }
         if let Some(signal) = self.signal.or(self.start_paused.then_some(libc::SIGUSR2)) {
             command.env("FRAGBENCH_SIGNAL", signal.to_string());
         }
@@ -157,7 +168,8 @@ impl Record {
                 }
                 None => None,
             };
-            let options = PackOptions { recorded_on: self.recorded_on(), end_us };
+            let options =
+                PackOptions { recorded_on: self.recorded_on(), end_us, symbols: Some(fragbench_symbols::symbols) };
             let report = fragbench_trace::pack(&spool, &trace, &options).with_context(retry)?;
             if owner == pid {
                 // Of a program that replaced itself by exec, the last image is the one that was asked for.
@@ -341,8 +353,11 @@ fn describe(trace: &Path, report: &PackReport) -> String {
     let totals = &report.totals;
     let per_event = if totals.events > 0 { report.bytes as f64 / totals.events as f64 } else { 0.0 };
     let whole = if totals.complete { "" } else { "; incomplete, see `fragbench trace info`" };
+    let stacks = report.stacks.map_or_else(String::new, |n| {
+        format!("\n{n} call stacks of blocks never freed are in it, with names of functions and files: not anonymous")
+    });
     format!(
-        "{}: {} events on {} threads in {:.1} s, {} bytes ({per_event:.2} an event){whole}; the recorder itself held at most {} KiB",
+        "{}: {} events on {} threads in {:.1} s, {} bytes ({per_event:.2} an event){whole}; the recorder itself held at most {} KiB{stacks}",
         trace.display(),
         totals.events,
         totals.threads,

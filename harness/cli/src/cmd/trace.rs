@@ -214,7 +214,11 @@ impl Stat {
 
 impl Pack {
     fn go(&self) -> Result<Outcome> {
-        let options = PackOptions { end_us: self.end.map(|end| end.as_micros() as u64), ..Default::default() };
+        let options = PackOptions {
+            end_us: self.end.map(|end| end.as_micros() as u64),
+            symbols: Some(fragbench_symbols::symbols),
+            ..Default::default()
+        };
         let report = fragbench_trace::pack(&self.spool, &self.output, &options)
             .with_context(|| format!("{}", self.spool.display()))?;
         eprintln!(

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::PackReport;
 use super::swing::Swing;
 use crate::encode::{Ask, BlockName, Encoder, Lane};
 use crate::error::TraceError;
-use crate::format::{DECODED_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
+use crate::format::{DECODED_MAX, LARGE_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
 use crate::info::{RecordedOn, Totals};
 use crate::spool::SpoolKind;
+use crate::stacks::Stacks;
 use crate::varint::put;
 use crate::write::Writer;
 
@@ -37,10 +39,15 @@ impl Hasher for AddressHash {
 
 type ByAddress<V> = HashMap<u64, V, BuildHasherDefault<AddressHash>>;
 
+/// Stands for a stack that was not recorded.
+const NO_STACK: u32 = u32::MAX;
+
 /// A block the program holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     name: BlockName,
+    /// Number of the stack that made it, or `NO_STACK`.
+    stack: u32,
     size: u64,
 }
 
@@ -81,6 +88,8 @@ pub(super) struct Blocks {
     /// By the number of the thread's cursor; none before its first event and after its end.
     threads: Vec<Option<Box<Thread>>>,
     live: ByAddress<Held>,
+    /// Blocks with stacks that were freed after the trace's end: in the trace they live.
+    kept: Vec<Held>,
     resident_entries: ByAddress<ResidentEntry>,
     open: HashMap<(u32, u32), Open>,
     system: SystemCalls,
@@ -101,6 +110,7 @@ impl Blocks {
             free_lanes: Vec::new(),
             threads: Vec::new(),
             live: ByAddress::default(),
+            kept: Vec::new(),
             resident_entries: ByAddress::default(),
             open: HashMap::new(),
             system: SystemCalls::default(),
@@ -139,6 +149,11 @@ impl Blocks {
         Ok(Some(held))
     }
 
+    /// A block taken away from its address after the trace's end, where it was not freed.
+    pub(super) fn keep(&mut self, held: Option<Held>) {
+        self.kept.extend(held.filter(|held| held.stack != NO_STACK));
+    }
+
     fn enter(&mut self, entry: ResidentEntry, pages: Option<u32>) -> Result<(), TraceError> {
         if let Some(Some(thread)) = self.threads.get_mut(entry.cursor as usize)
             && thread.encoder.seq() == entry.seq
@@ -159,13 +174,20 @@ impl Blocks {
         Ok(())
     }
 
-    pub(super) fn allocate(&mut self, cursor: usize, addr: u64, size: u64, ask: Ask) -> Result<(), TraceError> {
+    pub(super) fn allocate(
+        &mut self,
+        cursor: usize,
+        addr: u64,
+        size: u64,
+        ask: Ask,
+        stack: Option<u32>,
+    ) -> Result<(), TraceError> {
         self.ready(cursor)?;
         // Larger than a tebibyte does not fit the format and no machine.
         let size = size.min(SIZE_MAX);
         let (thread, lane) = parts(&mut self.threads, &mut self.lanes, cursor);
         let made = thread.encoder.allocate(lane, self.now_us, size, ask);
-        self.hold(cursor, addr, size, made)
+        self.hold(cursor, addr, size, stack, made)
     }
 
     pub(super) fn free(&mut self, cursor: usize, held: Held) -> Result<(), TraceError> {
@@ -205,10 +227,11 @@ impl Blocks {
         new: u64,
         size: u64,
         moved: bool,
+        stack: Option<u32>,
     ) -> Result<(), TraceError> {
         let Some(old) = old else {
             self.totals.unseen_frees += 1;
-            return self.allocate(cursor, new, size, Ask::ReallocUnseen);
+            return self.allocate(cursor, new, size, Ask::ReallocUnseen, stack);
         };
         self.ready(cursor)?;
         let size = size.min(SIZE_MAX);
@@ -221,7 +244,7 @@ impl Blocks {
             made
         };
         self.drop_bytes(cursor, old.size);
-        self.hold(cursor, new, size, made)
+        self.hold(cursor, new, size, stack, made)
     }
 
     fn drop_bytes(&mut self, cursor: usize, size: u64) {
@@ -235,10 +258,11 @@ impl Blocks {
         cursor: usize,
         addr: u64,
         size: u64,
+        stack: Option<u32>,
         made: Option<(BlockName, Option<u32>)>,
     ) -> Result<(), TraceError> {
         let (name, resident) = made.ok_or(TraceError::TooLarge("more live blocks of a thread than slots"))?;
-        self.live.insert(addr, Held { name, size });
+        self.live.insert(addr, Held { name, stack: stack.unwrap_or(NO_STACK), size });
         if let Some(index) = resident {
             let seq = parts(&mut self.threads, &mut self.lanes, cursor).0.encoder.seq();
             self.resident_entries.insert(addr, ResidentEntry { cursor: cursor as u32, seq, index });
@@ -366,12 +390,27 @@ impl Blocks {
         Ok(())
     }
 
-    /// Writes what is open and ends the trace; `known` brings what is known besides.
-    pub(super) fn finish(mut self, duration_us: u64, known: Totals) -> Result<(Totals, u64), TraceError> {
+    /// Writes what is open and ends the trace; `known` brings what is known besides, `resolve` makes stacks of lanes,
+    /// slots and numbers of stacks.
+    pub(super) fn finish(
+        mut self,
+        duration_us: u64,
+        known: Totals,
+        resolve: impl FnOnce(Vec<(u32, u32, u32)>) -> Option<Stacks>,
+    ) -> Result<PackReport, TraceError> {
         for cursor in 0..self.threads.len() {
             self.end_thread(cursor, false)?;
         }
         self.flush_system()?;
+        let held = self.live.values().chain(&self.kept).filter(|held| held.stack != NO_STACK);
+        let stacks = resolve(held.map(|held| (held.name.lane, held.name.slot, held.stack)).collect());
+        if let Some(stacks) = &stacks {
+            let bytes = stacks.to_bytes();
+            if bytes.len() > LARGE_MAX {
+                return Err(TraceError::TooLarge("more blocks never freed than stacks can be kept of"));
+            }
+            self.writer.stacks(&bytes)?;
+        }
         let t = self.totals;
         let [swing_200us_bytes, swing_1ms_bytes, swing_5ms_bytes, swing_25ms_bytes] =
             self.swing.finish(self.live_bytes, t.peak_live_bytes);
@@ -396,7 +435,7 @@ impl Blocks {
             ..known
         };
         let bytes = self.writer.finish(totals)?;
-        Ok((totals, bytes))
+        Ok(PackReport { stacks: stacks.map(|s| s.stacks.len() as u64), totals, bytes, spool_bytes: 0 })
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 
 use super::blocks::{Blocks, Held};
-use super::{ALLOCATION_WAIT_NS, FREE_WAIT_NS, PackOptions, Source};
+use super::{ALLOCATION_WAIT_NS, FREE_WAIT_NS, PackOptions, PackReport, Source};
 use crate::encode::Ask;
 use crate::error::TraceError;
 use crate::info::Totals;
 use crate::spool::{ClockPair, SpoolEvent, SpoolKind};
+use crate::stacks::{Stacks, Symbols};
 
 /// The line from counter to microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,8 @@ struct Cursor<'s> {
     /// Opened when the merge comes to the thread, closed at its end: a spool may have threads by the thousands.
     events: Option<Box<dyn Iterator<Item = SpoolEvent> + 's>>,
     head: Option<Head>,
+    /// Of the allocation that is to come.
+    stack: Option<u32>,
     exited: bool,
 }
 
@@ -97,6 +100,7 @@ pub(super) struct Merge<'s, S> {
     now_us: u64,
     end_us: u64,
     known: Totals,
+    symbols: Option<Symbols>,
 }
 
 impl<'s, S: Source> Merge<'s, S> {
@@ -114,17 +118,18 @@ impl<'s, S: Source> Merge<'s, S> {
             now_us: 0,
             end_us: options.end_us.unwrap_or(u64::MAX),
             known,
+            symbols: options.symbols,
         };
         for thread in source.threads() {
             let Some(first) = source.events(thread).next() else { continue };
             let cursor = merge.cursors.len();
             merge.heap.push(Reverse((Head::Event(first).key(), cursor)));
-            merge.cursors.push(Cursor { thread, events: None, head: None, exited: false });
+            merge.cursors.push(Cursor { thread, events: None, head: None, stack: None, exited: false });
         }
         Ok(merge)
     }
 
-    pub(super) fn run(mut self) -> Result<(Totals, u64), TraceError> {
+    pub(super) fn run(mut self) -> Result<PackReport, TraceError> {
         loop {
             let next = self.heap.pop();
             // Those who have waited too long come first; all of them when nobody else is left.
@@ -148,7 +153,9 @@ impl<'s, S: Source> Merge<'s, S> {
         }
         let last = self.clock.us(self.source.clocks().1.tsc);
         let end = last.max(self.now_us).min(self.end_us);
-        self.blocks.finish(end, self.known)
+        let source = self.source;
+        self.blocks
+            .finish(end, self.known, |held| source.stacks().map(|spool| Stacks::resolve(spool, held, self.symbols)))
     }
 
     /// The first waiting thread whose time has passed at `key`.
@@ -235,6 +242,7 @@ impl<'s, S: Source> Merge<'s, S> {
         let Head::Event(event) = head else {
             let Head::ReallocEnd { old, new, size, .. } = head else { unreachable!("two kinds of heads") };
             if cut {
+                blocks.keep(old);
                 return Ok(Outcome::Done { changed: 0 });
             }
             if blocks.is_live(new) {
@@ -243,7 +251,7 @@ impl<'s, S: Source> Merge<'s, S> {
                 }
                 blocks.free_unresolved(cursor, new)?;
             }
-            blocks.realloc(cursor, old, new, size, true)?;
+            blocks.realloc(cursor, old, new, size, true, self.cursors[cursor].stack.take())?;
             return Ok(Outcome::Done { changed: new });
         };
         let (addr, size, ask) = match event.kind {
@@ -264,13 +272,19 @@ impl<'s, S: Source> Merge<'s, S> {
                 let held = blocks.take(old, resident_pages)?;
                 if old == new {
                     // In place the address never changes hands: nobody who waits for it may get it in between.
-                    if !cut {
-                        blocks.realloc(cursor, held, new, size, false)?;
+                    if cut {
+                        blocks.keep(held);
+                    } else {
+                        blocks.realloc(cursor, held, new, size, false, self.cursors[cursor].stack.take())?;
                     }
                     return Ok(Outcome::Done { changed: if held.is_some() { 0 } else { new } });
                 }
                 self.wake(old);
                 return Ok(Outcome::Then(Head::ReallocEnd { tsc: event.tsc, old: held, new, size }));
+            }
+            SpoolKind::Stack { id } => {
+                self.cursors[cursor].stack = Some(id);
+                return Ok(Outcome::Done { changed: 0 });
             }
             SpoolKind::ThreadStart => return Ok(Outcome::Done { changed: 0 }),
             SpoolKind::ThreadExit => {
@@ -297,7 +311,7 @@ impl<'s, S: Source> Merge<'s, S> {
             }
             blocks.free_unresolved(cursor, addr)?;
         }
-        blocks.allocate(cursor, addr, size, ask)?;
+        blocks.allocate(cursor, addr, size, ask, self.cursors[cursor].stack.take())?;
         Ok(Outcome::Done { changed: addr })
     }
 
@@ -310,7 +324,8 @@ impl<'s, S: Source> Merge<'s, S> {
         cut: bool,
     ) -> Result<Outcome, TraceError> {
         if cut {
-            self.blocks.take(addr, resident_pages)?;
+            let held = self.blocks.take(addr, resident_pages)?;
+            self.blocks.keep(held);
         } else if let Some(held) = self.blocks.take(addr, resident_pages)? {
             self.blocks.free(cursor, held)?;
         } else if force {

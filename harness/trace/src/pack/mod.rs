@@ -19,6 +19,7 @@ use crate::error::TraceError;
 use crate::info::{RecordedOn, Totals};
 use crate::spool::format::Status;
 use crate::spool::{ClockPair, Spool, SpoolEvent};
+use crate::stacks::Symbols;
 use merge::Merge;
 
 /// How long an allocation at a live address waits for the free. A thread may be off the processor for some time
@@ -35,11 +36,15 @@ pub struct PackOptions {
     /// End the trace after this many microseconds of the recording. Later events are still read for what they tell
     /// of blocks that live at the end: how much of them was resident.
     pub end_us: Option<u64>,
+    /// Names the functions of recorded stacks; without it they are kept as offsets in files.
+    pub symbols: Option<Symbols>,
 }
 
 /// What was packed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PackReport {
+    /// Distinct stacks of blocks never freed that are kept; none when stacks were not recorded.
+    pub stacks: Option<u64>,
     /// Totals as they stand in the trace.
     pub totals: Totals,
     /// Length of the trace, bytes.
@@ -56,6 +61,10 @@ pub trait Source {
     fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_>;
     /// Two points of the line from counter to clock; the first is the recording's start.
     fn clocks(&self) -> (ClockPair, ClockPair);
+    /// The spool that knows the stacks events name; none where none do.
+    fn stacks(&self) -> Option<&Spool> {
+        None
+    }
 }
 
 impl Source for Spool {
@@ -69,6 +78,10 @@ impl Source for Spool {
 
     fn clocks(&self) -> (ClockPair, ClockPair) {
         Spool::clocks(self)
+    }
+
+    fn stacks(&self) -> Option<&Spool> {
+        self.header().stacks.then_some(self)
     }
 }
 
@@ -117,6 +130,5 @@ pub fn pack_source(
     known: Totals,
 ) -> Result<PackReport, TraceError> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(out)?;
-    let (totals, bytes) = Merge::new(source, file, options, known)?.run()?;
-    Ok(PackReport { totals, bytes, spool_bytes: 0 })
+    Merge::new(source, file, options, known)?.run()
 }

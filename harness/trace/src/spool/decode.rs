@@ -142,6 +142,7 @@ impl Decoder {
             }
             kind::MADVISE => SpoolKind::Madvise { addr: self.addr(f)?, len: f.int()?, advice: f.int32()? },
             kind::BRK => SpoolKind::Brk { addr: self.addr(f)? },
+            kind::STACK => SpoolKind::Stack { id: f.int32()? },
             _ => return None,
         })
     }

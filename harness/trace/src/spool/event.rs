@@ -113,4 +113,9 @@ pub enum SpoolKind {
         /// The program break after the call.
         addr: u64,
     },
+    /// Who makes the thread's next allocation or realloc, which is its next event.
+    Stack {
+        /// Number of the stack.
+        id: u32,
+    },
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file header   160 bytes
-//!   0   8  magic "FBSPOOL\0"            8   4  version (1)          12   4  length of this header
+//!   0   8  magic "FBSPOOL\0"            8   4  version (1; 2 with stacks)   12   4  length of this header
 //!  16   1  quantum shift               17   1  architecture (0 x86-64, 1 aarch64)   18   2  0
 //!  20   4  page size                   24   4  pid                  28   4  parent's pid
 //!  32   8  counter  \                  40   8  CLOCK_MONOTONIC ns    \
@@ -18,8 +18,8 @@
 //!
 //! block         64 bytes + payload, at most BLOCK_MAX bytes of payload
 //!   0   8  magic "FBblock\n"            8   4  length of the payload
-//!  12   4  kind: 0 events, 1 paused, 2 resumed (no payload, thread 0)
-//!  16   4  thread                      20   4  number of the block in its thread, from 0
+//!  12   4  kind: 0 events, 1 paused, 2 resumed (no payload, thread 0), 3 stack, 4 module (thread 0)
+//!  16   4  thread                      20   4  number of the block in its thread, from 0; of the stack; of the module
 //!  24   8  quantum the payload's first time difference starts from
 //!  32   8  counter  \ when the block    40  8  CLOCK_MONOTONIC ns  \ when the block
 //!                    was written                                    was written
@@ -66,13 +66,19 @@
 //! | 11 | mremap | old address, old length, new address, new length |
 //! | 12 | madvise | address, length, advice |
 //! | 13 | brk | address |
+//! | 14 | stack: of the thread's next allocation or realloc, which follows at once | number of the stack |
+//!
+//! A stack and a module are each written once, when first met; [`stacks`](super::stacks) says how. A stack whose block is
+//! missing is not known.
 
 /// First bytes of a spool.
 pub const MAGIC: [u8; 8] = *b"FBSPOOL\0";
 /// First bytes of a block.
 pub const BLOCK_MAGIC: [u8; 8] = *b"FBblock\n";
-/// Version of the format this crate writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// Newest version of the format, and the one written when stacks are recorded: who does not know them refuses it.
+pub const VERSION: u32 = 2;
+/// Version written without stacks.
+pub const VERSION_WITHOUT_STACKS: u32 = 1;
 /// Length of the file header in bytes.
 pub const HEADER_LEN: usize = 160;
 /// Where the second, rewritable part of the file header begins.
@@ -146,6 +152,7 @@ pub mod kind {
     pub const MREMAP: u8 = 11;
     pub const MADVISE: u8 = 12;
     pub const BRK: u8 = 13;
+    pub const STACK: u8 = 14;
 }
 
 /// Why a spool ends where it does. `Running` in a spool that is no longer written to means that the program was
@@ -186,11 +193,17 @@ pub enum BlockKind {
     Paused = 1,
     /// Recording was switched on at this moment.
     Resumed = 2,
+    /// A call stack.
+    Stack = 3,
+    /// A loaded file that frames of stacks lie in.
+    Module = 4,
 }
 
 /// The fixed part of the file header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    /// Whether events may name stacks.
+    pub stacks: bool,
     /// Time is counted in `1 << quantum_shift` ticks.
     pub quantum_shift: u8,
     /// 0 x86-64, 1 aarch64.
@@ -289,7 +302,7 @@ impl Header {
     pub fn to_bytes(&self) -> [u8; STATUS_AT] {
         let mut b = [0; STATUS_AT];
         put(&mut b, 0, MAGIC);
-        put(&mut b, 8, VERSION.to_le_bytes());
+        put(&mut b, 8, if self.stacks { VERSION } else { VERSION_WITHOUT_STACKS }.to_le_bytes());
         put(&mut b, 12, (HEADER_LEN as u32).to_le_bytes());
         b[16] = self.quantum_shift;
         b[17] = self.architecture;
@@ -313,8 +326,9 @@ impl Header {
         if b[..8] != MAGIC {
             return Err(HeaderFault::Magic);
         }
-        if u32_at(b, 8) != VERSION {
-            return Err(HeaderFault::Version(u32_at(b, 8)));
+        let version = u32_at(b, 8);
+        if !(VERSION_WITHOUT_STACKS..=VERSION).contains(&version) {
+            return Err(HeaderFault::Version(version));
         }
         if crc32fast::hash(&b[..76]) != u32_at(b, 76) || b[16] > 32 {
             return Err(HeaderFault::Checksum);
@@ -322,6 +336,7 @@ impl Header {
         let mut comm = [0; 16];
         comm.copy_from_slice(&b[56..72]);
         Ok(Self {
+            stacks: version == VERSION,
             quantum_shift: b[16],
             architecture: b[17],
             page_size: u32_at(b, 20),
@@ -402,9 +417,8 @@ impl BlockHeader {
         if b[..8] != BLOCK_MAGIC || crc32fast::hash(&b[..60]) != u32_at(b, 60) || u32_at(b, 8) as usize > BLOCK_MAX {
             return None;
         }
-        let kind = [BlockKind::Events, BlockKind::Paused, BlockKind::Resumed]
-            .into_iter()
-            .find(|k| *k as u32 == u32_at(b, 12))?;
+        use BlockKind::{Events, Module, Paused, Resumed, Stack};
+        let kind = [Events, Paused, Resumed, Stack, Module].into_iter().find(|k| *k as u32 == u32_at(b, 12))?;
         Some(Self {
             len: u32_at(b, 8),
             kind,

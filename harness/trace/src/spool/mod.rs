@@ -10,6 +10,7 @@ pub mod event;
 pub mod format;
 #[cfg(feature = "std")]
 pub mod reader;
+pub mod stacks;
 pub mod writer;
 
 pub use event::{SpoolEvent, SpoolKind};

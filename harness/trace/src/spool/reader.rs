@@ -1,7 +1,7 @@
 //! Reads a spool back, from a file or from memory, whatever state it is in: blocks that are sound are kept, everything
 //! else is reported with its offset. It refuses a file that is no spool, or one of another version, and never panics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use super::event::SpoolEvent;
 use super::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
 };
+use super::stacks::{self, Module};
 use crate::store::Store;
 
 /// Why a file cannot be read as a spool at all.
@@ -25,7 +26,7 @@ pub enum SpoolError {
     #[error("no spool: it does not begin with \"FBSPOOL\"")]
     Foreign,
     /// It is of a version this program does not know.
-    #[error("a spool of version {0}; this program reads version 1")]
+    #[error("a spool of version {0}; this program reads versions 1 and 2")]
     Version(u32),
     /// The header's checksum does not hold.
     #[error("damaged spool: the checksum of its header (offset 0) does not hold")]
@@ -58,6 +59,9 @@ pub enum DamageKind {
     /// A payload whose checksum holds cannot be decoded.
     #[error("an event of thread {0} cannot be decoded")]
     Event(u32),
+    /// A stack or module whose checksum holds cannot be decoded.
+    #[error("a stack or module cannot be decoded")]
+    Stack,
     /// Blocks of a thread are absent.
     #[error("{missing} blocks of thread {thread} are missing before this one")]
     Missing {
@@ -105,6 +109,8 @@ pub struct Spool {
     closing: Option<Closing>,
     threads: BTreeMap<u32, Vec<Block>>,
     marks: Vec<BlockHeader>,
+    stacks: HashMap<u32, Vec<(Option<u32>, u64)>>,
+    modules: BTreeMap<u32, Module>,
     last_clock: ClockPair,
     own_bytes_peak: u64,
     damage: Vec<Damage>,
@@ -155,6 +161,8 @@ impl Spool {
             closing,
             threads: BTreeMap::new(),
             marks: Vec::new(),
+            stacks: HashMap::new(),
+            modules: BTreeMap::new(),
             damage: Vec::new(),
         };
         spool.scan_blocks()?;
@@ -184,7 +192,7 @@ impl Spool {
             };
             at = match sound {
                 Ok(()) => {
-                    self.keep(Block { at, header });
+                    self.keep(Block { at, header }, &payload);
                     end
                 }
                 Err(kind) => {
@@ -198,7 +206,7 @@ impl Spool {
         Ok(())
     }
 
-    fn keep(&mut self, block: Block) {
+    fn keep(&mut self, block: Block, payload: &[u8]) {
         let h = &block.header;
         self.own_bytes_peak = self.own_bytes_peak.max(h.own_bytes);
         if h.mono_ns > self.last_clock.mono_ns {
@@ -207,6 +215,23 @@ impl Spool {
         match h.kind {
             BlockKind::Events => self.threads.entry(h.thread).or_default().push(block),
             BlockKind::Paused | BlockKind::Resumed => self.marks.push(*h),
+            BlockKind::Stack => {
+                let frames = stacks::frames(payload);
+                self.note_unless(frames.is_some(), &block);
+                self.stacks.extend(frames.map(|frames| (h.seq, frames)));
+            }
+            BlockKind::Module => {
+                let module = stacks::module(payload);
+                self.note_unless(module.is_some(), &block);
+                self.modules.extend(module.map(|module| (h.seq, module)));
+            }
+        }
+    }
+
+    fn note_unless(&mut self, sound: bool, block: &Block) {
+        if !sound {
+            let len = BLOCK_HEADER_LEN as u64 + u64::from(block.header.len);
+            self.damage.push(Damage { offset: block.at, len, kind: DamageKind::Stack });
         }
     }
 
@@ -299,10 +324,21 @@ impl Spool {
                 (BlockKind::Paused, _) => gaps.push(Gap { from_tsc: Some(m.tsc), to_tsc: None }),
                 (BlockKind::Resumed, Some(g)) if g.to_tsc.is_none() => g.to_tsc = Some(m.tsc),
                 (BlockKind::Resumed, _) => gaps.push(Gap { from_tsc: None, to_tsc: Some(m.tsc) }),
-                (BlockKind::Events, _) => {}
+                (BlockKind::Events | BlockKind::Stack | BlockKind::Module, _) => {}
             }
         }
         gaps
+    }
+
+    /// A stack's frames, innermost first: the module's number and the offset in it, or no module and the address. None
+    /// when the stack is not known.
+    pub fn stack(&self, id: u32) -> Option<&[(Option<u32>, u64)]> {
+        self.stacks.get(&id).map(Vec::as_slice)
+    }
+
+    /// The loaded files that frames lie in, by number.
+    pub fn modules(&self) -> &BTreeMap<u32, Module> {
+        &self.modules
     }
 
     /// What could not be used, in order of offset.

@@ -120,6 +120,7 @@ impl Coder {
             }
             SpoolKind::Madvise { addr, len, advice } => w.addr(addr).int(len).int(advice.into()).tag(kind::MADVISE),
             SpoolKind::Brk { addr } => w.addr(addr).tag(kind::BRK),
+            SpoolKind::Stack { id } => w.int(id.into()).tag(kind::STACK),
         };
         let len = w.at;
         out[0] = tag << 2;

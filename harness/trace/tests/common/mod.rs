@@ -20,7 +20,7 @@ pub fn packed(source: &impl Source, options: &PackOptions) -> (Vec<u8>, PackRepo
 
 pub fn options() -> PackOptions {
     let recorded_on = RecordedOn { kernel: Some("Linux 6.1 x86_64".into()), cpus: Some(2), ..Default::default() };
-    PackOptions { recorded_on, end_us: None }
+    PackOptions { recorded_on, ..PackOptions::default() }
 }
 
 /// A block's name that does not depend on how threads interleave: its thread and its place among that thread's
