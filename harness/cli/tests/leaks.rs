@@ -55,3 +55,106 @@ fn every_block_that_stays_is_counted_by_size_thread_and_age() {
 fn what_is_no_trace_is_refused() {
     refuse(2, &["trace", "leaks", "/nowhere.fbt"], &["/nowhere.fbt"]);
 }
+
+/// Blocks and bytes, of all stacks that have a function in them.
+fn made_by(leaks: &serde_json::Value, function: &str) -> (u64, u64) {
+    let has =
+        |stack: &&serde_json::Value| stack["frames"].as_array().unwrap().iter().any(|f| f["function"] == function);
+    let stacks = leaks["stacks"].as_array().unwrap_or_else(|| panic!("no stacks: {leaks}"));
+    let number = |stack: &serde_json::Value, name: &str| stack[name].as_u64().unwrap();
+    stacks.iter().filter(has).fold((0, 0), |(n, b), s| (n + number(s, "blocks"), b + number(s, "bytes")))
+}
+
+#[test]
+fn every_block_that_stays_is_told_who_made_it() {
+    let Some(cc) = program("cc") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/");
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let build = |flags: &[&str], source: &str, out: &str| {
+        let mut command = Command::new(&cc);
+        command.args(["-O1", "-Wall", "-Wextra", "-fno-builtin"]).args(flags);
+        assert!(
+            command.arg(format!("{programs}{source}")).args(["-o", &path(out), "-ldl"]).status().unwrap().success()
+        );
+    };
+    build(&["-g", "-pthread"], "leak_stacks.c", "leak");
+    // Without debug information: the symbol that dlsym finds is all they have.
+    let plugin = ["-s", "-fPIC", "-shared"];
+    build(&[&plugin[..], &["-DNAME=plugin_make", "-DSIZE=777"]].concat(), "leak_plugin.c", "first.so");
+    build(&[&plugin[..], &["-DNAME=other_make", "-DSIZE=888"]].concat(), "leak_plugin.c", "second.so");
+    let (trace, run) = (path("leak.fbt"), [path("leak"), path("first.so"), path("second.so")]);
+    let record = |more: &[&str]| {
+        let mut arguments = vec!["record", "-o", &trace];
+        arguments.extend(more);
+        arguments.extend(["--", &run[0], &run[1], &run[2]]);
+        let output = common::run(&arguments);
+        assert!(output.status.success(), "{}", common::stderr(&output));
+        common::stderr(&output)
+    };
+    let leaks_of = |trace: &str| json(&succeed(&["trace", "leaks", trace, "--format", "json"]));
+
+    let said = record(&["--stacks"]);
+    assert!(said.contains("not anonymous"), "{said}");
+    let leaks = leaks_of(&trace);
+    for (function, blocks, size) in [
+        ("grow_cache", 40, 100),
+        ("open_session", 15, 2000),
+        ("down", 7, 333),
+        ("on_signal", 1, 4444),
+        ("twice", 3, 600),
+        ("first", 0, 60),
+        ("plugin_make", 6, 777),
+        ("other_make", 2, 888),
+        ("in_child", 0, 5555),
+        ("freed_again", 0, 100),
+    ] {
+        assert_eq!(made_by(&leaks, function), (blocks, blocks * size), "{function} in {leaks}");
+    }
+    let stacks = leaks["stacks"].as_array().unwrap();
+    let sum: u64 = stacks.iter().map(|s| s["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(leaks["bytes"], sum, "each block in one stack");
+    let of = |function: &str| {
+        let has = |s: &&serde_json::Value| s["frames"].as_array().unwrap().iter().any(|f| f["function"] == function);
+        let found: Vec<_> = stacks.iter().filter(has).map(|s| (s, s["frames"].as_array().unwrap())).collect();
+        found
+    };
+    let [(session, frames)] = of("open_session")[..] else { panic!("one stack of all threads: {leaks}") };
+    assert_eq!((&session["threads"], &session["most_thread_blocks"]), (&json("3"), &json("5")));
+    assert_eq!(frames[0]["function"], "filled");
+    assert!(frames[0]["file"].as_str().unwrap().ends_with("leak_stacks.c"), "{}", frames[0]);
+    assert!(frames[0]["line"].as_u64().is_some_and(|line| line > 1), "{}", frames[0]);
+    assert_eq!(of("grow_cache").len(), 2, "two places of main's");
+    assert!(of("grow_cache").iter().all(|(_, frames)| frames.last().unwrap()["function"] == "main"));
+    let (_, recursion) = of("down")[0];
+    assert_eq!(recursion.len(), 24, "as deep as stacks are kept");
+    let (_, plugin) = of("plugin_make")[0];
+    let frame = plugin.iter().find(|f| f["function"] == "plugin_make").unwrap();
+    assert!(frame["module"].as_str().unwrap().ends_with("/first.so") && frame["line"].is_null(), "{frame}");
+    assert!(!leaks["stacks"].to_string().contains("fragbench_recorder"), "{leaks}");
+
+    let child = std::fs::read_dir(path("leak.fbt.children")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(made_by(&leaks_of(arg(&child)), "in_child"), (3, 3 * 5555));
+
+    let svg = path("leak.svg");
+    let text = succeed(&["trace", "leaks", &trace, "--top", "30", "--flame", &svg]);
+    for words in ["grow_cache (", "leak_stacks.c:", "first.so+0x", "By who made them", ", 23 times"] {
+        assert!(text.contains(words), "`{words}` in {text}");
+    }
+    let drawn = std::fs::read_to_string(&svg).unwrap();
+    assert!(drawn.contains("<svg") && drawn.contains("open_session"), "{drawn}");
+
+    record(&["--stacks", "--stack-depth", "2"]);
+    let shallow = leaks_of(&trace);
+    // Functions inlined into each other are one frame.
+    let deepest = |stack: &serde_json::Value| {
+        stack["frames"].as_array().unwrap().iter().filter(|f| f["inlined"] == false).count()
+    };
+    assert_eq!(shallow["stacks"].as_array().unwrap().iter().map(deepest).max(), Some(2));
+    assert_eq!(made_by(&shallow, "grow_cache"), (40, 4000), "merged into one stack, none lost");
+    refuse(2, &["record", "-o", &trace, "--stacks", "--stack-depth", "65", "--", &run[0]], &["65"]);
+
+    record(&[]);
+    assert!(leaks_of(&trace)["stacks"].is_null());
+    refuse(2, &["trace", "leaks", &trace, "--flame", &svg], &["record with --stacks"]);
+}

@@ -83,7 +83,7 @@ pub(crate) fn record(q: u64, kind: &SpoolKind) {
         match (*tls).being {
             Being::Busy => PROCESS.count_nested(),
             Being::Refused => PROCESS.count_lost(),
-            Being::Gone => record_late(&mut *tls, q, kind),
+            Being::Gone => record_late(&mut *tls, q, kind, stacks::of(tls, kind)),
             Being::New => {
                 if let Some(buffer) = attach(tls, q) {
                     append(buffer, q, kind, stacks::of(tls, kind));
@@ -176,7 +176,7 @@ unsafe fn make_room(buffer: &Buffer, q: u64, kind: &SpoolKind, stack: Option<u32
 /// # Safety
 /// `tls` is the calling thread's.
 #[cold]
-unsafe fn record_late(tls: &mut Tls, q: u64, kind: &SpoolKind) {
+unsafe fn record_late(tls: &mut Tls, q: u64, kind: &SpoolKind, stack: Option<u32>) {
     let _quiet = Quiet::new();
     let Some(buffer) = PROCESS.pool.take() else {
         return PROCESS.count_lost();
@@ -185,7 +185,7 @@ unsafe fn record_late(tls: &mut Tls, q: u64, kind: &SpoolKind) {
     buffer.begin(tls.thread, tls.seq, q);
     // SAFETY: nobody else has the buffer.
     unsafe {
-        if buffer.append(q, kind, None).is_err() {
+        if buffer.append(q, kind, stack).is_err() {
             PROCESS.count_lost();
         }
         PROCESS.flush(buffer);

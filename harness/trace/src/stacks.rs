@@ -36,7 +36,8 @@ pub type Symbols = fn(&Module, &[u64]) -> Vec<Vec<Symbol>>;
 pub struct Frame {
     /// Number of its module in [`Stacks::modules`]; none outside all files.
     pub module: Option<u32>,
-    /// Offset in the module as its symbols count, of the call; without a module the address.
+    /// Offset in the module as its symbols count, of the call; without a module the address. Of several calls in one line
+    /// that of the first met.
     pub offset: u64,
     /// Name of the function.
     pub function: Option<String>,
@@ -59,24 +60,6 @@ pub struct Stacks {
     pub stacks: Vec<Vec<u32>>,
     /// Lane, slot and number of the stack, by lane and slot.
     pub blocks: Vec<(u32, u32, u32)>,
-}
-
-/// Numbers things in order of first appearance.
-struct Numbered<T>(Vec<T>, HashMap<T, u32>);
-
-impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
-    fn new() -> Self {
-        Self(Vec::new(), HashMap::new())
-    }
-
-    fn number(&mut self, thing: T) -> u32 {
-        let next = self.0.len() as u32;
-        let things = &mut self.0;
-        *self.1.entry(thing).or_insert_with_key(|thing| {
-            things.push(thing.clone());
-            next
-        })
-    }
 }
 
 impl Stacks {
@@ -106,24 +89,32 @@ impl Stacks {
             });
             found.extend(offsets.iter().zip(all).map(|(at, symbols)| ((number, *at), (index as u32, symbols))));
         }
-        let (mut frames, mut stacks) = (Numbered::new(), Numbered::new());
-        let mut numbers = HashMap::new();
+        let (mut frames, mut stacks) = (Vec::new(), Vec::new());
+        let (mut frame_numbers, mut stack_numbers, mut numbers) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (id, raw) in known {
             let mut stack = Vec::new();
             'stack: for (module, offset) in raw {
                 let found = module.and_then(|module| found.get(&(module, *offset)));
                 for frame in named(found, *offset) {
                     let is_main = frame.function.as_deref() == Some("main");
-                    stack.push(frames.number(frame));
+                    let number = *frame_numbers.entry(place_of(&frame)).or_insert(frames.len() as u32);
+                    if number as usize == frames.len() {
+                        frames.push(frame);
+                    }
+                    stack.push(number);
                     if is_main {
                         break 'stack;
                     }
                 }
             }
-            numbers.insert(id, stacks.number(stack));
+            let number = *stack_numbers.entry(stack.clone()).or_insert(stacks.len() as u32);
+            if number as usize == stacks.len() {
+                stacks.push(stack);
+            }
+            numbers.insert(id, number);
         }
         let blocks = held.iter().filter_map(|(lane, slot, id)| Some((*lane, *slot, *numbers.get(id)?))).collect();
-        Self { modules, frames: frames.0, stacks: stacks.0, blocks }
+        Self { modules, frames, stacks, blocks }
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -202,6 +193,13 @@ impl Stacks {
         })?;
         (in_.at == bytes.len()).then_some(Self { modules, frames, stacks, blocks })
     }
+}
+
+/// What tells a frame from others: one line of one function is one place, though a compiler may have made several calls
+/// of it.
+fn place_of(frame: &Frame) -> Frame {
+    let known = frame.function.is_some() && frame.file.is_some() && frame.line.is_some();
+    Frame { offset: if known { 0 } else { frame.offset }, ..frame.clone() }
 }
 
 /// An address's frames, inlined ones first.

@@ -107,8 +107,10 @@ fn print_stacks(stacks: &[LeakStack], top: usize) {
         if stack.frames.is_empty() {
             say!("    not known who made them");
         }
-        for frame in &stack.frames {
-            say!("    {}", shown(frame));
+        // A recursion is the same line again and again.
+        for same in stack.frames.chunk_by(|a, b| a == b) {
+            let times = if same.len() > 1 { format!(", {} times", same.len()) } else { String::new() };
+            say!("    {}{times}", shown(&same[0]));
         }
     }
     if let Some(rest) = stacks.get(top..).filter(|rest| !rest.is_empty()) {

@@ -82,7 +82,13 @@ impl Target {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.exe);
         command.env("LD_PRELOAD", recorder()).env("FRAGBENCH_SPOOL", self.dir.path().join("spool"));
-        for unset in ["FRAGBENCH_MAX_SIZE", "FRAGBENCH_DURATION_MS", "FRAGBENCH_START_PAUSED", "FRAGBENCH_SIGNAL"] {
+        for unset in [
+            "FRAGBENCH_MAX_SIZE",
+            "FRAGBENCH_DURATION_MS",
+            "FRAGBENCH_START_PAUSED",
+            "FRAGBENCH_SIGNAL",
+            "FRAGBENCH_STACKS",
+        ] {
             command.env_remove(unset);
         }
         command
