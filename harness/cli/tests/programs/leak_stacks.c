@@ -9,7 +9,7 @@
  *   other_make      2 of 888 bytes, in that next one (argv[2])
  *   in_child        3 of 5555 bytes, in a forked child alone
  *
- * What freed_again makes is freed. */
+ * What freed_again makes is freed; argv[3], if given, is how many times as much. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -110,11 +110,12 @@ HERE static void plug(const char *path, const char *name, int n)
 int main(int argc, char **argv)
 {
     pthread_t threads[3];
-    if (argc != 3)
+    if (argc < 3)
         return 2;
+    int times = argc > 3 ? atoi(argv[3]) : 1;
     signal(SIGUSR1, on_signal);
     grow_cache(10);
-    freed_again(500);
+    freed_again(500 * times);
     grow_cache(30);
     for (int i = 0; i < 3; i++)
         if (pthread_create(&threads[i], NULL, session, NULL))
