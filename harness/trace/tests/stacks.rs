@@ -150,7 +150,7 @@ fn damage_costs_the_stacks_alone_and_a_lost_index_nothing() {
     let whole = packed(None);
     let expected = leaks(&Trace::from_bytes(whole.clone()).unwrap());
     let cut = Trace::from_bytes(whole[..whole.len() - 24].to_vec()).unwrap();
-    assert_eq!(leaks(&cut).stacks, expected.stacks);
+    assert_eq!(lines(&leaks(&cut).stacks.unwrap()), lines(expected.stacks.as_ref().unwrap()));
     let at = whole.windows(4).rposition(|w| w == b"main").unwrap();
     let mut damaged = whole;
     damaged[at] ^= 1;
