@@ -96,11 +96,10 @@ struct Unwound {
 pub(crate) unsafe fn of(tls: *mut Tls, kind: &SpoolKind) -> Option<u32> {
     use SpoolKind::{Aligned, Calloc, Malloc, Realloc};
     let depth = PROCESS.stacks.depth();
+    let allocates = matches!(kind, Malloc { .. } | Calloc { .. } | Aligned { .. } | Realloc { .. });
     // SAFETY: the thread's own word.
-    if depth == 0
-        || unsafe { (*tls).unwinding }
-        || !matches!(kind, Malloc { .. } | Calloc { .. } | Aligned { .. } | Realloc { .. })
-    {
+    let unwinding = unsafe { (*tls).unwinding };
+    if depth == 0 || unwinding || !allocates {
         return None;
     }
     // Volatile, so that a signal handler sees it.

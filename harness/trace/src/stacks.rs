@@ -15,6 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::spool::Spool;
 pub use crate::spool::stacks::Module;
+use crate::spool::stacks::RawFrame;
 use crate::varint::{get, put};
 
 /// What is known of an address: a function's name and place in the source. Several are functions inlined into each other.
@@ -67,8 +68,7 @@ impl Stacks {
     pub(crate) fn resolve(spool: &Spool, mut held: Vec<(u32, u32, u32)>, symbols: Option<Symbols>) -> Self {
         held.sort_unstable();
         let ids: BTreeSet<u32> = held.iter().map(|(_, _, id)| *id).collect();
-        let known: Vec<(u32, &[(Option<u32>, u64)])> =
-            ids.iter().filter_map(|id| Some((*id, spool.stack(*id)?))).collect();
+        let known: Vec<(u32, &[RawFrame])> = ids.iter().filter_map(|id| Some((*id, spool.stack(*id)?))).collect();
         let mut offsets: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
         for (module, offset) in known.iter().flat_map(|(_, frames)| *frames) {
             if let Some(module) = module {

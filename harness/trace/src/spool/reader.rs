@@ -10,7 +10,7 @@ use super::event::SpoolEvent;
 use super::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
 };
-use super::stacks::{self, Module};
+use super::stacks::{self, Module, RawFrame};
 use crate::store::Store;
 
 /// Why a file cannot be read as a spool at all.
@@ -109,7 +109,7 @@ pub struct Spool {
     closing: Option<Closing>,
     threads: BTreeMap<u32, Vec<Block>>,
     marks: Vec<BlockHeader>,
-    stacks: HashMap<u32, Vec<(Option<u32>, u64)>>,
+    stacks: HashMap<u32, Vec<RawFrame>>,
     modules: BTreeMap<u32, Module>,
     last_clock: ClockPair,
     own_bytes_peak: u64,
@@ -332,7 +332,7 @@ impl Spool {
 
     /// A stack's frames, innermost first: the module's number and the offset in it, or no module and the address. None
     /// when the stack is not known.
-    pub fn stack(&self, id: u32) -> Option<&[(Option<u32>, u64)]> {
+    pub fn stack(&self, id: u32) -> Option<&[RawFrame]> {
         self.stacks.get(&id).map(Vec::as_slice)
     }
 

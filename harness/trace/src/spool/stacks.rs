@@ -13,8 +13,11 @@ pub const STACK_MAX: usize = DEPTH_MAX * 15;
 /// Longest build id that is kept.
 pub const BUILD_ID_MAX: usize = 32;
 
+/// A frame: the number of its module and the offset in it, or no module and the address.
+pub type RawFrame = (Option<u32>, u64);
+
 /// Writes a stack's payload into `out` and returns its length. Frames beyond [`DEPTH_MAX`] are left out.
-pub fn put_frames(frames: &[(Option<u32>, u64)], out: &mut [u8; STACK_MAX]) -> usize {
+pub fn put_frames(frames: &[RawFrame], out: &mut [u8; STACK_MAX]) -> usize {
     let mut at = 0;
     let mut int = |mut v: u64| {
         while v >= 0x80 {
@@ -44,7 +47,7 @@ pub struct Module {
 
 /// Reads what `put_frames` wrote.
 #[cfg(feature = "std")]
-pub(super) fn frames(payload: &[u8]) -> Option<Vec<(Option<u32>, u64)>> {
+pub(super) fn frames(payload: &[u8]) -> Option<Vec<RawFrame>> {
     let (mut at, mut frames) = (0, Vec::new());
     while at < payload.len() {
         let module = match crate::varint::get(payload, &mut at)? {
