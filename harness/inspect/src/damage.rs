@@ -46,7 +46,10 @@ fn bounded(base: &Base, damaged: &Damaged<'_>) -> Option<Survey> {
 }
 
 /// Damages each base so many times, and says how many were still surveyed, and how many of those had unknown bytes.
+/// `FRAGBENCH_DAMAGE_ROUNDS` asks for so many times more.
 fn rounds(bases: &[Base], count: usize, seed: u64) -> (usize, usize) {
+    let times = std::env::var("FRAGBENCH_DAMAGE_ROUNDS").map_or(1, |times| times.parse().expect("a number of rounds"));
+    let count = count * times;
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let (mut surveyed, mut unknown) = (0, 0);
     for round in 0..count * bases.len() {

@@ -104,7 +104,11 @@ fn assemble(
     depth: &Depth,
 ) -> Result<Inspection, InspectError> {
     let mut pages = Pages::new(target);
-    let classes = match classes(&mut pages, mappings, survey) {
+    let object = survey.and_then(|s| s.libc.object.as_deref());
+    let Objects { mallocs, glibc } = objects(target, mappings, object);
+    // Where another malloc is all there is, what came from brk is its memory.
+    let may_be_glibc = mallocs.is_empty() || mallocs.iter().any(|malloc| malloc.name == "glibc");
+    let classes = match classes(&mut pages, mappings, survey, may_be_glibc) {
         Ok(classes) => classes,
         Err(ProcError::Denied(_)) => {
             lacks.push("which pages are in memory may not be read".into());
@@ -112,8 +116,6 @@ fn assemble(
         }
         Err(error) => return Err(error.into()),
     };
-    let object = survey.and_then(|s| s.libc.object.as_deref());
-    let Objects { mallocs, glibc } = objects(target, mappings, object);
     let heap = survey.map(Survey::bytes);
     let mapped: u64 = mappings.iter().map(|m| m.end - m.start).sum();
     let resident: Option<u64> = classes.iter().map(|class| class.resident_bytes).sum();

@@ -2,7 +2,8 @@
 //! functions that only they have.
 //!
 //! Source: the public headers of jemalloc (`mallctl`), mimalloc (`mi_malloc`), gperftools and tcmalloc
-//! (`MallocExtension`), LLVM's sanitizers (`__asan_init`); glibc csu/version.c for the banner.
+//! (`MallocExtension`), LLVM's sanitizers (`__asan_init`); glibc csu/version.c for the banner; musl src/malloc/lite_malloc.c
+//! (`__libc_malloc_impl`) and ldso/dynlink.c.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,12 @@ use object::elf::{self as abi, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
 
 /// Functions by which an allocator is known.
-const SIGNS: [(&str, &[&str]); 8] = [
+const SIGNS: [(&str, &[&str]); 9] = [
     ("jemalloc", &["mallctl", "je_mallctl", "_rjem_mallctl"]),
     ("mimalloc", &["mi_malloc"]),
     ("tcmalloc", &["tc_malloc", "MallocExtension_ReleaseFreeMemory", "TCMallocInternalMalloc"]),
     ("snmalloc", &["sn_malloc"]),
+    ("musl", &["__libc_malloc_impl"]),
     ("Hoard", &["getCustomHeap"]),
     ("AddressSanitizer", &["__asan_init"]),
     ("Go", &["runtime.mallocgc"]),
@@ -26,6 +28,9 @@ const SIGNS: [(&str, &[&str]); 8] = [
 /// Texts by which an allocator in a program without symbols is known: the start of its messages.
 const MESSAGES: [(&str, &[u8]); 3] =
     [("jemalloc", b"<jemalloc>: "), ("mimalloc", b"mimalloc: error"), ("tcmalloc", b"tcmalloc: large alloc ")];
+
+/// What musl's libc says when it is run as a program; where it is not its own loader's name, it is called as glibc's is.
+const MUSL: &[u8] = b"musl libc (";
 
 /// Libraries are read up to this size: those with a malloc are small.
 const LIBRARY_MAX: usize = 32 << 20;
@@ -61,6 +66,8 @@ pub(crate) fn objects(target: &dyn Target, mappings: &[Mapping], libc: Option<&P
             }
             continue;
         };
+        let musl = is_libc(path) && contains(&bytes, MUSL).is_some();
+        let holds_libc = holds_libc && !musl;
         if holds_libc {
             found.mallocs.insert(0, fact("glibc", path, false));
             if libc.is_none_or(|libc| libc == path) {
@@ -68,10 +75,13 @@ pub(crate) fn objects(target: &dyn Target, mappings: &[Mapping], libc: Option<&P
             }
         }
         let file = read(&bytes);
-        let name = file.sign.or_else(|| by_name(path).filter(|name| *name != "glibc")).or_else(|| {
-            let texts = MESSAGES.iter().filter(|_| program && file.without_interpreter);
-            texts.into_iter().find(|(_, text)| contains(&bytes, text).is_some()).map(|(name, _)| *name)
-        });
+        let name =
+            file.sign.or(musl.then_some("musl")).or_else(|| by_name(path).filter(|name| *name != "glibc")).or_else(
+                || {
+                    let texts = MESSAGES.iter().filter(|_| program && file.without_interpreter);
+                    texts.into_iter().find(|(_, text)| contains(&bytes, text).is_some()).map(|(name, _)| *name)
+                },
+            );
         if let Some(name) = name {
             found.mallocs.push(fact(name, path, file.malloc && !holds_libc));
         }

@@ -14,7 +14,8 @@ use crate::survey::Survey;
 /// Reservations larger than this are not looked into.
 const BULK: u64 = 1 << 30;
 
-/// Sorts every byte of the address space into a kind; kinds that do not occur are left out.
+/// Sorts every byte of the address space into a kind; kinds that do not occur are left out. `may_be_glibc` says whose the
+/// memory of `brk` is where there is no survey.
 ///
 /// # Errors
 /// When the target cannot be asked for its pages.
@@ -22,11 +23,12 @@ pub(crate) fn classes(
     pages: &mut Pages,
     mappings: &[Mapping],
     survey: Option<&Survey>,
+    may_be_glibc: bool,
 ) -> Result<Vec<MappingClass>, ProcError> {
     let claims = survey.map_or_else(|| by_shape(mappings), claims);
     // Other allocators take memory from brk as well: where glibc's malloc has none of it, it is theirs.
     let in_brk = |at: u64| mappings.iter().any(|m| m.source == Source::Heap && m.holds(at));
-    let has_brk = survey.is_none_or(|s| s.segments.iter().any(|segment| in_brk(segment.start)));
+    let has_brk = survey.map_or(may_be_glibc, |s| s.segments.iter().any(|segment| in_brk(segment.start)));
     let stacks = stacks(pages, mappings, &|at| holder(&claims, at).is_some());
     let mut classes: Vec<MappingClass> = MappingKind::ALL
         .into_iter()

@@ -34,7 +34,7 @@ fn look(subject: &Subject) -> Inspected {
 }
 
 /// Label of every process: case, verdict, the bad case it looks like; the third says whether glibc 2.43 has it too.
-const LABELS: [(&str, K, Option<&str>, bool); 20] = [
+const LABELS: [(&str, K, Option<&str>, bool); 22] = [
     ("nothing", K::Healthy, None, true),
     ("live", K::Healthy, None, true),
     ("mmapped", K::Healthy, None, true),
@@ -53,6 +53,8 @@ const LABELS: [(&str, K, Option<&str>, bool); 20] = [
     ("burst-pinned", K::PinnedRetention, Some("thread-burst-pinned"), true),
     ("mmap-ratchet", K::MmapRatchet, Some("mmap-ratchet"), true),
     ("main-top", K::MainTopRetention, Some("mmap-ratchet"), true),
+    ("huge-pinned", K::PinnedRetention, Some("pinned-top"), true),
+    ("huge-interleaved", K::Fragmentation, Some("interleaved-pins"), true),
     ("anonymous", K::NotTheHeap, None, true),
     ("shared", K::NotTheHeap, None, true),
 ];
@@ -101,8 +103,19 @@ fn every_process_of_the_corpus_is_told_what_is_the_matter() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The corpus on other versions of glibc, by their own loaders: those of `FRAGBENCH_GLIBC_DIRS` that can run a program
-/// linked here.
+/// Cases that are run on every other version of glibc: one of each verdict that a heap can have.
+const ELSEWHERE: [&str; 8] = [
+    "live",
+    "pinned-top",
+    "tcache-pins-top",
+    "interleaved-64",
+    "fastbins",
+    "threads-ratcheted",
+    "mmap-ratchet",
+    "huge-pinned",
+];
+
+/// The corpus on other versions of glibc, those of `FRAGBENCH_GLIBC_DIRS`, by their own loaders.
 #[test]
 fn the_corpus_on_other_versions_of_glibc() {
     let dirs = std::env::var_os("FRAGBENCH_GLIBC_DIRS").unwrap_or_default();
@@ -111,19 +124,18 @@ fn the_corpus_on_other_versions_of_glibc() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let heap = program("heap", &["-DSCALE=32"], dir.path());
     for glibc in std::env::split_paths(&dirs) {
         let find = |name: &str| find(&glibc, name).unwrap_or_else(|| panic!("no {name} in {}", glibc.display()));
-        let loader = find("ld-linux-x86-64.so.2");
-        let library = find("libc.so.6").parent().unwrap().to_owned();
-        let arguments = |case| ["--library-path", library.to_str().unwrap(), heap.to_str().unwrap(), case];
-        let tried = std::process::Command::new(&loader).args(arguments("no such case")).output().unwrap();
-        if !String::from_utf8_lossy(&tried.stderr).contains("which case?") {
-            println!("{}: too old for a program linked here", glibc.display());
-            continue;
-        }
-        for (case, kind, resembles, always) in LABELS {
-            let mut subject = Subject::start(&loader, &arguments(case), &[]);
+        let (loader, libc) = (find("ld-linux-x86-64.so.2"), find("libc.so.6"));
+        let library = libc.parent().unwrap().to_str().unwrap();
+        // Linked with that very libc, so that it asks for no symbol newer than there are; `mallinfo2` is of 2.33.
+        let threads = find("libpthread.so.0");
+        let files = [libc.to_str().unwrap(), threads.to_str().unwrap(), loader.to_str().unwrap()];
+        let flags =
+            ["-DSCALE=32", "-DOLD", "-Wno-deprecated-declarations", "-nodefaultlibs", "-Wl,--no-as-needed", "-lgcc"];
+        let heap = program("heap", &[&flags[..], &files].concat(), dir.path());
+        for (case, kind, resembles, always) in LABELS.into_iter().filter(|label| ELSEWHERE.contains(&label.0)) {
+            let mut subject = Subject::start(&loader, &["--library-path", library, heap.to_str().unwrap(), case], &[]);
             subject.says();
             let seen = look(&subject);
             if always || seen.survey.unwrap().libc.fast_bins {
@@ -132,6 +144,49 @@ fn the_corpus_on_other_versions_of_glibc() {
                 assert_eq!(said, (kind, resembles), "{case} on {:?}: {verdict:#?}", seen.inspection.glibc);
             }
         }
+    }
+}
+
+/// Blocks of musl's malloc.
+const MUSL: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    for (int i = 0; i < 160000; i++) {
+        void *block = malloc(200);
+        if (!block)
+            return 1;
+        memset(block, 1, 200);
+    }
+    if (write(1, "ok=1\n", 5) != 5)
+        return 1;
+    pause();
+}
+"#;
+
+#[test]
+fn a_program_on_musl_is_told_to_have_another_malloc() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("musl.c");
+    std::fs::write(&source, MUSL).unwrap();
+    for linked in [&[][..], &["-static"]] {
+        let output = dir.path().join("musl");
+        let mut compiler = std::process::Command::new("musl-gcc");
+        let command = compiler.args(["-O1", "-fno-builtin"]).args(linked);
+        let Ok(built) = command.arg(&source).arg("-o").arg(&output).output() else {
+            assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "musl-gcc is missing and nothing may be skipped");
+            eprintln!("skipped: musl-gcc is not installed (Debian: musl-tools)");
+            return;
+        };
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let mut subject = Subject::start(&output, &[], &[]);
+        subject.says();
+        let seen = look(&subject).inspection;
+        assert_eq!(seen.mallocs.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["musl"], "{linked:?}");
+        assert!(seen.mallocs[0].takes_malloc && seen.heap.is_none() && seen.glibc.is_none());
+        assert_eq!(seen.verdict.kind, K::NotTheHeap, "{linked:?}: {:#?}", seen.verdict);
+        assert!(seen.verdict.summary.contains("musl"), "{:#?}", seen.verdict);
     }
 }
 

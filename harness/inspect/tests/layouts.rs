@@ -100,6 +100,29 @@ fn a_page_of_headers_that_is_gone_is_a_gap_and_nothing_more() {
 }
 
 #[test]
+fn what_is_in_swap_is_counted_apart_and_headers_there_are_unknown() {
+    let mut built = build(&FAMILIES[5], &CHUNKS);
+    let whole = survey(&built.memory).unwrap();
+    let free = whole.segments[0].chunks().find(|(_, size, kind)| kind.is_free() && *size == 6 * PAGE).unwrap();
+    // Two pages inside the free chunk.
+    let inside = (free.0 + 48).next_multiple_of(PAGE);
+    built.memory.swapped.extend([inside + PAGE, inside + 2 * PAGE]);
+    let s = survey(&built.memory).unwrap();
+    let trim = s.trim();
+    assert_eq!((trim.interior_bytes, trim.swapped_release_bytes), (2 * 5 * PAGE - 2 * PAGE, 2 * PAGE));
+    assert_eq!(s.bytes().unknown_bytes, 0);
+    assert_eq!(s.bytes().resident_bytes, whole.bytes().resident_bytes - 2 * PAGE);
+    let last = whole.segments[0].chunks().rev().nth(1).unwrap();
+    assert_eq!(last.2, Kind::Live);
+    // The page with the first headers.
+    built.memory.swapped.push(whole.segments[0].start & !(PAGE - 1));
+    let s = survey(&built.memory).unwrap();
+    assert!(s.bytes().unknown_bytes > 0 && s.segments.iter().any(|segment| segment.breaks > 0), "{:?}", s.bytes());
+    let again = s.segments[0].chunks().rev().nth(1).unwrap();
+    assert_eq!(again, last, "behind the page in swap headers are read again");
+}
+
+#[test]
 fn no_glibc_is_an_answer() {
     let mut built = build(&FAMILIES[5], &CHUNKS);
     for piece in built.memory.pieces() {

@@ -426,6 +426,21 @@ static void map(int how)
 static void anonymous(void) { map(MAP_PRIVATE); }
 static void shared(void) { map(MAP_SHARED); }
 static void live(void) { fill(COUNT(208), 200); }
+
+/* The memory of brk in huge pages: taken at once, advised, and filled then. All that is advised is filled, so that the
+ * kernel has nothing to join later. What is asked for here is at least 8 MiB. */
+static void huge(void)
+{
+    mallopt(M_TOP_PAD, (SCALE + 8) * MIB);
+    take(1000);
+    char *end = sbrk(0);
+    uintptr_t start = ((uintptr_t)end - (SCALE + 8) * MIB + 2 * MIB - 1) & ~(2 * MIB - 1);
+    if (madvise((void *)start, (SCALE - 4) * MIB, MADV_HUGEPAGE))
+        fail("madvise\n");
+}
+
+static void huge_pinned(void) { huge(); pinned_top(); }
+static void huge_interleaved(void) { huge(); interleaved_64(); }
 static void more(void) { fill(COUNT(208), 200); }
 static void warm(void) { fill(COUNT(208), 200); }
 
@@ -464,6 +479,8 @@ static const struct {
     {"anonymous", anonymous, NULL},
     {"shared", shared, NULL},
     {"live", live, NULL},
+    {"huge-pinned", huge_pinned, NULL},
+    {"huge-interleaved", huge_interleaved, NULL},
     {"leak", live, more},
     {"peak", warm, pinned_top},
 };

@@ -107,6 +107,8 @@ pub(crate) struct Memory {
     pieces: BTreeMap<u64, (Vec<u8>, Source)>,
     /// Pages that are not present.
     pub(crate) absent: Vec<u64>,
+    /// Pages that are in swap.
+    pub(crate) swapped: Vec<u64>,
 }
 
 impl Memory {
@@ -159,7 +161,9 @@ impl Target for Memory {
         let mut residency = Residency::default();
         for page in (range.start / PAGE..range.end.div_ceil(PAGE)).map(|page| page * PAGE) {
             let mapped = self.pieces.range(..=page).next_back().is_some_and(|(s, (b, _))| page < s + b.len() as u64);
-            if mapped && !self.absent.contains(&page) {
+            if mapped && self.swapped.contains(&page) {
+                residency.swapped.push(page..page + PAGE);
+            } else if mapped && !self.absent.contains(&page) {
                 match residency.present.last_mut() {
                     Some(run) if run.end == page => run.end += PAGE,
                     _ => residency.present.push(page..page + PAGE),
@@ -173,7 +177,9 @@ impl Target for Memory {
         for part in parts {
             let Some((start, (bytes, _))) = self.pieces.range(..=part.address).next_back() else { continue };
             let at = (part.address - start) as usize;
-            assert!(!self.absent.contains(&(part.address & !(PAGE - 1))), "a page that is not present was read");
+            let page = part.address & !(PAGE - 1);
+            let away = self.absent.contains(&page) || self.swapped.contains(&page);
+            assert!(!away, "a page that is not present was read");
             if let Some(from) = bytes.get(at..at + part.into.len()) {
                 part.into.copy_from_slice(from);
                 part.done = true;
@@ -219,7 +225,8 @@ pub(crate) fn build(family: &Family, chunks: &[(u64, Made)]) -> Built {
         (MMAPPED, 3, Source::Anonymous),
     ];
     let piece = |(start, pages, source)| (start, (vec![0u8; pages * PAGE as usize], source));
-    let mut memory = Memory { pieces: pieces.into_iter().map(piece).collect(), absent: Vec::new() };
+    let mut memory =
+        Memory { pieces: pieces.into_iter().map(piece).collect(), absent: Vec::new(), swapped: Vec::new() };
     let second = HEAP + family.heap_header;
     let (main_end, heap_end) = (BRK + 64 * PAGE, HEAP + 64 * PAGE);
     arena(&mut memory, family, MAIN, second, main_end - BRK);
