@@ -42,6 +42,8 @@ pub use verdict::{Candidate, Evidence, MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_G
 
 /// Heap RSS at its peak.
 pub const PEAK: &str = "heap_rss_peak_bytes";
+/// 99th percentile of an allocation's latency.
+pub const P99: &str = "malloc_p99_ns";
 /// Name of the allocator that is the baseline, with no settings.
 pub const BASELINE: &str = "glibc";
 /// Name of the cell of a command that is run as it is linked, with an allocator of its own.

@@ -48,7 +48,41 @@ struct Hazard {
 const MALLOPT: &str = "mallopt(3)";
 const TUNABLES: &str = "The GNU C Library manual, \"Memory Allocation Tunables\"";
 
+const TRIM: &str = "glibc, malloc/malloc.c: __malloc_trim, mtrim, systrim";
+/// Variable of the library that calls `malloc_trim` at an interval.
+const TRIM_EVERY: &str = "fragbench_trim_every_ms";
+
 const HAZARDS: &[Hazard] = &[
+    Hazard {
+        name: "trim stall",
+        holds: |c| c.glibc() && c.sets(TRIM_EVERY),
+        text: "malloc_trim holds an arena's lock while it walks all that is free there: a thread whose thread cache is empty \
+               waits for the whole walk in a single call; that is rarer than one call in a hundred, so watch the longest \
+               calls, not p99 (`fragbench badcase trim-stall`)",
+        source: TRIM,
+    },
+    Hazard {
+        name: "trim cost",
+        holds: |c| c.glibc() && c.sets(TRIM_EVERY),
+        text: "a call takes a system call for each free stretch of a page or more, again when its pages have gone already: the \
+               cost grows with the heap and its holes, not with what there is to gain (`fragbench badcase trim-cost`); a \
+               longer interval costs less",
+        source: TRIM,
+    },
+    Hazard {
+        name: "refaults",
+        holds: |c| c.glibc() && c.sets(TRIM_EVERY),
+        text: "what was given back and is used again is faulted in and cleared anew, page by page: a load that comes and goes \
+               faster than the interval pays at every rise",
+        source: "madvise(2), MADV_DONTNEED",
+    },
+    Hazard {
+        name: "out of a trim's reach",
+        holds: |c| c.glibc() && c.sets(TRIM_EVERY),
+        text: "thread caches, holes below a page and the tops of all arenas but the main one stay: where a risen mmap threshold \
+               lets those grow, trimming gives nothing back (`fragbench badcase ratcheted-top-threads`)",
+        source: TRIM,
+    },
     Hazard {
         name: "arena contention",
         holds: |c| c.glibc() && c.sets("arena_max"),
@@ -177,12 +211,17 @@ mod tests {
         assert!(names("mimalloc", &[]).contains(&"huge pages by default".to_owned()));
         assert!(!names("mimalloc", &[("MIMALLOC_ALLOW_THP", "0")]).contains(&"huge pages by default".to_owned()));
         assert!(names("tcmalloc", &[]).contains(&"release rate".to_owned()));
+        assert_eq!(
+            names("glibc", &[("FRAGBENCH_TRIM_EVERY_MS", "1000"), ("MALLOC_ARENA_MAX", "1")]),
+            ["trim stall", "trim cost", "refaults", "out of a trim's reach", "arena contention"]
+        );
         assert!(names("glibc", &[]).is_empty());
     }
 
     #[test]
     fn every_hazard_holds_for_something_and_names_its_source() {
-        let changes: [(&str, &[(&str, &str)]); 8] = [
+        let changes: [(&str, &[(&str, &str)]); 9] = [
+            ("glibc", &[("FRAGBENCH_TRIM_EVERY_MS", "1000")]),
             ("glibc", &[("MALLOC_ARENA_MAX", "1")]),
             ("glibc", &[("MALLOC_MMAP_THRESHOLD_", "1"), ("MALLOC_TRIM_THRESHOLD_", "1")]),
             ("glibc", &[("MALLOC_TOP_PAD_", "1"), ("glibc.malloc.tcache_count", "0")]),

@@ -21,12 +21,11 @@ use crate::finding::effect;
 use crate::paired::{Aa, LogRatios, effects};
 use crate::runs::{CellRuns, cell_runs};
 use crate::{
-    BASELINE, Cost, LEVEL, MIN_BLOCKS, MOST_OF_THE_GAIN, PEAK, knee, median, pareto_front, risks, throughput_of,
+    BASELINE, Cost, LEVEL, MIN_BLOCKS, MOST_OF_THE_GAIN, P99, PEAK, knee, median, pareto_front, risks, throughput_of,
 };
 
 /// Share of the best gain of an allocator's settings at which one that sets less is preferred.
 const NEARLY_ALL: f64 = 0.9;
-const P99: &str = "malloc_p99_ns";
 
 /// What each of the plan's cells costs so far relative to the baseline (`None` without a block that both have), and from
 /// which difference on two of them are told apart: the noise of the baseline against itself, at least `relevant`.

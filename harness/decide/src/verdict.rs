@@ -8,7 +8,8 @@
 //!    own metrics) costs.
 //! 4. `cheapest`: of those the one that is least trouble to apply and to take back, as long as it gets
 //!    [`MOST_OF_THE_GAIN`] of the best one's.
-//! 5. `unsettled`: where nothing is worth it, but something might be, the answer is that more data is needed.
+//! 5. `price`: latency is not weighed, but a recommendation whose p99 is established to be worse says so.
+//! 6. `unsettled`: where nothing is worth it, but something might be, the answer is that more data is needed.
 //!
 //! How sure the answer is stands in [`crate::confidence`], what may go wrong in [`crate::risks`].
 
@@ -23,7 +24,7 @@ use crate::finding::effect;
 use crate::paired::{Aa, LogRatios, block_ratios, effects};
 use crate::risk::risks;
 use crate::runs::CellRuns;
-use crate::{BASELINE, NULL, PEAK};
+use crate::{BASELINE, NULL, P99, PEAK};
 
 /// Blocks below which nothing is said.
 pub const MIN_REPETITIONS: u32 = 2;
@@ -51,6 +52,8 @@ pub struct Candidate {
     pub throughput: Option<Contrast>,
     /// Of the peak's ratio.
     pub peak: Option<Contrast>,
+    /// Of the ratio of the 99th percentile of an allocation's latency; not weighed.
+    pub p99: Option<Contrast>,
     /// Of the ratios of further figures that must not become worse, by name.
     pub others: BTreeMap<String, (Better, Contrast)>,
 }
@@ -140,6 +143,7 @@ pub(crate) fn evidence(cells: &[CellRuns], figures: &Figures, relevant: f64) -> 
     let memory = effects_in(&figures.memory);
     let throughput = effects_in(&[figures.throughput]);
     let peak = effects_in(&[PEAK]);
+    let p99 = effects_in(&[P99]);
     let others: Vec<(&str, Better, Vec<Option<Contrast>>)> =
         figures.others.iter().map(|(name, better)| (*name, *better, effects_in(&[name]))).collect();
     let candidates = groups
@@ -153,6 +157,7 @@ pub(crate) fn evidence(cells: &[CellRuns], figures: &Figures, relevant: f64) -> 
             memory: memory[i],
             throughput: throughput[i],
             peak: peak[i],
+            p99: p99[i],
             others: others
                 .iter()
                 .filter_map(|(name, better, effects)| Some(((*name).to_owned(), (*better, effects[i]?))))
@@ -198,13 +203,18 @@ fn decide(evidence: &Evidence) -> Verdict {
     let best = worth[0].0;
     let kind = if chosen.allocator == BASELINE { VerdictKind::Tune } else { VerdictKind::Switch };
     let over = if evidence.workloads == 1 { "In the one workload" } else { "In the geometric mean over all workloads" };
-    let mut why =
-        vec![format!("{over}, {} has {} relative to {BASELINE} with default settings.", chosen.label(), gains(chosen))];
+    let mut why = vec![format!(
+        "{over}, {} has {} relative to {BASELINE} with default settings{}.",
+        chosen.label(),
+        gains(chosen),
+        price(chosen)
+    )];
     if !chosen.is(best) {
         why.push(format!(
-            "{} would gain more ({}), but {} gets {:.0} % of that gain and is less trouble.",
+            "{} would gain more ({}{}), but {} gets {:.0} % of that gain and is less trouble.",
             best.label(),
             gains(best),
+            price(best),
             if kind == VerdictKind::Tune { "this setting" } else { "this" },
             100.0 * share
         ));
@@ -217,7 +227,7 @@ fn decide(evidence: &Evidence) -> Verdict {
         worth
             .iter()
             .filter(|(c, _)| !c.is(chosen) && !c.is(best))
-            .map(|(c, _)| format!("Also worth it: {}: {}.", c.label(), gains(c))),
+            .map(|(c, _)| format!("Also worth it: {}: {}{}.", c.label(), gains(c), price(c))),
     );
     why.extend(reasons);
     let mut verdict = verdict(evidence, kind, Some(chosen), why);
@@ -362,7 +372,13 @@ fn cheapest<'a>(worth: &[Worth<'a>]) -> Option<Worth<'a>> {
         .min_by(|a, b| trouble(a.0).cmp(&trouble(b.0)).then(b.1.total_cmp(&a.1)))
 }
 
-/// Rule 5. Where the median alone would make a candidate worth it, but chance or the width of its interval forbids to say
+/// Rule 5: what a change costs in latency, where that is beyond noise and of consequence.
+fn price(c: &Candidate) -> String {
+    let worse = c.p99.filter(|e| established(e) && e.ratio.median > 1.0);
+    worse.map_or(String::new(), |e| format!(", at the price of {}", effect(&e, "p99 latency of an allocation")))
+}
+
+/// Rule 6. Where the median alone would make a candidate worth it, but chance or the width of its interval forbids to say
 /// so.
 fn unsettled(c: &Candidate, evidence: &Evidence) -> bool {
     let promises = |e: Option<Contrast>, better: fn(f64) -> f64| {

@@ -32,6 +32,7 @@ fn candidate(allocator: &str, arena_max: Option<u32>, memory: f64, throughput: f
         memory: Some(known(memory)),
         throughput: Some(known(throughput)),
         peak: Some(known(memory)),
+        p99: None,
         others: BTreeMap::new(),
     }
 }
@@ -55,6 +56,25 @@ fn a_clear_gain_without_a_loss_is_a_switch() {
     assert!(v.reasons[0].contains("throughput not told apart from noise (+0 %, noise floor 2 %)"), "{:?}", v.reasons);
     assert_eq!((v.confidence, v.doubts.len()), (Some(Confidence::High), 0));
     assert!(v.risks.iter().any(|r| r.name == "decay when idle" && r.source.contains("jemalloc(3)")), "{:?}", v.risks);
+}
+
+#[test]
+fn a_worse_p99_is_named_as_the_price_and_not_weighed() {
+    let with_p99 = |p99: Option<Contrast>| {
+        let chosen = Candidate { p99, ..candidate("glibc", Some(1), 0.6, 1.0) };
+        let v = judge(&evidence(vec![chosen, Candidate { p99, ..candidate("jemalloc", None, 0.55, 1.0) }]));
+        assert_eq!((v.kind, v.allocator.as_deref()), (VerdictKind::Tune, Some("glibc")));
+        v.reasons
+    };
+    let price = ", at the price of 40 % more p99 latency of an allocation (39 % to 41 %, noise floor 2 %)";
+    let reasons = with_p99(Some(known(1.4)));
+    assert!(reasons[0].ends_with(&format!("relative to glibc with default settings{price}.")), "{reasons:?}");
+    assert!(reasons[1].starts_with("jemalloc would gain more") && reasons[1].contains(price), "{reasons:?}");
+    // Not measured, better, within the noise, of no consequence: no price.
+    let noise = Contrast { standing: Standing::Noise, ..contrast(1.4, 0.5) };
+    for p99 in [None, Some(known(0.5)), Some(noise), Some(contrast(1.04, 0.01))] {
+        assert!(with_p99(p99).iter().all(|reason| !reason.contains("price")), "{p99:?}");
+    }
 }
 
 #[test]
