@@ -43,12 +43,42 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
     Some(Interval { median: median_in_place(&mut values), lo, hi, n: n as u32 })
 }
 
+/// Ratio of the medians of two samples that are not paired, `b` over `a`, with its 95 % interval: each sample is resampled by
+/// itself. The range of all ratios below three values on either side. `n` is the smaller number; `None` where a sample is
+/// empty or has a value that is not above zero.
+pub(crate) fn ratio_interval(b: &[f64], a: &[f64]) -> Option<Interval> {
+    let positive = |values: &[f64]| !values.is_empty() && values.iter().all(|v| v.is_finite() && *v > 0.0);
+    if !positive(a) || !positive(b) {
+        return None;
+    }
+    let ascending = |values: &[f64]| {
+        let mut values = values.to_vec();
+        values.sort_unstable_by(f64::total_cmp);
+        values
+    };
+    let (mut a, mut b) = (ascending(a), ascending(b));
+    let n = a.len().min(b.len());
+    let (lo, hi) = if n < 3 {
+        (b[0] / a[a.len() - 1], b[b.len() - 1] / a[0])
+    } else {
+        let mut rng = Pcg64Mcg::seed_from_u64(SEED);
+        let of_a = resampled_medians(&a, &mut rng);
+        let of_b = resampled_medians(&b, &mut rng);
+        middle(of_b.iter().zip(of_a).map(|(b, a)| b / a).collect())
+    };
+    Some(Interval { median: median_in_place(&mut b) / median_in_place(&mut a), lo, hi, n: n as u32 })
+}
+
 /// Lower and upper end of the middle 95 % of the medians of [`RESAMPLES`] resamples of ascending values.
 fn percentiles(sorted: &[f64]) -> (f64, f64) {
-    let mut rng = Pcg64Mcg::seed_from_u64(SEED);
+    middle(resampled_medians(sorted, &mut Pcg64Mcg::seed_from_u64(SEED)))
+}
+
+/// Medians of [`RESAMPLES`] resamples of ascending values.
+fn resampled_medians(sorted: &[f64], rng: &mut Pcg64Mcg) -> Vec<f64> {
     let n = sorted.len();
     let mut times = vec![0_u32; n];
-    let mut medians: Vec<f64> = (0..RESAMPLES)
+    (0..RESAMPLES)
         .map(|_| {
             times.fill(0);
             (0..n).for_each(|_| times[rng.random_range(0..n)] += 1);
@@ -64,9 +94,13 @@ fn percentiles(sorted: &[f64]) -> (f64, f64) {
             let upper = at(n / 2);
             if n % 2 == 1 { upper } else { f64::midpoint(at(n / 2 - 1), upper) }
         })
-        .collect();
+        .collect()
+}
+
+/// Lower and upper end of the middle 95 % of [`RESAMPLES`] values.
+fn middle(mut values: Vec<f64>) -> (f64, f64) {
     let last = (RESAMPLES - 1) as f64;
-    let mut at = |share: f64| *medians.select_nth_unstable_by(share as usize, f64::total_cmp).1;
+    let mut at = |share: f64| *values.select_nth_unstable_by(share as usize, f64::total_cmp).1;
     (at((TAIL * last).floor()), at(((1.0 - TAIL) * last).ceil()))
 }
 
@@ -105,5 +139,29 @@ mod tests {
     fn the_same_values_give_the_same_interval() {
         let values = [3.1, 2.7, 9.4, 4.4, 5.0, 2.2, 7.3];
         assert_eq!(median_interval(&values), median_interval(&values));
+    }
+    #[test]
+    fn the_ratio_of_two_unpaired_medians_covers_the_truth() {
+        let mut rng = Pcg64Mcg::seed_from_u64(3);
+        let (normal, trials) = (Normal::new(100.0, 2.0).unwrap(), 200);
+        let mut draw =
+            |n: usize, factor: f64| -> Vec<f64> { normal.sample_iter(&mut rng).take(n).map(|v| factor * v).collect() };
+        let covered = (0..trials)
+            .filter(|_| {
+                let i = ratio_interval(&draw(12, 1.3), &draw(15, 1.0)).unwrap();
+                assert_eq!(i.n, 12);
+                i.lo <= 1.3 && 1.3 <= i.hi
+            })
+            .count();
+        assert!((180..=200).contains(&covered), "{covered} of {trials}");
+        assert_eq!(
+            ratio_interval(&[2.0, 4.0], &[1.0, 2.0, 2.0]),
+            Some(Interval { median: 1.5, lo: 1.0, hi: 4.0, n: 2 }),
+            "few values give the range of all ratios"
+        );
+        for wrong in [&[][..], &[0.0, 1.0], &[f64::NAN, 1.0], &[-1.0]] {
+            assert_eq!(ratio_interval(&[1.0], wrong), None);
+            assert_eq!(ratio_interval(wrong, &[1.0]), None);
+        }
     }
 }

@@ -3,18 +3,22 @@
 //!
 //! Entry points: [`summarize`] makes `summary.json` of a plan and its records, [`finding`] says it in a paragraph,
 //! [`advice`] in lines; [`precision`] says whether more blocks are needed, [`pareto_front`] gives the cells nothing else
-//! beats; [`judge_case`] checks a bad case against its fact sheet.
+//! beats; [`diff`] lays two results side by side; [`judge_case`] checks a bad case against its fact sheet.
 
 mod badcase;
 mod bootstrap;
 mod compare;
+mod conditions;
 mod confidence;
+mod diff;
 mod figures;
 mod finding;
 mod halving;
 mod knee;
 mod paired;
 mod pareto;
+mod rank_sum;
+mod ranks;
 mod risk;
 mod runs;
 mod signed_rank;
@@ -26,6 +30,7 @@ mod verdict;
 pub use badcase::{CURES, HELPS, HURTS, RemedyRun, judge_case};
 pub use bootstrap::{RESAMPLES, median, median_interval};
 pub use compare::precision;
+pub use diff::{DiffQuestion, diff, diff_metrics};
 pub use figures::{Figures, figure_names, throughput_of, user_metrics};
 pub use finding::{advice, effect, finding, headline};
 pub use halving::{Cost, Halving, joined, ranked};

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use fragbench_model::{Contrast, Interval, RunRecord, Standing};
 
 use crate::median_interval;
+use crate::ranks::holm;
 use crate::runs::CellRuns;
-use crate::signed_rank::{MIN_BLOCKS, holm, signed_rank};
+use crate::signed_rank::{MIN_BLOCKS, signed_rank};
 
 /// Level at which chance is excluded.
 pub const LEVEL: f64 = 0.05;

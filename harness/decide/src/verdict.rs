@@ -33,7 +33,7 @@ pub const MAX_NOISE: f64 = 0.15;
 /// Share of the best gain at which a change that is less trouble is preferred.
 pub const MOST_OF_THE_GAIN: f64 = 0.7;
 /// Cautions that say the machine disturbed a run.
-const DISTURBED: [&str; 2] = ["foreign_cpu", "steal"];
+pub(crate) const DISTURBED: [&str; 2] = ["foreign_cpu", "steal"];
 
 /// One allocator with one choice of settings, over all workloads, relative to the baseline.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,7 @@ mod allocator;
 mod badcase;
 mod command;
 mod counters;
+mod diff;
 mod glibc_version;
 mod heap;
 mod inspection;
@@ -34,6 +35,7 @@ pub use badcase::{
 };
 pub use command::{CommandSpec, ProcessFact, Ready, ServerSpec, UserMetric};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
+pub use diff::{CellDiff, CellName, Change, ConditionDiff, Diff, DiffOutcome, FigureDiff};
 pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim};
 pub use inspection::{

@@ -8,6 +8,7 @@
 mod badcase;
 mod cautions;
 mod csv;
+mod diff;
 mod distance;
 mod emit;
 mod heap_map;
@@ -31,6 +32,7 @@ use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 
 pub use crate::csv::summary_csv;
 pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table, versions_text};
+pub use diff::{diff_markdown, diff_text};
 pub use distance::distance_table;
 pub use emit::{Application, Target, emit};
 pub use heap_map::heap_map;

@@ -2,6 +2,7 @@
 
 pub(crate) mod badcase;
 pub(crate) mod compare;
+pub(crate) mod diff;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod list;
