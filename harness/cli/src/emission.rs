@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use fragbench_model::{Allocator, Plan, Verdict, VerdictKind};
 use fragbench_report::{Application, Target};
 
 /// For whom lines are made.
@@ -21,8 +22,11 @@ pub(crate) enum EmitChoice {
     Env,
 }
 
+/// Lines that were asked for, or why there are none.
+pub(crate) type Emitted = Result<String, &'static str>;
+
 /// Options of every verb that can recommend something.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct EmitOptions {
     /// Print the lines that apply the recommendation, with how to verify and to undo it
     #[arg(long, value_enum, value_name = "FOR")]
@@ -47,6 +51,22 @@ fn service(text: &str) -> Result<String, String> {
 }
 
 impl EmitOptions {
+    /// The lines that apply what a verdict recommends, or why there are none; `None` if they were not asked for.
+    pub(crate) fn of_verdict(&self, verdict: &Verdict, plan: &Plan) -> Option<Emitted> {
+        self.emit?;
+        let recommended = match verdict.kind {
+            VerdictKind::Switch | VerdictKind::Tune => recommended(verdict, plan),
+            VerdictKind::Leave => return Some(Err("nothing to apply: what runs now is to be left as it is")),
+            VerdictKind::NotEnoughData => {
+                return Some(Err("nothing to apply: the runs do not suffice for a recommendation"));
+            }
+        };
+        let lines = recommended
+            .filter(|a| !a.environment.is_empty() || a.library.is_some())
+            .and_then(|a| self.lines(&a.label(), &a.environment, a.library.as_deref()));
+        Some(lines.ok_or("nothing to apply: what is recommended sets nothing"))
+    }
+
     /// The lines, if they were asked for.
     pub(crate) fn lines(
         &self,
@@ -64,6 +84,14 @@ impl EmitOptions {
         let change = Application { what, environment, library, library_dir: &self.library_dir, service: &self.service };
         Some(fragbench_report::emit(target, &change))
     }
+}
+
+/// The allocator that a verdict names.
+fn recommended<'p>(verdict: &Verdict, plan: &'p Plan) -> Option<&'p Allocator> {
+    let named = |a: &&Allocator| {
+        Some(&a.name) == verdict.allocator.as_ref() && a.settings == verdict.settings && a.libc.is_none()
+    };
+    plan.cells.iter().map(|cell| &cell.allocator).find(named)
 }
 
 #[cfg(test)]

@@ -7,26 +7,28 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use fragbench_model::{AllocatorKind, Manifest, Plan, RunRecord, RunSpec, SCHEMA};
+use fragbench_model::{AllocatorKind, Manifest, Plan, RunRecord, RunSpec, SCHEMA, VerdictKind};
 use fragbench_report::ResultData;
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, Runner};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::blocks::Enough;
+use crate::emission::{EmitOptions, Emitted};
 use crate::options::Format;
 use crate::{Outcome, interrupt};
 
 /// A result to be begun or finished.
-pub(crate) struct Measurement {
+pub(crate) struct Measurement<'a> {
     pub(crate) results: ResultDir,
     pub(crate) manifest: Manifest,
     /// Runs that an interrupted result holds already.
     pub(crate) done: Vec<RunRecord>,
     pub(crate) enough: Enough,
     pub(crate) format: Format,
+    pub(crate) emit: &'a EmitOptions,
 }
 
-impl Measurement {
+impl Measurement<'_> {
     /// Carries the plan out, block by block, until there are enough; then concludes.
     pub(crate) fn go(mut self, runner: &dyn Runner) -> Result<Outcome> {
         let mut records = std::mem::take(&mut self.done);
@@ -44,7 +46,11 @@ impl Measurement {
             self.manifest.ended_unix_s = Some(unix_now());
         }
         let data = conclude(&self.results, self.manifest, records)?;
-        show(&data, self.results.path(), self.format)?;
+        let emitted = self.emit.of_verdict(&data.summary.verdict, &data.manifest.plan);
+        if let Some(Ok(lines)) = &emitted {
+            self.results.write("emitted.txt", lines.as_bytes())?;
+        }
+        show(&data, self.results.path(), self.format, emitted.as_ref())?;
         if partial {
             eprintln!(
                 "stopped before the end: {} holds what was done; go on with --resume {}",
@@ -52,7 +58,9 @@ impl Measurement {
                 self.results.path().display()
             );
         }
-        Ok(if partial { Outcome::FellShort } else { Outcome::Success })
+        // Who asked for lines asked for a recommendation.
+        let no_answer = emitted.is_some() && data.summary.verdict.kind == VerdictKind::NotEnoughData;
+        Ok(if partial || no_answer { Outcome::FellShort } else { Outcome::Success })
     }
 }
 
@@ -119,10 +127,17 @@ pub(crate) fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec
     Ok(data)
 }
 
-/// What the terminal shows of a result, which is at `path`.
-pub(crate) fn show(data: &ResultData, path: &Path, format: Format) -> Result<()> {
+/// What the terminal shows of a result, which is at `path`; `emitted` where lines were asked for.
+pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Option<&Emitted>) -> Result<()> {
     match format {
-        Format::Json => say!("{}", serde_json::to_string_pretty(&data.summary)?),
+        Format::Json => match emitted {
+            None => say!("{}", serde_json::to_string_pretty(&data.summary)?),
+            Some(emitted) => {
+                let mut value = serde_json::to_value(&data.summary)?;
+                value["emitted"] = emitted.as_ref().ok().cloned().into();
+                say!("{}", serde_json::to_string_pretty(&value)?);
+            }
+        },
         Format::Text => {
             let (width, colour) = terminal();
             say!(
@@ -130,6 +145,9 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format) -> Result<()>
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
             say!("{}\n", fragbench_report::result_verdict(&data.summary, width));
+            if let Some(emitted) = emitted {
+                say!("{}", emitted.as_ref().map_or_else(|why| format!("--emit: {why}\n"), Clone::clone));
+            }
             say!("{}: report.html, report.md, summary.json, plots/", path.display());
         }
     }
@@ -230,5 +248,5 @@ pub(crate) fn default_directory() -> PathBuf {
 pub(crate) fn render_again(dir: &Path, format: Format) -> Result<()> {
     let (results, manifest, records) = ResultDir::resume(dir).with_context(|| format!("{}", dir.display()))?;
     let data = conclude(&results, manifest, records)?;
-    show(&data, dir, format)
+    show(&data, dir, format, None)
 }

@@ -10,6 +10,7 @@ use fragbench_model::{Manifest, RunRecord, RunSpec, SCHEMA, Touch, WorkloadSpec}
 use fragbench_run::{ResultDir, RunLimits, Selection, WorkerRunner};
 
 use crate::blocks::BlockOptions;
+use crate::emission::EmitOptions;
 use crate::environments::{EnvironmentOptions, SWEEP};
 use crate::glibc::GlibcOptions;
 use crate::measure::{Measurement, default_directory, new_manifest, show_plan};
@@ -134,6 +135,8 @@ pub(crate) struct OutputOptions {
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) emit: EmitOptions,
 }
 
 /// How facts are printed.
@@ -205,7 +208,8 @@ impl RunOptions {
         let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
         let common = manifest.common.clone();
         let runner = WorkerRunner { binary: &worker, common: &common, environments: &environments, limits };
-        Measurement { results, manifest, done, enough, format: self.output.format }.go(&runner)
+        let OutputOptions { format, emit, .. } = &self.output;
+        Measurement { results, manifest, done, enough, format: *format, emit }.go(&runner)
     }
 
     /// What all runs have in common; the workload is a placeholder that each run replaces.

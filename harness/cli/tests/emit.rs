@@ -1,4 +1,4 @@
-//! The lines that `--emit` prints, each given to the program that reads it: systemd's verifier, a real MariaDB server, the
+//! When `--emit` prints lines, and the lines, each given to the program that reads it: systemd's verifier, a real MariaDB server, the
 //! schemas of Compose and Kubernetes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-use common::{arg, program, stderr, stdout};
+use common::{arg, json, program, run, stderr, stdout, succeed};
 use fragbench_report::{Application, Target, emit};
 
 /// The library of this build that trims at an interval: glibc stays the allocator.
@@ -46,6 +46,64 @@ fn verify(text: &str, pid: u32) -> Output {
         .collect();
     assert!(commands.len() >= 5, "four variables and a library: {commands:?}");
     Command::new("sh").arg("-ec").arg(format!("pid={pid}\n{}", commands.join("\n"))).output().unwrap()
+}
+
+/// A result of two cells and the baseline's copy whose figures are these, whatever was measured: peak, idle memory and
+/// throughput of `glibc arena_max=2` relative to glibc.
+fn known_result(dir: &Path, memory: f64, blocks: &str) {
+    succeed(
+        &[
+            &["run", "mysql/oltp-read-write", "--allocator", "glibc", "--arena-max", "default,2", "--reps", blocks][..],
+            &["--scale", "0.02", "--idle", "1ms", "-o", arg(dir)],
+        ]
+        .concat(),
+    );
+    let lines: String = common::runs(dir)
+        .into_iter()
+        .map(|mut run| {
+            let memory = if run["settings"] == json("{}") { 1e8 } else { 1e8 * memory };
+            run["metrics"] = serde_json::json!({
+                "heap_rss_peak_bytes": memory, "heap_rss_idle_bytes": memory, "ops_per_s": 1e6
+            });
+            format!("{run}\n")
+        })
+        .collect();
+    std::fs::write(dir.join("runs.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn a_verdict_is_emitted_as_a_search_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let emitted = |name: &str, status: i32, more: &[&str]| -> String {
+        let result = dir.path().join(name);
+        let resume = ["run", "mysql/oltp-read-write", "--resume", arg(&result), "--emit", "systemd"];
+        let output = run(&[&resume, more].concat());
+        assert_eq!(output.status.code(), Some(status), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    };
+    known_result(&dir.path().join("tune"), 0.5, "6");
+    let text = emitted("tune", 0, &["--service", "mysqld"]);
+    assert!(text.contains("Keep glibc and set MALLOC_ARENA_MAX=2."), "{text}");
+    assert!(text.contains("[Service]\nEnvironment=\"MALLOC_ARENA_MAX=2\"\n"), "{text}");
+    assert!(text.contains("# Save as /etc/systemd/system/mysqld.service.d/60-allocator.conf"), "{text}");
+    let file = std::fs::read_to_string(dir.path().join("tune/emitted.txt")).unwrap();
+    assert!(text.contains(&file));
+    let value = json(&emitted("tune", 0, &["--format", "json", "--service", "mysqld"]));
+    assert_eq!((&value["emitted"], &value["verdict"]["kind"]), (&file.into(), &json("\"tune\"")));
+
+    known_result(&dir.path().join("leave"), 1.0, "6");
+    let text = emitted("leave", 0, &[]);
+    assert!(text.contains("--emit: nothing to apply: what runs now is to be left as it is"), "{text}");
+    assert!(!text.contains("Environment=") && !dir.path().join("leave/emitted.txt").exists());
+    assert_eq!(json(&emitted("leave", 0, &["--format", "json"]))["emitted"], json("null"));
+
+    known_result(&dir.path().join("few"), 0.5, "1");
+    assert!(emitted("few", 1, &[]).contains("--emit: nothing to apply: the runs do not suffice for a recommendation"));
+    let out = dir.path().join("command");
+    let once = ["compare", "--emit", "env", "--reps", "1", "--allocator", "glibc", "-o", arg(&out), "--", "/bin/true"];
+    let output = run(&once);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).contains("--emit: nothing to apply"), "{}", stdout(&output));
 }
 
 #[test]

@@ -128,7 +128,8 @@ impl Compare {
             runner.warm_up(&manifest.plan.cells, self.warmup)?;
         }
         let enough = self.enough(&manifest.plan)?;
-        Measurement { results, manifest, done, enough, format: self.output.format }.go(&runner)
+        let OutputOptions { format, emit, .. } = &self.output;
+        Measurement { results, manifest, done, enough, format: *format, emit }.go(&runner)
     }
 
     /// When to stop; refuses a figure that neither the table of metrics nor the user has.

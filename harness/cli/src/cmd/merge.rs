@@ -50,7 +50,7 @@ impl Merge {
             eprintln!("missing:{missing}");
         }
         let data = self.write(merged)?;
-        show(&data, &self.output, self.format)?;
+        show(&data, &self.output, self.format, None)?;
         Ok(Outcome::Success)
     }
 
