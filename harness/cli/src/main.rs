@@ -17,6 +17,7 @@ mod glibc;
 mod heap_stages;
 mod interrupt;
 mod measure;
+mod nearest;
 mod option_file;
 mod options;
 mod parameters;

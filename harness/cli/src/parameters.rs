@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use fragbench_model::{Parameter, RunSpec, WorkloadFact, WorkloadSpec};
 use fragbench_run::WorkerBinary;
 
+use crate::nearest::did_you_mean;
 use crate::option_file::{self, variables::Given, variables::translate};
 use crate::usage;
 
@@ -94,14 +95,11 @@ impl ParameterOptions {
                 text.split_once('=').ok_or_else(|| usage(format!("--set {text}: write VARIABLE=VALUE")))?;
             let name = name.trim().replace('-', "_").to_ascii_lowercase();
             let Some(parameter) = known.iter().find(|p| answers(p, &name)) else {
-                let nearest = known
-                    .iter()
-                    .max_by(|a, b| {
-                        strsim::jaro_winkler(&a.name, &name).total_cmp(&strsim::jaro_winkler(&b.name, &name))
-                    })
-                    .map_or("; the workloads chosen have no parameters".to_owned(), |near| {
-                        format!("; did you mean `{}`?", near.name)
-                    });
+                let nearest = if known.is_empty() {
+                    "; the workloads chosen have no parameters".to_owned()
+                } else {
+                    did_you_mean(&name, known.iter().map(|p| p.name.as_str()))
+                };
                 return Err(usage(format!("--set {name}: no such parameter{nearest}")));
             };
             chosen.insert(parameter.name.clone(), Given { value: value.trim().to_owned(), origin: None });

@@ -101,6 +101,7 @@ fn what_malloc_trim_releases_was_predicted() {
 fn what_does_not_exist_is_named_with_the_nearest_that_does() {
     refuse(2, &["badcase", "pined-top"], &["pined-top", "did you mean `pinned-top`?", "list badcases"]);
     refuse(2, &["badcase", "pinned-top", "--remedy", "kik"], &["kik", "did you mean `kick`?"]);
+    refuse(2, &["badcase", "nope"], &["there is no bad case `nope`. `fragbench list badcases` shows all"]);
     refuse(2, &["badcase"], &["NAME"]);
 }
 

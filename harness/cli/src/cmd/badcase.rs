@@ -22,6 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::glibc::GlibcOptions;
 use crate::heap_stages::heap_stages;
 use crate::measure::{default_directory, new_manifest, terminal, unix_now};
+use crate::nearest::did_you_mean;
 use crate::options::Format;
 use crate::{Outcome, companions, interrupt, usage};
 
@@ -130,7 +131,7 @@ impl Badcase {
         }
         let named = |name: &String| {
             facts.iter().find(|fact| fact.name == *name || fact.workload() == *name).ok_or_else(|| {
-                let hint = nearest(name, facts.iter().map(|fact| fact.name.as_str()));
+                let hint = did_you_mean(name, facts.iter().map(|fact| fact.name.as_str()));
                 usage(format!("there is no bad case `{name}`{hint} `fragbench list badcases` shows all"))
             })
         };
@@ -144,7 +145,7 @@ impl Badcase {
         let named = |name: &String| {
             remedy(name).ok_or_else(|| {
                 let known: Vec<&str> = REMEDIES.iter().map(|remedy| remedy.name).collect();
-                let hint = nearest(name, known.iter().copied());
+                let hint = did_you_mean(name, known.iter().copied());
                 usage(format!("there is no remedy `{name}`{hint} There are: none, {}", known.join(", ")))
             })
         };
@@ -327,12 +328,6 @@ fn limits() -> Result<RunLimits> {
         mem_limit_bytes: available / 2,
         sample_interval_ns: Duration::from_millis(10).as_nanos() as u64,
     })
-}
-
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    known
-        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
-        .map_or(String::new(), |best| format!("; did you mean `{best}`?"))
 }
 
 /// Whether the glibc of this run does not have the case: there is nothing to cure then, and the remedies are not run.

@@ -7,6 +7,7 @@ use clap::Args;
 use fragbench_model::{Pace, RunSpec, WorkloadSpec};
 use fragbench_run::WorkerBinary;
 
+use crate::nearest::did_you_mean;
 use crate::options::RunOptions;
 use crate::parameters::ParameterOptions;
 use crate::{Outcome, companions, generated, usage};
@@ -110,10 +111,7 @@ fn pick(wanted: &[&String], all: &[String]) -> Result<Vec<String>> {
         let prefix = format!("{}/", text.trim_end_matches('/'));
         let matching: Vec<&String> = all.iter().filter(|name| name == text || name.starts_with(&prefix)).collect();
         if matching.is_empty() {
-            let nearest = all
-                .iter()
-                .max_by(|a, b| strsim::jaro_winkler(a, text).total_cmp(&strsim::jaro_winkler(b, text)))
-                .map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            let nearest = did_you_mean(text, all.iter().map(String::as_str));
             return Err(usage(format!(
                 "there is no workload `{text}`{nearest} `fragbench list workloads` shows all; a trace file is replayed \
                  with `fragbench replay FILE`"
