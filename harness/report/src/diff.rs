@@ -104,10 +104,11 @@ fn changes(diff: &Diff, wanted: Change) -> Vec<String> {
             .filter(|(_, f)| f.change == wanted)
             .map(|(metric, f)| {
                 format!(
-                    "{name}: {metric} {}, from {} to {}; {} and {} runs, {}",
+                    "{name}: {metric} {}, from {} to {}{}; {} and {} runs, {}",
                     with_interval(f),
                     value(diff, metric, f.a.median),
                     value(diff, metric, f.b.median),
+                    if diff.to_baseline { " times the baseline's" } else { "" },
                     f.a.n,
                     f.b.n,
                     p_text(f.p)
@@ -121,7 +122,7 @@ fn changes(diff: &Diff, wanted: Change) -> Vec<String> {
 /// A figure in its unit, or as the ratio that it is.
 fn value(diff: &Diff, name: &str, value: f64) -> String {
     let unit = metric(name).map_or_else(|| Unit::of_name(name), |m| m.unit);
-    if diff.to_baseline { format!("{} of the baseline's", digits(value)) } else { in_unit(unit, value) }
+    if diff.to_baseline { digits(value) } else { in_unit(unit, value) }
 }
 
 fn full_name(cell: &CellName) -> String {

@@ -60,5 +60,6 @@ fn for_a_pull_request() {
 #[test]
 fn relative_figures_are_not_shown_in_units() {
     let text = diff_markdown(&Diff { to_baseline: true, ..diff() }, "A", "B");
+    assert!(text.contains(" times the baseline's; 12 and 12 runs"), "{text}");
     assert!(!text.contains("MiB") && text.contains("ratios to the baseline's run of the same block"), "{text}");
 }
