@@ -26,7 +26,7 @@ pub(crate) enum EmitChoice {
 pub(crate) type Emitted = Result<String, &'static str>;
 
 /// Options of every verb that can recommend something.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct EmitOptions {
     /// Print the lines that apply the recommendation, with how to verify and to undo it
     #[arg(long, value_enum, value_name = "FOR")]
