@@ -157,8 +157,11 @@ fn the_workflow_is_one() {
     assert!(!check(&wrong).status.success(), "a wrong key is found");
 }
 
+/// Names, each with a text.
+type Named = Vec<(String, String)>;
+
 /// Variables under the top level's `env`, and the scripts of a job's steps by name.
-fn parts(text: &str, job: &str) -> (Vec<(String, String)>, Vec<(String, String)>) {
+fn parts(text: &str, job: &str) -> (Named, Named) {
     let variables = text
         .lines()
         .skip_while(|line| *line != "env:")
@@ -173,7 +176,7 @@ fn parts(text: &str, job: &str) -> (Vec<(String, String)>, Vec<(String, String)>
         .skip(1)
         .take_while(|line| line.starts_with("    "))
         .collect();
-    let mut steps: Vec<(String, String)> = Vec::new();
+    let mut steps: Named = Vec::new();
     let mut lines = own.into_iter().peekable();
     while let Some(line) = lines.next() {
         if let Some(name) = line.strip_prefix("      - name: ") {
@@ -196,8 +199,8 @@ fn executable(file: &Path, script: &str) {
 /// A job carried out as the service does: a fresh shell for each step, `GITHUB_PATH` and `GITHUB_STEP_SUMMARY` as files.
 struct Job {
     dir: tempfile::TempDir,
-    variables: Vec<(String, String)>,
-    steps: Vec<(String, String)>,
+    variables: Named,
+    steps: Named,
 }
 
 impl Job {
