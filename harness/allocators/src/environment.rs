@@ -16,11 +16,16 @@ use fragbench_model::Allocator;
 /// Name of the padding variables, followed by their number.
 pub const PADDING_VARIABLE: &str = "FRAGBENCH_PAD_";
 
-/// Everything the allocator needs in its process's environment: its settings and, with a library, `LD_PRELOAD`.
+/// The variable that names libraries to preload, ld.so(8).
+pub const PRELOAD: &str = "LD_PRELOAD";
+
+/// Everything the allocator needs in its process's environment: its settings and, with a library, `LD_PRELOAD`. What the
+/// allocator's environment has to preload comes after the library.
 pub fn variables(allocator: &Allocator) -> BTreeMap<String, String> {
     let mut variables = allocator.environment.clone();
     if let Some(library) = &allocator.library {
-        variables.insert("LD_PRELOAD".to_owned(), library.to_string_lossy().into_owned());
+        let libraries = std::iter::once(library.to_string_lossy().into_owned()).chain(variables.remove(PRELOAD));
+        variables.insert(PRELOAD.to_owned(), libraries.collect::<Vec<_>>().join(":"));
     }
     variables
 }
@@ -117,5 +122,23 @@ mod tests {
         assert_eq!(command(&other, Path::new("/bin/worker")), words);
         let own = crate::resolve("glibc", &Default::default(), Path::new("/")).unwrap();
         assert_eq!(command(&own, Path::new("/bin/worker")), ["/bin/worker"]);
+    }
+
+    #[test]
+    fn what_else_is_preloaded_comes_after_the_library() {
+        let allocator = |library: Option<&str>, preload: Option<&str>| Allocator {
+            name: "a".into(),
+            kind: fragbench_model::AllocatorKind::Other,
+            library: library.map(Into::into),
+            libc: None,
+            settings: BTreeMap::new(),
+            environment: preload.map(|value| (PRELOAD.to_owned(), value.to_owned())).into_iter().collect(),
+            notes: Vec::new(),
+        };
+        let of = |library, preload| variables(&allocator(library, preload)).remove(PRELOAD);
+        assert_eq!(of(Some("/a.so"), Some("/libc.so:/libstdc++.so")).as_deref(), Some("/a.so:/libc.so:/libstdc++.so"));
+        assert_eq!(of(Some("/a.so"), None).as_deref(), Some("/a.so"));
+        assert_eq!(of(None, Some("/libc.so")).as_deref(), Some("/libc.so"));
+        assert_eq!(of(None, None), None);
     }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
 
 pub use c_library::{LibcError, find, find_all};
-pub use environment::{PADDING_VARIABLE, command, padding, variables};
+pub use environment::{PADDING_VARIABLE, PRELOAD, command, padding, variables};
 pub use error::AllocatorError;
 pub use glibc::{ARENA_MAX, TRIM_EVERY};
 pub use space::candidates;

@@ -4,20 +4,9 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use common::{arg, json, program, refuse, run, runs, stderr, stdout, succeed};
-
-/// Compiles a C program; `None` where there is no compiler.
-fn compiled(dir: &Path, name: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
-    let compiler = program("cc")?;
-    let (text, binary) = (dir.join(format!("{name}.c")), dir.join(name));
-    std::fs::write(&text, source).unwrap();
-    let output = Command::new(compiler).arg("-O1").arg("-o").arg(&binary).arg(&text).args(flags).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(binary)
-}
+use common::{arg, compiled, figure, json, program, record, refuse, run, runs, stderr, succeed};
 
 /// Takes so many MiB in small blocks, frees half of them, says a figure, and lives long enough to be looked at.
 const PROGRAM: &str = r#"
@@ -50,14 +39,6 @@ int main(void) {
     waitpid(child, 0, 0);
     return 0;
 }"#;
-
-fn record<'a>(records: &'a [serde_json::Value], allocator: &str) -> &'a serde_json::Value {
-    records.iter().find(|r| r["allocator"] == allocator).unwrap()
-}
-
-fn figure(record: &serde_json::Value, name: &str) -> f64 {
-    record["metrics"][name].as_f64().unwrap_or_else(|| panic!("{name} is missing in {record}"))
-}
 
 #[test]
 fn a_program_is_measured_under_every_environment_and_each_proves_itself() {
@@ -203,72 +184,6 @@ fn programs_that_cannot_be_compared_are_named_with_what_to_do() {
         &["compare", "--precision", "2%", "--precision-of", "nothing", "--", "true"],
         &["--precision-of nothing"],
     );
-    let dir = tempfile::tempdir().unwrap();
-    let source = "#include <stdlib.h>\nint main(void) { return malloc(1) == 0; }\n";
-    if let Some(binary) = compiled(dir.path(), "static", source, &["-static"]) {
-        refuse(2, &["compare", "--", arg(&binary)], &["statically linked"]);
-    }
-    let own = "#include <stddef.h>\nstatic char heap[1 << 20]; static size_t at;\n\
-               void *malloc(size_t n) { void *p = heap + at; at += (n + 15) & ~15ul; return p; }\n\
-               void free(void *p) { (void)p; }\nint main(void) { return malloc(1) == 0; }\n";
-    if let Some(binary) = compiled(dir.path(), "own", own, &["-rdynamic", "-fno-builtin"]) {
-        refuse(2, &["compare", "--", arg(&binary)], &["brings its own malloc", "tcmalloc"]);
-    }
-}
-
-#[test]
-fn a_program_linked_with_an_allocator_is_compared_all_the_same() {
-    let Some(redis) = program("redis-server") else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("r");
-    let socket = dir.path().join("s");
-    let load = format!("redis-benchmark -s {} -t set -n 20000 -r 20000 -q -d 200", socket.display());
-    let output = run(&[
-        "compare",
-        "--reps",
-        "1",
-        "--allocator",
-        "glibc,mimalloc",
-        "--arena-max",
-        "default",
-        "--idle",
-        "300ms",
-        "--ready-socket",
-        arg(&socket),
-        "--load",
-        &load,
-        "--metric",
-        "+rps=SET: ([0-9.]+) requests",
-        "-o",
-        arg(&out),
-        "--",
-        arg(&redis),
-        "--port",
-        "0",
-        "--unixsocket",
-        arg(&socket),
-        "--save",
-        "",
-        "--dir",
-        arg(dir.path()),
-    ]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let records = runs(&out);
-    for record in &records {
-        assert_eq!(record["status"], "ok", "{record}");
-        assert!(figure(record, "rps") > 100.0);
-        // 20,000 keys of 200 bytes.
-        let idle = figure(record, "heap_rss_idle_bytes") / 1048576.0;
-        assert!((4.0..80.0).contains(&idle), "{idle}");
-    }
-    // Debian links it with jemalloc.
-    if stderr(&output).contains("libjemalloc") {
-        assert!(record(&records, "glibc")["environment"]["LD_PRELOAD"].as_str().unwrap().contains("libc.so"));
-        assert!(record(&records, "as-linked")["environment"]["LD_PRELOAD"].is_null());
-        assert!(stdout(&output).contains("as-linked"));
-    }
-    let left = Command::new("redis-cli").args(["-s", arg(&socket), "ping"]).output();
-    assert!(left.is_ok_and(|o| !String::from_utf8_lossy(&o.stdout).contains("PONG")), "the server was stopped");
 }
 
 /// A server that takes memory for each line it gets, and gives it back at the end of the connection.

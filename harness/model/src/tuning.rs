@@ -62,7 +62,7 @@ pub struct Recommendation {
     pub settings: Settings,
     /// Library to preload, where one is needed.
     pub library: Option<PathBuf>,
-    /// Variables to set, `LD_PRELOAD` left out.
+    /// Variables to set; of `LD_PRELOAD` only what comes after the library.
     pub environment: BTreeMap<String, String>,
     /// Memory relative to the baseline.
     pub memory_ratio: Interval,

@@ -31,7 +31,7 @@ pub enum Target {
 pub struct Application<'a> {
     /// The change in a few words.
     pub what: &'a str,
-    /// Variables to set, `LD_PRELOAD` left out.
+    /// Variables to set; of `LD_PRELOAD` only what comes after the library.
     pub environment: &'a BTreeMap<String, String>,
     /// Library to preload.
     pub library: Option<&'a Path>,
@@ -51,7 +51,10 @@ impl Application<'_> {
     fn variables(&self) -> BTreeMap<&str, String> {
         let mut variables: BTreeMap<&str, String> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        variables.extend(self.installed().map(|path| ("LD_PRELOAD", path.display().to_string())));
+        if let Some(path) = self.installed() {
+            let libraries = std::iter::once(path.display().to_string()).chain(variables.remove("LD_PRELOAD"));
+            variables.insert("LD_PRELOAD", libraries.collect::<Vec<_>>().join(":"));
+        }
         variables
     }
 
@@ -281,5 +284,15 @@ mod tests {
         assert!(of(Target::Systemd).contains(r#"Environment="X=50%% of \"$HOME\" 'now'""#), "{}", of(Target::Systemd));
         assert!(of(Target::Docker).contains(r#"X: "50% of \"$$HOME\" 'now'""#), "{}", of(Target::Docker));
         assert!(of(Target::Env).contains(r#"export 'X=50% of "$HOME" '\''now'\'''"#), "{}", of(Target::Env));
+    }
+
+    #[test]
+    fn what_else_is_preloaded_comes_after_the_installed_library() {
+        let environment = BTreeMap::from([("LD_PRELOAD".to_owned(), "/lib/libc.so.6".to_owned())]);
+        let library = Path::new("/usr/local/lib/fragbench/libx.so");
+        let both = r#"Environment="LD_PRELOAD=/usr/local/lib/fragbench/libx.so:/lib/libc.so.6""#;
+        assert!(emit(Target::Systemd, &change(&environment, Some(library))).contains(both));
+        let alone = r#"Environment="LD_PRELOAD=/lib/libc.so.6""#;
+        assert!(emit(Target::Systemd, &change(&environment, None)).contains(alone));
     }
 }

@@ -24,7 +24,7 @@ const IDLE: &str = "idle";
 /// Phase at whose barrier the parent purges while a thread works.
 const RESUME: &str = "resume";
 /// A sampler that takes more than this share of a core is named in the record.
-pub(crate) const SAMPLER_COST_LIMIT: f64 = 0.01;
+const SAMPLER_COST_LIMIT: f64 = 0.01;
 
 /// What a run may take.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,12 @@
 //! The system calls of this room that have no safe wrapper in the standard library.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
@@ -196,10 +199,17 @@ pub(crate) fn signal_group(leader: u32, signal: i32) {
     unsafe { libc::killpg(leader as libc::pid_t, signal) };
 }
 
-/// Effective user id of this process.
-pub(crate) fn effective_uid() -> u32 {
-    // SAFETY: always succeeds.
-    unsafe { libc::geteuid() }
+/// Effective user and group id of this process.
+pub(crate) fn effective_ids() -> (u32, u32) {
+    // SAFETY: both always succeed.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Whether a file gives capabilities to who runs it (capabilities(7)).
+pub(crate) fn has_capabilities(file: &Path) -> bool {
+    let Ok(path) = CString::new(file.as_os_str().as_bytes()) else { return false };
+    // SAFETY: both names end in a zero; with a size of 0 nothing is written.
+    unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
 /// Ends a process we started and have not yet waited for, so that its number is still its own.

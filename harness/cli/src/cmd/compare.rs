@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use fragbench_allocators::PRELOAD;
 use fragbench_model::{
     Allocator, AllocatorKind, Better, Cell, CommandSpec, Manifest, Plan, PlannedRun, Ready, RunRecord, RunSpec,
     RunStatus, SCHEMA, Sample, ServerSpec, Settings, Touch, Unit, UserMetric, WorkloadSpec, metric,
@@ -112,7 +113,7 @@ impl Compare {
                 }
                 self.enough(&plan)?;
                 let common = self.common(&plan.cells[0]);
-                let files: Vec<(&str, &std::path::Path)> =
+                let files: Vec<(&str, &Path)> =
                     programs.iter().map(|(name, program)| (name.as_str(), program.image.as_path())).collect();
                 let manifest = Manifest {
                     relevant: self.blocks.relevant(),
@@ -202,14 +203,14 @@ impl Compare {
                      its other memory is compared",
                     program.image.display()
                 ),
-                Some(OwnMalloc::Linked(library)) => {
+                Some(OwnMalloc::Linked { library, operators }) => {
                     eprintln!(
                         "{} is linked with {}, which brings malloc: as it is linked it is the cell `as-linked`; for the cells \
                          of glibc, libc is preloaded so that its malloc comes first",
                         program.image.display(),
                         library.display()
                     );
-                    put_libc_first(&mut allocators)?;
+                    put_first(&mut allocators, operators.as_deref())?;
                     allocators.push(as_linked(library));
                     break;
                 }
@@ -246,21 +247,27 @@ fn programs(commands: &[CommandSpec]) -> Result<BTreeMap<String, Program>> {
         .collect()
 }
 
-fn put_libc_first(allocators: &mut [Allocator]) -> Result<()> {
+/// For a program that is linked with an allocator's library: preloads libc where glibc is to be measured, and under every
+/// allocator the C++ library whose operators that library would replace.
+fn put_first(allocators: &mut [Allocator], operators: Option<&Path>) -> Result<()> {
     let libc = fragbench_run::own_libc_file()
         .ok_or_else(|| usage("this machine's libc is not found, so glibc's malloc cannot be put first"))?;
-    for glibc in
-        allocators.iter_mut().filter(|a| a.kind == AllocatorKind::Glibc && a.libc.is_none() && a.library.is_none())
-    {
-        glibc.environment.insert("LD_PRELOAD".into(), libc.display().to_string());
-        glibc.notes.push(
-            "libc is preloaded so that its malloc comes before that of the library the program is linked with".into(),
-        );
+    for allocator in allocators.iter_mut().filter(|a| a.libc.is_none()) {
+        let own = (allocator.kind == AllocatorKind::Glibc).then_some(libc.as_path());
+        let first: Vec<String> = own.into_iter().chain(operators).map(|path| path.display().to_string()).collect();
+        if first.is_empty() {
+            continue;
+        }
+        allocator.environment.insert(PRELOAD.into(), first.join(":"));
+        allocator.notes.push(format!(
+            "{} is preloaded so that it comes before the allocator's library the program is linked with",
+            first.join(" and ")
+        ));
     }
     Ok(())
 }
 
-fn as_linked(library: &std::path::Path) -> Allocator {
+fn as_linked(library: &Path) -> Allocator {
     Allocator {
         name: fragbench_decide::AS_LINKED.into(),
         kind: AllocatorKind::Other,
@@ -274,8 +281,8 @@ fn as_linked(library: &std::path::Path) -> Allocator {
 
 /// The program's name, with that of the script it runs.
 fn usual_name(words: &[String]) -> String {
-    let file = |word: &String| std::path::Path::new(word).file_name().map(|n| n.to_string_lossy().into_owned());
-    let script = words.get(1).filter(|word| !word.starts_with('-') && std::path::Path::new(word).is_file());
+    let file = |word: &String| Path::new(word).file_name().map(|n| n.to_string_lossy().into_owned());
+    let script = words.get(1).filter(|word| !word.starts_with('-') && Path::new(word).is_file());
     let parts: Vec<String> = words.first().into_iter().chain(script).filter_map(file).collect();
     parts.join(" ")
 }

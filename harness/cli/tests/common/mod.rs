@@ -71,3 +71,29 @@ pub(crate) fn runs(dir: &Path) -> Vec<serde_json::Value> {
 pub(crate) fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// Compiles a C program; `None` where there is no compiler.
+pub(crate) fn compiled(dir: &Path, name: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+    compiled_by("cc", dir, &format!("{name}.c"), source, flags)
+}
+
+/// Compiles `source` as the file of this name; `None` where there is no such compiler.
+pub(crate) fn compiled_by(compiler: &str, dir: &Path, file: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+    let compiler = program(compiler)?;
+    let text = dir.join(file);
+    let binary = text.with_extension("");
+    std::fs::write(&text, source).unwrap();
+    let output = Command::new(compiler).arg("-O1").arg("-o").arg(&binary).arg(&text).args(flags).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(binary)
+}
+
+/// The first run under an allocator.
+pub(crate) fn record<'a>(records: &'a [serde_json::Value], allocator: &str) -> &'a serde_json::Value {
+    records.iter().find(|r| r["allocator"] == allocator).unwrap()
+}
+
+/// A figure of a run.
+pub(crate) fn figure(record: &serde_json::Value, name: &str) -> f64 {
+    record["metrics"][name].as_f64().unwrap_or_else(|| panic!("{name} is missing in {record}"))
+}

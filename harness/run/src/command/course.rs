@@ -16,8 +16,12 @@ use super::inside::Inside;
 use super::launch::{End, Launched};
 use super::tree::{Spent, Tree};
 use super::{CommandRun, MARK, words};
-use crate::course::{LoadMeter, SAMPLER_COST_LIMIT, failed};
+use crate::course::{LoadMeter, failed};
 use crate::sys;
+
+/// Share of a core above which watching is remarked upon: the pace of looks and slow readings keeps each to 2 % (`tree.rs`), and
+/// waking every 5 ms takes 1 %.
+const WATCHING_LIMIT: f64 = 0.05;
 
 /// Why a run has no figures.
 type Stop = (FailureKind, String);
@@ -356,9 +360,11 @@ impl<'a> Course<'a> {
         for fact in record.processes.iter().filter_map(|f| f.wrong.as_ref()) {
             caution("not_in_place", fact.clone());
         }
-        if sampler > SAMPLER_COST_LIMIT {
-            let text = "watching the processes took more than 1 % of a core; a longer --sample-interval makes it less"
-                .to_owned();
+        if sampler > WATCHING_LIMIT {
+            let text = format!(
+                "watching the processes took {:.0} % of a core; a longer --sample-interval makes it less",
+                100.0 * sampler
+            );
             caution("sampler_cost", text);
         }
         let outcome = outcome?;

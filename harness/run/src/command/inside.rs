@@ -12,6 +12,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use fragbench_allocators::PRELOAD;
 use fragbench_allocators::elf::{self, Elf};
 use fragbench_model::{Allocator, ProcessFact};
 use fragbench_proc::Process;
@@ -21,6 +22,9 @@ use crate::placement::is_libc;
 /// Texts that only these allocators' code holds, for programs that bring one under names of their own.
 const EMBEDDED: [(&[u8], &str); 3] =
     [(b"<jemalloc>: ", "jemalloc"), (b"mimalloc: ", "mimalloc"), (b"TCMALLOC_", "tcmalloc")];
+
+/// `operator new(unsigned long)`, as the Itanium C++ ABI writes it.
+const OPERATOR_NEW: &str = "_Znwm";
 
 /// A program, before it is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +41,13 @@ pub struct Program {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnMalloc {
     /// A library it is linked with exports `malloc`: a preloaded one comes before it.
-    Linked(PathBuf),
+    Linked {
+        /// That library.
+        library: PathBuf,
+        /// The C++ library, where the allocator's library exports C++'s operators too: a preloaded allocator that has none
+        /// would leave `new` to it. The C++ library's own operators call `malloc`.
+        operators: Option<PathBuf>,
+    },
     /// It has this allocator's code under other names, for part of its memory at least; preloading changes the rest.
     Embedded(String),
 }
@@ -103,10 +113,10 @@ fn examine(image: &Path) -> Result<Option<OwnMalloc>, ProgramError> {
     let shown = image.display();
     let fixed = |text: String| Err(ProgramError::Fixed(text));
     let Ok(metadata) = image.metadata() else { return Err(ProgramError::NotFound(shown.to_string())) };
-    if metadata.mode() & 0o6000 != 0 && metadata.uid() != crate::sys::effective_uid() {
+    if gains_rights(image, &metadata) {
         return fixed(format!(
-            "{shown} is setuid or setgid: the dynamic loader ignores LD_PRELOAD in it; run fragbench as its owner, or a copy \
-             without the bit"
+            "{shown} is setuid, setgid or has file capabilities: the dynamic loader ignores LD_PRELOAD in it, and malloc its \
+             variables; run fragbench as its owner, or compare a copy without them (cp makes one)"
         ));
     }
     let Ok(bytes) = fs::read(image) else { return Ok(None) };
@@ -131,7 +141,15 @@ fn examine(image: &Path) -> Result<Option<OwnMalloc>, ProgramError> {
             embedded(&bytes).map(|name| format!(" ({name}, linked into it)")).unwrap_or_default()
         ));
     }
-    Ok(linked_malloc(image).map(OwnMalloc::Linked).or_else(|| embedded(&bytes).map(OwnMalloc::Embedded)))
+    Ok(linked_malloc(image).or_else(|| embedded(&bytes).map(OwnMalloc::Embedded)))
+}
+
+/// Whether the program has rights that who starts it has not: then the loader is in secure-execution mode, ld.so(8).
+fn gains_rights(image: &Path, metadata: &fs::Metadata) -> bool {
+    let (uid, gid) = crate::sys::effective_ids();
+    let setuid = metadata.mode() & libc::S_ISUID != 0 && metadata.uid() != uid;
+    let setgid = metadata.mode() & libc::S_ISGID != 0 && metadata.gid() != gid;
+    setuid || setgid || uid != 0 && crate::sys::has_capabilities(image)
 }
 
 fn exports_malloc(elf: &Elf) -> bool {
@@ -145,19 +163,27 @@ fn embedded(bytes: &[u8]) -> Option<String> {
 
 /// The first library beside libc that exports `malloc`, of those the dynamic loader would map: it lists them itself and
 /// starts nothing (`LD_TRACE_LOADED_OBJECTS`, as ldd(1) does).
-fn linked_malloc(image: &Path) -> Option<PathBuf> {
+fn linked_malloc(image: &Path) -> Option<OwnMalloc> {
     let output =
-        std::process::Command::new(image).env("LD_TRACE_LOADED_OBJECTS", "1").env_remove("LD_PRELOAD").output().ok()?;
-    String::from_utf8_lossy(&output.stdout)
+        std::process::Command::new(image).env("LD_TRACE_LOADED_OBJECTS", "1").env_remove(PRELOAD).output().ok()?;
+    let libraries: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| {
             let path = line.split_once("=>").map_or(line, |(_, path)| path);
             Some(PathBuf::from(path.trim().split(" (").next()?.trim()))
         })
         .filter(|path| path.is_absolute() && !of_the_c_library(path))
-        .find(|path| {
-            fs::read(path).ok().and_then(|bytes| elf::parse(&bytes).ok()).is_some_and(|elf| exports_malloc(&elf))
-        })
+        .collect();
+    let (library, elf) = libraries.iter().find_map(|path| {
+        let elf = elf::parse(&fs::read(path).ok()?).ok().filter(exports_malloc)?;
+        Some((path.clone(), elf))
+    })?;
+    let of_cxx = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        ["libstdc++.so", "libc++.so"].iter().any(|start| name.starts_with(start))
+    };
+    let operators = libraries.iter().find(of_cxx).filter(|_| elf.exports(OPERATOR_NEW)).cloned();
+    Some(OwnMalloc::Linked { library, operators })
 }
 
 /// libc, and the loader, which has a malloc for its own start.
@@ -171,6 +197,8 @@ pub(super) struct Proof {
     program: PathBuf,
     /// Whether it is the process that was started, whatever runs in it by now.
     first: bool,
+    /// Its environment when it was taken in: servers that change their title write over it later.
+    environment: Option<Vec<String>>,
     state: State,
 }
 
@@ -187,7 +215,10 @@ enum State {
 
 impl Proof {
     pub(super) fn new(process: &Process, first: bool) -> Self {
-        Self { program: process.program().unwrap_or_default(), first, state: State::Open }
+        let program = process.program().unwrap_or_default();
+        // Empty while the program is still being put in place.
+        let environment = process.environment().ok().flatten().filter(|e| !e.is_empty());
+        Self { program, first, environment, state: State::Open }
     }
 
     /// Whether it is about the program that runs there now.
@@ -203,6 +234,8 @@ pub(super) struct Inside<'a> {
     image: PathBuf,
     library: Option<PathBuf>,
     libc: Option<PathBuf>,
+    /// What has to have arrived, but for the library, which is looked for among the mapped files.
+    variables: BTreeMap<String, String>,
     /// Whether a file exports `malloc`.
     exports: RefCell<BTreeMap<PathBuf, bool>>,
     kept: Vec<Proof>,
@@ -216,6 +249,10 @@ impl<'a> Inside<'a> {
             image: real(&program.image),
             library: allocator.library.as_deref().map(real),
             libc: allocator.libc.as_ref().map(|libc| real(&libc.file)),
+            variables: fragbench_allocators::variables(allocator)
+                .into_iter()
+                .filter(|(name, _)| allocator.library.is_none() || name != PRELOAD)
+                .collect(),
             exports: RefCell::default(),
             kept: Vec::new(),
         }
@@ -227,6 +264,7 @@ impl<'a> Inside<'a> {
             return;
         }
         let (Ok(mapped), Ok(environment)) = (process.mapped_files(), process.environment()) else { return };
+        let environment = proof.environment.clone().or(environment);
         // Between exec and the mapping of libc the loader is at work: nothing is missing yet.
         if proof.is_of(process) && mapped.iter().any(|file| is_libc(file)) {
             proof.state = match (self.check(&proof.program, &mapped, environment.as_deref()), &proof.state) {
@@ -242,7 +280,7 @@ impl<'a> Inside<'a> {
     fn check(&self, program: &Path, mapped: &[PathBuf], environment: Option<&[String]>) -> Result<(), String> {
         let shown = program.display();
         let arrived = |name: &str, value: &str| environment.is_none_or(|e| e.contains(&format!("{name}={value}")));
-        if let Some((name, value)) = self.allocator.environment.iter().find(|(name, value)| !arrived(name, value)) {
+        if let Some((name, value)) = self.variables.iter().find(|(name, value)| !arrived(name, value)) {
             return Err(format!(
                 "{name}={value} did not arrive in {shown}: something on the way clears its environment"
             ));
@@ -261,7 +299,7 @@ impl<'a> Inside<'a> {
             )),
             // What is run as it is linked, or with libc put first, has its own malloc mapped and is asked for so.
             None if self.allocator.kind != fragbench_model::AllocatorKind::Glibc
-                || self.allocator.environment.contains_key("LD_PRELOAD") =>
+                || self.allocator.environment.contains_key(PRELOAD) =>
             {
                 Ok(())
             }

@@ -35,7 +35,9 @@ pub(crate) fn words(allocator: &Allocator, command: &CommandSpec, program: &Prog
 pub fn command_environments(cells: &[Cell], programs: &BTreeMap<String, Program>) -> Vec<BTreeMap<String, String>> {
     let base: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name != "LD_PRELOAD" && !CLEARED.iter().any(|start| name.starts_with(start)))
+        .filter(|(name, _)| {
+            name != fragbench_allocators::PRELOAD && !CLEARED.iter().any(|start| name.starts_with(start))
+        })
         .collect();
     let bare: Vec<(BTreeMap<String, String>, Vec<OsString>)> = cells
         .iter()
