@@ -14,24 +14,26 @@ use crate::glibc::{ARENA_MAX, TRIM_EVERY};
 /// One value of each of a few settings.
 type Choice = &'static [(&'static str, &'static str)];
 
+// Where the time does not suffice for all, the first are tried: each mechanism once before one of them twice.
 const GLIBC: &[Choice] = &[
-    &[(ARENA_MAX, "1")],
     &[(ARENA_MAX, "2")],
-    &[(ARENA_MAX, "4")],
-    &[(ARENA_MAX, "8")],
+    &[(TRIM_EVERY, "1000")],
+    // Fixed at glibc's own initial value, it no longer rises.
+    &[("MALLOC_MMAP_THRESHOLD_", "131072")],
+    &[(ARENA_MAX, "1")],
     // glibc's own initial value; set, it no longer moves and neither does the mmap threshold.
     &[("MALLOC_TRIM_THRESHOLD_", "131072")],
-    &[("MALLOC_MMAP_THRESHOLD_", "131072")],
-    // Fixed, but out of the way of buffers of some hundred KiB.
-    &[("MALLOC_MMAP_THRESHOLD_", "1048576")],
-    &[("MALLOC_TOP_PAD_", "0")],
-    &[("glibc.malloc.tcache_count", "0")],
-    &[("glibc.malloc.tcache_count", "2")],
-    &[("glibc.malloc.mxfast", "0")],
-    &[(TRIM_EVERY, "1000")],
-    &[(TRIM_EVERY, "250")],
     // A trim gives back what lies free in the arenas; fewer of them have less in parts of pages.
     &[(ARENA_MAX, "2"), (TRIM_EVERY, "1000")],
+    &[("glibc.malloc.tcache_count", "0")],
+    &[("glibc.malloc.mxfast", "0")],
+    &[("MALLOC_TOP_PAD_", "0")],
+    &[(ARENA_MAX, "4")],
+    &[(ARENA_MAX, "8")],
+    &[(TRIM_EVERY, "250")],
+    // Fixed, but out of the way of buffers of some hundred KiB.
+    &[("MALLOC_MMAP_THRESHOLD_", "1048576")],
+    &[("glibc.malloc.tcache_count", "2")],
 ];
 
 const JEMALLOC: &[Choice] = &[

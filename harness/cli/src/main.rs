@@ -8,6 +8,7 @@ mod output;
 
 mod blocks;
 mod cmd;
+mod command;
 mod companions;
 mod emission;
 mod environments;

@@ -1,12 +1,18 @@
 //! A search for settings, carried out: rung by rung, block by block, until the time is over. What gets more runs is
 //! decided by [`fragbench_decide::Halving`]; here the plan grows and is run.
+//!
+//! The time is a hard limit: the baseline is run once beforehand, uncounted, to know how many candidates the first rung can
+//! afford, and no run is begun that is not expected to end in time. Only a last run that takes longer than any of its kind
+//! before goes beyond it.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fragbench_decide::{BASELINE, Halving, costs, joined, ranked};
-use fragbench_model::{Allocator, AllocatorKind, Cell, Manifest, Plan, RunRecord, RunStatus, Settings, WorkloadSpec};
+use fragbench_model::{Allocator, Cell, Manifest, Plan, PlannedRun, RunRecord, RunStatus, Settings, WorkloadSpec};
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, Runner, WorkerBinary, WorkerRunner};
 use indicatif::ProgressBar;
 
@@ -65,8 +71,35 @@ pub(crate) struct Found {
     pub(crate) records: Vec<RunRecord>,
     /// Cells that were measured to the end.
     pub(crate) finalists: Vec<usize>,
-    /// Whether it was stopped before that.
+    /// Whether the user stopped it before that.
     pub(crate) partial: bool,
+}
+
+/// The time there is, and how long runs take.
+struct Clock {
+    until: Instant,
+    /// The longest run of each cell, seconds.
+    longest: RefCell<BTreeMap<usize, f64>>,
+}
+
+impl Clock {
+    fn left(&self) -> f64 {
+        self.until.saturating_duration_since(Instant::now()).as_secs_f64()
+    }
+
+    fn took(&self, cell: usize, since: Instant) {
+        let mut longest = self.longest.borrow_mut();
+        let of_cell = longest.entry(cell).or_default();
+        *of_cell = of_cell.max(since.elapsed().as_secs_f64());
+    }
+
+    /// Whether a run of the cell is expected to end in time: it takes as long as the longest of it, a cell that was not run as
+    /// long as the longest of all.
+    fn suffices(&self, cell: usize) -> bool {
+        let longest = self.longest.borrow();
+        let expected = longest.get(&cell).copied().or_else(|| longest.values().copied().reduce(f64::max));
+        expected.unwrap_or_default() < self.left()
+    }
 }
 
 impl Search<'_> {
@@ -75,53 +108,79 @@ impl Search<'_> {
     /// # Errors
     /// When the result directory cannot be written.
     pub(crate) fn go(&self, manifest: &mut Manifest, results: &mut ResultDir) -> Result<Found> {
-        let begun = Instant::now();
-        let left = || self.max_time.saturating_sub(begun.elapsed()).as_secs_f64();
+        let clock = Clock { until: Instant::now() + self.max_time, longest: RefCell::default() };
         let mut halving = Halving::new(COPY + 1..manifest.plan.cells.len());
         let mut records = Vec::new();
-        loop {
-            let share = halving.share(left());
+        let pilot = self.pilot(manifest, &clock)?;
+        let affordable = (halving.share(clock.left()) / pilot) as usize;
+        halving.limit(affordable.saturating_sub(COPY + 1), &families(&manifest.plan));
+        let mut in_time = clock.suffices(BASE);
+        while in_time {
+            let share = halving.share(clock.left());
             let rung = Instant::now();
             let mut blocks = 0;
             loop {
                 let block = Instant::now();
-                records = self.block(&halving, manifest, results, records)?;
+                (records, in_time) = self.block(&halving, manifest, results, records, &clock)?;
                 if self.interrupted.load(Ordering::Acquire) {
-                    return Ok(Found { records, finalists: halving.live().to_vec(), partial: true });
+                    return Ok(found(records, &halving, manifest, true));
                 }
                 blocks += 1;
                 // Another block is begun only where it would end in time.
                 let took = block.elapsed().as_secs_f64();
-                if rung.elapsed().as_secs_f64() + took > share || blocks >= ENOUGH_BLOCKS {
+                if !in_time || rung.elapsed().as_secs_f64() + took > share || blocks >= ENOUGH_BLOCKS {
                     break;
                 }
             }
-            if halving.is_last() {
-                return Ok(Found { records, finalists: halving.live().to_vec(), partial: false });
+            if halving.is_last() || !in_time {
+                break;
             }
             self.advance(&mut halving, manifest, &records);
         }
+        Ok(found(records, &halving, manifest, false))
     }
 
-    /// One block: the baseline, its copy and every candidate still alive, in shuffled order.
+    /// Runs the baseline once without keeping anything; how long it took, seconds.
+    fn pilot(&self, manifest: &Manifest, clock: &Clock) -> Result<f64> {
+        let cell = &manifest.plan.cells[BASE];
+        self.bar.set_message(format!("how long a run takes: {}", cell.allocator.label()));
+        let begun = Instant::now();
+        let planned = PlannedRun { run: 0, cell: BASE, repetition: 0 };
+        self.runners.with(manifest, &mut |runner| {
+            runner.run(&planned, cell, manifest.plan.seed, self.interrupted);
+            Ok(())
+        })?;
+        clock.took(BASE, begun);
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    /// One block: the baseline, its copy and every candidate still alive, in shuffled order. Whether the time sufficed for
+    /// all of them; what it did not suffice for is taken out of the plan.
     fn block(
         &self,
         halving: &Halving,
         manifest: &mut Manifest,
         results: &mut ResultDir,
         records: Vec<RunRecord>,
-    ) -> Result<Vec<RunRecord>> {
+        clock: &Clock,
+    ) -> Result<(Vec<RunRecord>, bool)> {
         let cells: Vec<usize> = [BASE, COPY].iter().chain(halving.live()).copied().collect();
         let runs = fragbench_run::add_rung_block(&mut manifest.plan, &cells);
         results.write_manifest(manifest)?;
         let block = Plan { runs, ..manifest.plan.clone() };
-        let hear = |event: Event| match event {
+        let mut begun = (BASE, Instant::now());
+        let mut hear = |event: Event| match event {
             Event::Begins(planned) => {
+                begun = (planned.cell, Instant::now());
                 let label = block.cells[planned.cell].allocator.label();
                 self.bar.set_message(format!("rung {}, {} settings: {label}", halving.rung() + 1, cells.len() - 1));
             }
-            Event::Repeats(_) => {}
+            Event::Repeats(_) => {
+                clock.took(begun.0, begun.1);
+                begun.1 = Instant::now();
+            }
             Event::Ended(record) => {
+                clock.took(begun.0, begun.1);
                 if let RunStatus::Failed(failure) = &record.status {
                     let label = fragbench_model::label(&record.allocator, &record.settings);
                     self.bar.println(format!("{label} failed: {}", failure.reason));
@@ -129,21 +188,27 @@ impl Search<'_> {
                 self.bar.tick();
             }
         };
+        let before = records.len();
         let mut records = records;
+        let in_time = |planned: &PlannedRun, _begins: bool| clock.suffices(planned.cell);
         self.runners.with(manifest, &mut |runner| {
-            let execution = Execution { plan: &block, runner, interrupted: self.interrupted, deadline: None };
-            records = fragbench_run::execute(&execution, results, std::mem::take(&mut records), hear)?;
+            let execution = Execution { plan: &block, runner, interrupted: self.interrupted, in_time: &in_time };
+            records = fragbench_run::execute(&execution, results, std::mem::take(&mut records), &mut hear)?;
             Ok(())
         })?;
-        Ok(records)
+        let whole = records.len() - before == block.runs.len();
+        if !whole && !self.interrupted.load(Ordering::Acquire) {
+            manifest.plan.runs.retain(|planned| records.iter().any(|record| record.run == planned.run));
+            results.write_manifest(manifest)?;
+        }
+        Ok((records, whole))
     }
 
     /// Drops the worse, and after the first rung joins what did well alone.
     fn advance(&self, halving: &mut Halving, manifest: &mut Manifest, records: &[RunRecord]) {
         let (costs, tolerance) = costs(&manifest.plan, records, self.memory, manifest.relevant);
-        let kinds: Vec<usize> = manifest.plan.cells.iter().map(|c| family(c.allocator.kind)).collect();
         let order = ranked(halving.live(), &costs, &tolerance);
-        halving.next(&costs, &kinds, &tolerance);
+        halving.next(&costs, &families(&manifest.plan), &tolerance);
         if halving.rung() > 1 {
             return;
         }
@@ -159,7 +224,15 @@ impl Search<'_> {
     }
 }
 
-/// Families of which the best is kept.
-fn family(kind: AllocatorKind) -> usize {
-    kind as usize
+/// The family of each cell, of which the best is kept.
+fn families(plan: &Plan) -> Vec<usize> {
+    plan.cells.iter().map(|cell| cell.allocator.kind as usize).collect()
+}
+
+/// Those still alive that were run at all are the finalists.
+fn found(records: Vec<RunRecord>, halving: &Halving, manifest: &Manifest, partial: bool) -> Found {
+    let runs: &[PlannedRun] = &manifest.plan.runs;
+    let was_run = |cell: usize| runs.iter().any(|r| r.cell == cell && records.iter().any(|record| record.run == r.run));
+    let finalists = halving.live().iter().copied().filter(|cell| was_run(*cell)).collect();
+    Found { records, finalists, partial }
 }

@@ -4,7 +4,8 @@
 //! Time is shared out evenly between the rungs, so the last few candidates get most of the blocks and chance is excluded
 //! where it matters. What beats what allows for noise in every objective, and the number of those that beat a candidate
 //! ranks it. The best of each family (glibc, jemalloc, mimalloc) stays to the end, since a recommendation has to stand
-//! beside them. After the first rung settings of different kinds that did well alone are joined: the space of all
+//! beside them. Where the time would not even suffice for all candidates once, the search begins with fewer, from each
+//! family in turns. After the first rung settings of different kinds that did well alone are joined: the space of all
 //! combinations is never walked.
 //!
 //! Sources: K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS
@@ -85,6 +86,19 @@ impl Halving {
     /// Share of the seconds left that this rung may take: an even one of the rungs to come.
     pub fn share(&self, seconds_left: f64) -> f64 {
         seconds_left / f64::from(RUNGS.saturating_sub(self.rung).max(1))
+    }
+
+    /// Begins with so many of the candidates only, one at least: from each family in turns, of a family in their order.
+    /// `family` by candidate.
+    pub fn limit(&mut self, most: usize, family: &[usize]) {
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for (at, candidate) in self.live.iter().enumerate() {
+            let before = self.live[..at].iter().filter(|c| family[**c] == family[*candidate]).count();
+            places.push((before, *candidate));
+        }
+        places.sort_by_key(|(before, _)| *before);
+        self.live = places.into_iter().take(most.max(1)).map(|(_, candidate)| candidate).collect();
+        self.live.sort_unstable();
     }
 
     /// Goes on to the next rung with the better third, the best of each family among them. `costs` by candidate; one
@@ -245,6 +259,19 @@ mod tests {
         assert!(halving.live().contains(&28) && !halving.is_last());
         halving.next(&[Some(NONE); 29], &[0; 29], &FIVE);
         assert_eq!((halving.live().len(), halving.share(60.0), halving.is_last()), (4, 60.0, true));
+    }
+
+    #[test]
+    fn fewer_candidates_are_taken_from_each_family_in_turns() {
+        let limited = |most| {
+            let mut halving = Halving::new(2..10);
+            halving.limit(most, &[0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
+            halving.live().to_vec()
+        };
+        assert_eq!(limited(5), [2, 3, 7, 8, 9]);
+        assert_eq!(limited(1), [2]);
+        assert_eq!(limited(0), [2], "one at least");
+        assert_eq!(limited(99), [2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //!
 //! 1. A baseline, its A/A copy, and as many blocks of the finalists as can exclude chance for that number of them; otherwise
 //!    nothing is recommended.
-//! 2. `gain`: memory must be less beyond noise and beyond the threshold of relevance. From that is taken what throughput or
-//!    the peak loses, if it can be told from noise; what is left must be relevant. Latency is not weighed against memory
+//! 2. `gain`: memory must be less beyond noise and beyond the threshold of relevance. From that is taken what throughput,
+//!    the peak or another figure of the user's loses, if it can be told from noise; what is left must be relevant. Latency is not weighed against memory
 //!    (what a slower call in a hundred is worth the user knows): it stands in the price.
 //! 3. `simplest`: of one allocator's settings with nearly the best gain, the one that sets least; of equally many the milder.
 //! 4. A setting of glibc with most of the best gain is preferred to another allocator.
@@ -13,10 +13,12 @@
 use std::cmp::{Ordering, Reverse};
 
 use fragbench_model::{
-    Cell, Contrast, Plan, Recommendation, RunRecord, SCHEMA, Settings, Standing, Trimming, TunePoint, Tuning, metric,
+    Better, Cell, Contrast, Plan, Recommendation, RunRecord, SCHEMA, Settings, Standing, Trimming, TunePoint, Tuning,
+    metric,
 };
 
 use crate::compare::{aa, baseline_of};
+use crate::figures::Figures;
 use crate::finding::effect;
 use crate::paired::{Aa, LogRatios, effects};
 use crate::runs::{CellRuns, cell_runs};
@@ -24,8 +26,12 @@ use crate::{
     BASELINE, Cost, LEVEL, MIN_BLOCKS, MOST_OF_THE_GAIN, P99, PEAK, knee, median, pareto_front, risks, throughput_of,
 };
 
+/// The next step where the time was too short.
+const LONGER: &str = "give it longer with --max-time";
 /// Share of the best gain of an allocator's settings at which one that sets less is preferred.
 const NEARLY_ALL: f64 = 0.9;
+const CPU: &str = "cpu_s";
+const RUNS: &str = "runs_per_s";
 
 /// What each of the plan's cells costs so far relative to the baseline (`None` without a block that both have), and from
 /// which difference on two of them are told apart: the noise of the baseline against itself, at least `relevant`.
@@ -60,6 +66,10 @@ struct Finalist<'a> {
     cell: &'a Cell,
     point: TunePoint,
     peak: Option<Contrast>,
+    /// Processor time, where throughput is how often a command could be run: a thread of its own does not show in that.
+    cpu: Option<Contrast>,
+    /// The user's further figures.
+    others: Vec<(&'a str, Better, Contrast)>,
 }
 
 /// The outcome of a search on one workload; `finalists` are indices of the plan's cells.
@@ -75,10 +85,14 @@ pub fn tuning(
     let workload = cells.first().map(|c| c.cell.workload.name()).unwrap_or_default();
     let speed = plan.cells.first().map_or("", |cell| throughput_of(&cell.workload));
     let plain = |cell: &CellRuns| plain_point(cell, memory, speed);
-    let baseline = baseline_of(&cells, &workload).map(plain);
-    let judged: Vec<&CellRuns> = finalists.iter().filter_map(|&i| cells.get(i)).collect();
+    let was_run = |cell: &CellRuns| !cell.ok.is_empty() || !cell.failed.is_empty();
+    let baseline = baseline_of(&cells, &workload).filter(|cell| was_run(cell)).map(plain);
+    let judged: Vec<&CellRuns> = finalists.iter().filter_map(|&i| cells.get(i)).filter(|cell| was_run(cell)).collect();
     let contrasts = |metric| contrasts(&cells, &judged, metric, relevant);
     let (of_memory, of_speed, of_p99, of_peak) = (contrasts(memory), contrasts(speed), contrasts(P99), contrasts(PEAK));
+    let of_cpu = contrasts(CPU);
+    let own: Vec<(&str, Better, Vec<Option<Contrast>>)> =
+        Figures::of(plan).others.into_iter().map(|(name, better)| (name, better, contrasts(name))).collect();
     let mut judged: Vec<Finalist> = judged
         .iter()
         .enumerate()
@@ -86,15 +100,16 @@ pub fn tuning(
             cell: cell.cell,
             point: TunePoint { memory: of_memory[i], throughput: of_speed[i], p99: of_p99[i], ..plain(cell) },
             peak: of_peak[i],
+            cpu: of_cpu[i].filter(|_| speed == RUNS),
+            others: own.iter().filter_map(|(name, better, of)| Some((*name, *better, of[i]?))).collect(),
         })
         .collect();
     judged.sort_by(|a, b| by_memory(&a.point, &b.point));
-    let mut dropped: Vec<TunePoint> = cells
-        .iter()
-        .enumerate()
-        .filter(|(i, cell)| !cell.cell.aa && !cell.is_baseline() && !finalists.contains(i))
-        .map(|(_, cell)| plain(cell))
-        .collect();
+    let candidates = || cells.iter().enumerate().filter(|(_, cell)| !cell.cell.aa && !cell.is_baseline());
+    let untried: Vec<TunePoint> =
+        candidates().filter(|(_, cell)| !was_run(cell)).map(|(_, cell)| plain(cell)).collect();
+    let mut dropped: Vec<TunePoint> =
+        candidates().filter(|(i, cell)| was_run(cell) && !finalists.contains(i)).map(|(_, cell)| plain(cell)).collect();
     dropped.sort_by(by_memory);
     let aa = aa(&cells, &workload, memory);
     let (recommendation, reasons) = recommend(baseline.as_ref(), &judged, aa.as_ref(), memory, relevant);
@@ -105,14 +120,16 @@ pub fn tuning(
         partial,
         workload,
         memory: memory.to_owned(),
+        throughput: speed.to_owned(),
         relevant,
-        tried: cells.iter().filter(|c| !c.cell.aa).count() as u32,
+        tried: cells.iter().filter(|c| !c.cell.aa && was_run(c)).count() as u32,
         runs: records.len() as u32,
         baseline,
         front,
         knee,
         finalists,
         dropped,
+        untried,
         recommendation,
         reasons,
     }
@@ -197,14 +214,20 @@ fn recommend(
     relevant: f64,
 ) -> (Option<Recommendation>, Vec<String>) {
     let (Some(baseline), Some(aa)) = (baseline.filter(|b| b.runs > 0), aa) else {
-        return (None, vec![format!("No run of {BASELINE} with default settings and of its copy succeeded.")]);
+        let reason = if baseline.is_none_or(|b| b.failed == 0) {
+            format!(
+                "The time did not suffice for a run of {BASELINE} with default settings and one of its copy: {LONGER}."
+            )
+        } else {
+            format!("No run of {BASELINE} with default settings and of its copy succeeded.")
+        };
+        return (None, vec![reason]);
     };
     let blocks = finalists.iter().map(|f| f.point.runs).max().unwrap_or(0);
     let needed = blocks_needed(finalists.len());
     if blocks < needed {
         let reason = format!(
-            "The time sufficed for {blocks} blocks of the best settings, and {needed} are needed to exclude chance: give it \
-             longer with --max-time."
+            "The time sufficed for {blocks} blocks of the best settings, and {needed} are needed to exclude chance: {LONGER}."
         );
         return (None, vec![reason]);
     }
@@ -274,7 +297,12 @@ fn gain(f: &Finalist, relevant: f64) -> Option<f64> {
     let memory = f.point.memory.filter(|c| told(c) && c.relevant && c.ratio.hi < 1.0 - relevant)?;
     let slower = f.point.throughput.filter(told).map_or(0.0, |c| (1.0 - c.ratio.median).max(0.0));
     let higher = f.peak.filter(told).map_or(0.0, |c| (c.ratio.median - 1.0).max(0.0));
-    Some(1.0 - memory.ratio.median - slower.max(higher))
+    let worse = |(_, better, c): &(&str, Better, Contrast)| match better {
+        Better::Less => c.ratio.median - 1.0,
+        Better::More => 1.0 - c.ratio.median,
+    };
+    let others = f.others.iter().filter(|(.., c)| told(c)).map(worse).fold(0.0, f64::max);
+    Some(1.0 - memory.ratio.median - slower.max(higher).max(others))
 }
 
 /// Of an allocator's settings that are worth it, the one that sets least with nearly the best gain. `worth` is sorted by
@@ -302,11 +330,15 @@ fn against(point: &TunePoint) -> String {
 
 /// What a change costs, in sentences.
 fn price(f: &Finalist) -> Vec<String> {
+    let parts = [
+        (f.point.throughput, "throughput"),
+        (f.point.p99, "p99 of an allocation"),
+        (f.peak, "memory at the peak"),
+        (f.cpu, "processor time"),
+    ];
+    let others = f.others.iter().map(|(name, _, contrast)| (Some(*contrast), *name));
     let mut price: Vec<String> =
-        [(f.point.throughput, "throughput"), (f.point.p99, "p99 of an allocation"), (f.peak, "memory at the peak")]
-            .iter()
-            .filter_map(|(contrast, what)| Some(effect(contrast.as_ref()?, what)))
-            .collect();
+        parts.into_iter().chain(others).filter_map(|(contrast, what)| Some(effect(&contrast?, what))).collect();
     if let Some(t) = f.point.trimming {
         price.push(format!(
             "malloc_trim was called {:.0} times in a run, {:.0} ms in all, at most {:.0} ms at a time; a thread that needs the \

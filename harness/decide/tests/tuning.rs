@@ -163,3 +163,54 @@ fn costs_are_relative_to_the_baseline_of_the_block_and_a_failed_run_has_none() {
     });
     assert_eq!(costs(&plan, &records, IDLE, DEFAULT_RELEVANT).0[2], None);
 }
+
+#[test]
+fn what_was_never_run_is_untried_and_neither_dropped_nor_on_the_front() {
+    let (plan, mut records) =
+        measured(&[("glibc", ONE, 0.5, 1.0), ("glibc", TWO, 0.4, 1.0), ("jemalloc", &[], 0.3, 1.0)], 8, 9);
+    records.retain(|r| r.settings != settings(TWO) && r.allocator != "jemalloc");
+    let t = tuning(&plan, &records, &[2, 3], IDLE, DEFAULT_RELEVANT, false);
+    let untried: Vec<String> = t.untried.iter().map(|p| p.label()).collect();
+    assert_eq!(untried, ["glibc arena_max=2", "jemalloc"]);
+    assert_eq!((t.tried, t.finalists.len(), t.dropped.len()), (2, 1, 0));
+    assert!(t.front.iter().all(|p| p.memory_bytes.is_some()), "{:?}", t.front);
+    assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=1"));
+    // Not even the baseline.
+    let t = tuning(&plan, &[], &[], IDLE, DEFAULT_RELEVANT, false);
+    assert!(t.reasons[0].contains("--max-time"), "{:?}", t.reasons);
+    assert_eq!((t.baseline.is_none(), t.front.len(), t.tried), (true, 0, 0));
+}
+
+#[test]
+fn a_figure_of_the_users_that_becomes_worse_counts_as_a_loss_and_stands_in_the_price() {
+    let own = fragbench_model::UserMetric {
+        name: "p95_ms".into(),
+        pattern: String::new(),
+        unit: fragbench_model::Unit::Milliseconds,
+        better: Some(fragbench_model::Better::Less),
+    };
+    let command = fragbench_model::CommandSpec {
+        name: "w".into(),
+        words: vec![],
+        prepare: None,
+        cleanup: None,
+        server: None,
+        metrics: vec![own],
+        ignore_failure: false,
+    };
+    let of = |slower: f64| {
+        let (mut plan, mut records) = measured(&[("glibc", ONE, 0.6, 1.0)], 12, 10);
+        plan.cells.iter_mut().for_each(|c| c.workload = WorkloadSpec::Command { command: command.clone() });
+        for (i, record) in records.iter_mut().enumerate() {
+            let factor = if record.settings == settings(ONE) { slower } else { 1.0 };
+            record.metrics.insert("p95_ms".into(), 10.0 * factor + 0.001 * i as f64);
+            record.metrics.insert("runs_per_s".into(), 1.0 + 0.001 * (i % 7) as f64);
+        }
+        tuning(&plan, &records, &[2], IDLE, DEFAULT_RELEVANT, false)
+    };
+    let t = of(1.2);
+    assert_eq!((t.throughput.as_str(), recommended(&t).as_deref()), ("runs_per_s", Some("glibc arena_max=1")));
+    let price = t.recommendation.unwrap().price;
+    assert!(price.iter().any(|p| p.contains("p95_ms") && p.contains("20")), "{price:?}");
+    assert_eq!(recommended(&of(1.5)), None, "40 % less memory for 50 % more latency");
+}

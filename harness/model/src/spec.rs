@@ -83,6 +83,11 @@ impl WorkloadSpec {
         }
     }
 
+    /// Whether its runs have a quiet stretch after the work: a command that ends by itself has none.
+    pub fn idles(&self) -> bool {
+        self.command().is_none_or(|command| command.server.is_some())
+    }
+
     /// Name shown in tables: the workload's own, or the file name of the trace or profile without its ending.
     pub fn name(&self) -> String {
         let stem = |file: &PathBuf| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();

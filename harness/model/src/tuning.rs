@@ -20,7 +20,7 @@ pub struct TunePoint {
     pub failed: u32,
     /// Median of the memory asked for: [`Tuning::memory`] names the metric.
     pub memory_bytes: Option<f64>,
-    /// Median of the throughput.
+    /// Median of the throughput: [`Tuning::throughput`] names the metric.
     pub ops_per_s: Option<f64>,
     /// Median of the 99th percentile of an allocation.
     pub p99_ns: Option<f64>,
@@ -87,6 +87,8 @@ pub struct Tuning {
     pub workload: String,
     /// Name of the memory metric.
     pub memory: String,
+    /// Name of the throughput metric: of a command the first of the user's own of which more is better, else runs a second.
+    pub throughput: String,
     /// Share from which on a difference is of practical consequence.
     pub relevant: f64,
     /// Settings tried, the baseline included.
@@ -103,6 +105,9 @@ pub struct Tuning {
     pub finalists: Vec<TunePoint>,
     /// What was dropped on the way, by ascending memory.
     pub dropped: Vec<TunePoint>,
+    /// What the time did not suffice to run even once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untried: Vec<TunePoint>,
     /// What to do; `None` recommends nothing.
     pub recommendation: Option<Recommendation>,
     /// Why, in sentences.

@@ -1,7 +1,7 @@
 //! The outcome of a search for people: a table, the recommendation with its price, files of a result directory.
 
 use anyhow::{Context, Result};
-use fragbench_decide::BASELINE;
+use fragbench_decide::{AS_LINKED, BASELINE};
 use fragbench_model::{TunePoint, Tuning, label, metric};
 
 use crate::plots::tuning_plot;
@@ -17,6 +17,12 @@ pub fn tuning_table(tuning: &Tuning) -> Table {
     };
     let what =
         metric(&tuning.memory).map_or("memory", |m| if m.name.contains("idle") { "idle RSS" } else { "peak RSS" });
+    let speed = match tuning.throughput.as_str() {
+        "ops_per_s" => "throughput",
+        "runs_per_s" => "runs a second",
+        own => own,
+    };
+    let per_second = |v: f64| if tuning.throughput.ends_with("_per_s") { format!("{}/s", count(v)) } else { count(v) };
     let row = |point: &TunePoint| {
         let place = tuning.front.iter().position(|p| p.allocator == point.allocator && p.settings == point.settings);
         let sign = match place {
@@ -29,7 +35,7 @@ pub fn tuning_table(tuning: &Tuning) -> Table {
             values: vec![
                 point.memory_bytes.and_then(|v| value(bytes(v))),
                 ratio(&point.memory),
-                point.ops_per_s.and_then(|v| value(format!("{}/s", count(v)))),
+                point.ops_per_s.and_then(|v| value(per_second(v))),
                 ratio(&point.throughput),
                 point.p99_ns.and_then(|v| value(duration_ns(v))),
                 value(point.runs.to_string()),
@@ -39,7 +45,7 @@ pub fn tuning_table(tuning: &Tuning) -> Table {
     };
     Table {
         corner: tuning.workload.clone(),
-        columns: [what, "memory change", "throughput", "throughput change", "malloc p99", "runs", "front"]
+        columns: [what, "memory change", speed, "speed change", "malloc p99", "runs", "front"]
             .map(str::to_owned)
             .to_vec(),
         rows: tuning.baseline.iter().chain(&tuning.finalists).map(row).collect(),
@@ -53,7 +59,11 @@ pub fn tuning_text(tuning: &Tuning) -> String {
     match &tuning.recommendation {
         Some(r) => {
             let name = label(&r.allocator, &r.settings);
-            let verb = if r.allocator == BASELINE { "Tune" } else { "Switch" };
+            let verb = match r.allocator.as_str() {
+                BASELINE => "Tune",
+                AS_LINKED => "Leave it",
+                _ => "Switch",
+            };
             lines.push(format!("{verb}: {name}, which saves {} here.", bytes(r.saved_bytes.max(0.0))));
             lines.extend(tuning.reasons.iter().map(|reason| format!("  {reason}")));
             lines.push("Price:".to_owned());
@@ -72,6 +82,10 @@ pub fn tuning_text(tuning: &Tuning) -> String {
         tuning.runs,
         tuning.finalists.len()
     ));
+    if !tuning.untried.is_empty() {
+        let names: Vec<String> = tuning.untried.iter().map(TunePoint::label).collect();
+        lines.push(format!("Not tried for lack of time (--max-time): {}.", names.join(", ")));
+    }
     lines.join("\n")
 }
 

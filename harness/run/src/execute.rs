@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use anyhow::Result;
 use fragbench_model::{
@@ -70,8 +69,8 @@ pub struct Execution<'a> {
     pub runner: &'a dyn Runner,
     /// Set by the user's Ctrl-C.
     pub interrupted: &'a AtomicBool,
-    /// No block is begun after this moment.
-    pub deadline: Option<Instant>,
+    /// Whether there is time for a run; the second says that it would begin a further block.
+    pub in_time: &'a dyn Fn(&PlannedRun, bool) -> bool,
 }
 
 /// Carries out what `done` does not hold yet and returns all records. A failed run is a record and the rest goes
@@ -97,9 +96,8 @@ pub fn execute(
         if known.contains(&planned.run) {
             continue;
         }
-        // A block is run whole, so that its cells stay comparable; the first is run in any case.
         let begins = block.is_some_and(|block| block != planned.repetition);
-        if begins && execution.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if !(execution.in_time)(planned, begins) {
             break;
         }
         block = Some(planned.repetition);
@@ -118,7 +116,8 @@ pub fn execute(
             record.aa = cell.aa;
             record.attempt = attempt;
             let contamination = contamination(&record);
-            if record.is_ok() && !contamination.is_empty() && attempt == 1 && repeats_left > 0 {
+            let again = record.is_ok() && !contamination.is_empty() && attempt == 1 && repeats_left > 0;
+            if again && (execution.in_time)(planned, false) {
                 repeats_left -= 1;
                 attempt += 1;
                 hear(Event::Repeats(&record));

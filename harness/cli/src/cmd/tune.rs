@@ -1,22 +1,24 @@
 //! `fragbench tune`: which settings hold less memory, at which price, and the lines that apply them.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use fragbench_allocators::{candidates, resolve};
 use fragbench_decide::{BASELINE, PEAK};
-use fragbench_model::{Allocator, Manifest, RunSpec, SCHEMA, Settings, Touch, Tuning, WorkloadSpec, label};
+use fragbench_model::{Allocator, Manifest, Plan, RunSpec, SCHEMA, Settings, Touch, Tuning, WorkloadSpec, label};
 use fragbench_run::{ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::resolve_workloads;
+use crate::command::{self, CommandOptions, Commands};
 use crate::emission::EmitOptions;
 use crate::measure::{default_directory, new_manifest, terminal, unix_now};
 use crate::options::{Format, WatchOptions};
 use crate::parameters::ParameterOptions;
-use crate::search::{Found, Search, Workers, first_plan};
+use crate::search::{Found, Runners, Search, Workers, first_plan};
 use crate::sizes::{parse_duration, parse_share};
 use crate::{Outcome, companions, generated, interrupt, usage};
 
@@ -35,19 +37,21 @@ enum MemoryChoice {
 /// beside them, by successive halving within --max-time. A gain within the noise is none.
 ///
 /// Examples: fragbench tune replay/connection-storm --emit systemd;
-/// fragbench tune --trace server.fbt --memory peak --max-time 20m
+/// fragbench tune --trace server.fbt --memory peak --max-time 20m;
+/// fragbench tune --max-time 30m --ready-socket /tmp/my.sock --load 'sysbench … run'
+/// --metric 'tx_per_s=transactions: .*\(([0-9.]+) per' -- mariadbd --no-defaults --socket=/tmp/my.sock …
 #[derive(Debug, Args)]
 pub(crate) struct Tune {
     /// Workload by name (see `fragbench list workloads`), or `profile:FILE.toml`
-    #[arg(value_name = "WORKLOAD", required_unless_present = "trace", conflicts_with = "trace")]
+    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["trace", "command"], conflicts_with = "trace")]
     workload: Option<String>,
     /// Trace made by `fragbench record`
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Which memory is to be less
-    #[arg(long, value_enum, default_value = "idle")]
-    memory: MemoryChoice,
-    /// Time the search may take
+    /// Which memory is to be less [default: idle; peak of a command that ends by itself]
+    #[arg(long, value_enum)]
+    memory: Option<MemoryChoice>,
+    /// Time the search may take: no run is begun that is not expected to end in it
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "8m")]
     max_time: Duration,
     /// Share below which a difference is of no consequence
@@ -61,6 +65,8 @@ pub(crate) struct Tune {
     threads: Option<u32>,
     #[command(flatten)]
     parameters: ParameterOptions,
+    #[command(flatten)]
+    options: CommandOptions,
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -77,23 +83,117 @@ pub(crate) struct Tune {
     format: Format,
     #[command(flatten)]
     emit: EmitOptions,
+    /// Any command and its arguments
+    #[arg(
+        last = true,
+        value_name = "CMD",
+        conflicts_with_all = ["workload", "trace", "threads", "set", "my_cnf", "flavor"]
+    )]
+    command: Vec<OsString>,
+}
+
+/// A search that was set up.
+struct Set<'a> {
+    plan: Plan,
+    common: RunSpec,
+    /// What takes part, by name, for the manifest.
+    programs: &'a [(&'a str, &'a Path)],
+    runners: &'a dyn Runners,
+    limits: RunLimits,
+    /// glibc with settings that were joined; `None` where they cannot be.
+    resolve: &'a dyn Fn(&Settings) -> Option<Allocator>,
 }
 
 impl Tune {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        let limits = self.watching.limits()?;
+        if self.command.is_empty() { self.tune_workload(limits) } else { self.tune_command(limits) }
+    }
+
+    fn tune_workload(&self, limits: RunLimits) -> Result<Outcome> {
+        if let Some(option) = self.options.given() {
+            return Err(usage(format!("{option} is about a command: give one after `--`")));
+        }
         let worker = WorkerBinary::beside_this_program()?;
         let mut workloads = [self.workload(&worker)?];
-        let dir = self.output.clone().unwrap_or_else(default_directory);
+        let dir = self.directory();
         generated::place(&mut workloads, &dir)?;
         let [workload] = workloads;
-        let limits = self.watching.limits()?;
         let plan = first_plan(&workload, self.glibc(&Settings::new())?, self.candidates()?, self.seed);
-        let mut manifest = new_manifest("tune", &[("worker", worker.path())], plan, self.common(workload), &limits);
+        self.tune(
+            &dir,
+            Set {
+                plan,
+                common: self.common(workload),
+                programs: &[("worker", worker.path())],
+                runners: &Workers { worker: &worker, limits },
+                limits,
+                resolve: &|settings| self.glibc(settings).ok(),
+            },
+        )
+    }
+
+    fn tune_command(&self, limits: RunLimits) -> Result<Outcome> {
+        let commands = self.options.specs(&self.command, &[])?;
+        let programs = command::programs(&commands)?;
+        let workloads = commands.into_iter().map(|command| WorkloadSpec::Command { command });
+        let workload = workloads.last().ok_or_else(|| usage("there is no command to run"))?;
+        if !workload.idles() && matches!(self.memory, Some(MemoryChoice::Idle)) {
+            return Err(usage(
+                "--memory idle: a command that ends by itself does not idle; take --memory peak, or give --load and \
+                 --ready for a server",
+            ));
+        }
+        let mut allocators = vec![self.glibc(&Settings::new())?];
+        allocators.extend(self.candidates()?);
+        let as_linked = command::fit(&mut allocators, &programs)?;
+        allocators.extend(as_linked);
+        let baseline = allocators.remove(0);
+        let resolve = |settings: &Settings| {
+            let mut joined = [self.glibc(settings).ok()?];
+            command::put_first(&mut joined, &programs).ok()?;
+            let [joined] = joined;
+            Some(joined)
+        };
+        self.tune(
+            &self.directory(),
+            Set {
+                plan: first_plan(&workload, baseline, allocators, self.seed),
+                common: command::common(workload, self.seed, self.idle),
+                programs: &command::images(&programs),
+                runners: &Commands { programs: &programs, limits },
+                limits,
+                resolve: &resolve,
+            },
+        )
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.output.clone().unwrap_or_else(default_directory)
+    }
+
+    /// Searches, concludes, shows.
+    fn tune(&self, dir: &Path, set: Set) -> Result<Outcome> {
+        let memory = self.metric(&set.common.workload);
+        let mut manifest = new_manifest("tune", set.programs, set.plan, set.common, &set.limits);
         manifest.relevant = self.relevant;
-        let mut results = ResultDir::create(&dir, &manifest)?;
+        let mut results = ResultDir::create(dir, &manifest)?;
         generated::generate_all(&mut manifest)?;
-        let found = self.search(&worker, limits, &mut manifest, &mut results)?;
-        let tuning = self.conclude(&results, manifest, &found)?;
+        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(&format!(
+            "{{elapsed}} of {} s  {{wide_msg}}",
+            self.max_time.as_secs()
+        ))?);
+        let search = Search {
+            runners: set.runners,
+            interrupted: interrupt::flag()?,
+            memory,
+            max_time: self.max_time,
+            resolve: set.resolve,
+            bar: &bar,
+        };
+        let found = search.go(&mut manifest, &mut results)?;
+        bar.finish_and_clear();
+        let tuning = self.conclude(&results, manifest, &found, memory)?;
         let lines = tuning
             .recommendation
             .as_ref()
@@ -158,45 +258,21 @@ impl Tune {
         Ok(all)
     }
 
-    fn search(
-        &self,
-        worker: &WorkerBinary,
-        limits: RunLimits,
-        manifest: &mut Manifest,
-        results: &mut ResultDir,
-    ) -> Result<Found> {
-        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(&format!(
-            "{{elapsed}} of {} s  {{wide_msg}}",
-            self.max_time.as_secs()
-        ))?);
-        let found = Search {
-            runners: &Workers { worker, limits },
-            interrupted: interrupt::flag()?,
-            memory: self.metric(),
-            max_time: self.max_time,
-            resolve: &|settings| self.glibc(settings).ok(),
-            bar: &bar,
-        }
-        .go(manifest, results)?;
-        bar.finish_and_clear();
-        Ok(found)
-    }
-
-    fn metric(&self) -> &'static str {
-        match self.memory {
+    fn metric(&self, workload: &WorkloadSpec) -> &'static str {
+        let usual = if workload.idles() { MemoryChoice::Idle } else { MemoryChoice::Peak };
+        match self.memory.unwrap_or(usual) {
             MemoryChoice::Peak => PEAK,
             MemoryChoice::Idle => "heap_rss_idle_bytes",
         }
     }
 
     /// Judges and writes what the search came to.
-    fn conclude(&self, results: &ResultDir, mut manifest: Manifest, found: &Found) -> Result<Tuning> {
+    fn conclude(&self, results: &ResultDir, mut manifest: Manifest, found: &Found, memory: &str) -> Result<Tuning> {
         manifest.ended_unix_s = (!found.partial).then(unix_now);
         manifest.aa = fragbench_decide::aa_spread(&manifest.plan, &found.records);
         results.write_manifest(&manifest)?;
         let (plan, records) = (&manifest.plan, &found.records);
-        let tuning =
-            fragbench_decide::tuning(plan, records, &found.finalists, self.metric(), self.relevant, found.partial);
+        let tuning = fragbench_decide::tuning(plan, records, &found.finalists, memory, self.relevant, found.partial);
         let summary = fragbench_decide::summarize(plan, records, found.partial, self.relevant);
         results.write("summary.json", fragbench_report::summary_json(&summary)?.as_bytes())?;
         for (name, bytes) in fragbench_report::render_tuning(&tuning)? {

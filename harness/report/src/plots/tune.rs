@@ -40,12 +40,17 @@ fn draw(tuning: &Tuning, layout: Layout) -> Option<Scene> {
     let top = title(&mut scene, layout, "Memory against throughput", &tuning.workload);
     let height = if layout.is_narrow() { 240.0 } else { 330.0 };
     let what = metric(&tuning.memory).map_or(tuning.memory.as_str(), |m| m.meaning);
+    let speed = match tuning.throughput.as_str() {
+        "ops_per_s" => "calls a second",
+        "runs_per_s" => "runs a second",
+        own => own,
+    };
     let (x, y, lower) = frame(
         &mut scene,
         layout,
         (top, height),
         (x, &named(what, "less is better", &x)),
-        (y, &named("calls a second", "more is better", &y)),
+        (y, &named(speed, "more is better", &y)),
     );
     for (memory, speed) in tuning.dropped.iter().filter_map(place) {
         if (x.lo..=x.hi).contains(&memory) && (y.lo..=y.hi).contains(&speed) {
