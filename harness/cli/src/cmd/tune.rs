@@ -136,8 +136,8 @@ impl Tune {
     fn tune_command(&self, limits: RunLimits) -> Result<Outcome> {
         let commands = self.options.specs(&self.command, &[])?;
         let programs = command::programs(&commands)?;
-        let workloads = commands.into_iter().map(|command| WorkloadSpec::Command { command });
-        let workload = workloads.last().ok_or_else(|| usage("there is no command to run"))?;
+        let mut workloads = commands.into_iter().map(|command| WorkloadSpec::Command { command });
+        let workload = workloads.next_back().ok_or_else(|| usage("there is no command to run"))?;
         if !workload.idles() && matches!(self.memory, Some(MemoryChoice::Idle)) {
             return Err(usage(
                 "--memory idle: a command that ends by itself does not idle; take --memory peak, or give --load and \
