@@ -10,7 +10,7 @@ use fragbench_inspect::{InspectError, Kind, Linking, Method, survey};
 use fragbench_proc::{Mapping, Part, ProcError, ProcessFacts, Residency, Target, TargetKind};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use synthetic::{FAMILIES, Family, MAPPED, Made, PAGE, TOP, build};
+use synthetic::{FAMILIES, Family, MAPPED, Made, PAGE, TOP, build, build_in};
 
 const CHUNKS: [(u64, Made); 14] = [
     (0x40, Made::Live),
@@ -67,6 +67,22 @@ fn the_ring_is_entered_through_a_thread_s_heap_when_all_bins_are_in_use() {
     let s = survey(&built.memory).unwrap();
     assert_eq!((s.libc.method, s.libc.main_arena), (Method::Ring, built.main_arena));
     assert_eq!(s.bytes().unknown_bytes, 0);
+}
+
+/// aarch64 lays malloc's structures out as x86-64 does, word for word; its kernels may have pages of 16 or 64 KiB.
+#[test]
+fn every_family_is_read_in_larger_pages() {
+    for (family, page) in FAMILIES.iter().flat_map(|family| [(family, 16 << 10), (family, 64 << 10)]) {
+        let chunks = CHUNKS.map(|(size, made)| if size == 6 * PAGE { (6 * page, made) } else { (size, made) });
+        let built = build_in(page, family, &chunks);
+        let s = survey(&built.memory).unwrap();
+        let (bytes, trim, name) = (s.bytes(), s.trim(), format!("{} in pages of {page}", family.name));
+        assert_eq!((s.libc.main_arena, s.page_bytes, s.arenas.len()), (built.main_arena, page, 2), "{name}");
+        assert_eq!(bytes.unknown_bytes, 0, "{name}: {bytes:?}");
+        assert_eq!((bytes.top_bytes, bytes.mmapped_bytes), (2 * page, 3 * page), "{name}");
+        assert_eq!(bytes.system_bytes, (2 * 64 + 3) * page, "{name}");
+        assert_eq!((trim.interior_bytes, trim.main_top_bytes), (2 * 5 * page, 0), "{name}: {trim:?}");
+    }
 }
 
 #[test]

@@ -105,6 +105,8 @@ const MMAPPED: u64 = 0x7eff_f000_0000;
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     pieces: BTreeMap<u64, (Vec<u8>, Source)>,
+    /// Bytes of a page.
+    page: u64,
     /// Pages that are not present.
     pub(crate) absent: Vec<u64>,
     /// Pages that are in swap.
@@ -154,19 +156,20 @@ impl Target for Memory {
     }
 
     fn page_bytes(&self) -> u64 {
-        PAGE
+        self.page
     }
 
     fn residency(&self, range: Range<u64>) -> Result<Option<Residency>, ProcError> {
         let mut residency = Residency::default();
-        for page in (range.start / PAGE..range.end.div_ceil(PAGE)).map(|page| page * PAGE) {
+        let bytes = self.page;
+        for page in (range.start / bytes..range.end.div_ceil(bytes)).map(|page| page * bytes) {
             let mapped = self.pieces.range(..=page).next_back().is_some_and(|(s, (b, _))| page < s + b.len() as u64);
             if mapped && self.swapped.contains(&page) {
-                residency.swapped.push(page..page + PAGE);
+                residency.swapped.push(page..page + bytes);
             } else if mapped && !self.absent.contains(&page) {
                 match residency.present.last_mut() {
-                    Some(run) if run.end == page => run.end += PAGE,
-                    _ => residency.present.push(page..page + PAGE),
+                    Some(run) if run.end == page => run.end += bytes,
+                    _ => residency.present.push(page..page + bytes),
                 }
             }
         }
@@ -177,7 +180,7 @@ impl Target for Memory {
         for part in parts {
             let Some((start, (bytes, _))) = self.pieces.range(..=part.address).next_back() else { continue };
             let at = (part.address - start) as usize;
-            let page = part.address & !(PAGE - 1);
+            let page = part.address & !(self.page - 1);
             let away = self.absent.contains(&page) || self.swapped.contains(&page);
             assert!(!away, "a page that is not present was read");
             if let Some(from) = bytes.get(at..at + part.into.len()) {
@@ -216,19 +219,25 @@ pub(crate) struct Built {
 pub(crate) const TOP: u64 = PAGE;
 pub(crate) const MAPPED: u64 = 3 * PAGE;
 
-/// Lays the heap out.
+/// Lays the heap out, in pages of 4 KiB.
 pub(crate) fn build(family: &Family, chunks: &[(u64, Made)]) -> Built {
+    build_in(PAGE, family, chunks)
+}
+
+/// Lays the heap out in pages of so many bytes.
+pub(crate) fn build_in(page: u64, family: &Family, chunks: &[(u64, Made)]) -> Built {
+    let mapped = 3 * page;
     let pieces = [
         (DATA, 3, Source::File("/lib/x86_64-linux-gnu/libc.so.6".into())),
         (BRK, 64, Source::Heap),
         (HEAP, 64, Source::Anonymous),
         (MMAPPED, 3, Source::Anonymous),
     ];
-    let piece = |(start, pages, source)| (start, (vec![0u8; pages * PAGE as usize], source));
+    let piece = |(start, pages, source)| (start, (vec![0u8; pages * page as usize], source));
     let mut memory =
-        Memory { pieces: pieces.into_iter().map(piece).collect(), absent: Vec::new(), swapped: Vec::new() };
+        Memory { pieces: pieces.into_iter().map(piece).collect(), page, absent: Vec::new(), swapped: Vec::new() };
     let second = HEAP + family.heap_header;
-    let (main_end, heap_end) = (BRK + 64 * PAGE, HEAP + 64 * PAGE);
+    let (main_end, heap_end) = (BRK + 64 * page, HEAP + 64 * page);
     arena(&mut memory, family, MAIN, second, main_end - BRK);
     arena(&mut memory, family, second, MAIN, heap_end - HEAP);
     memory.put(HEAP, second);
@@ -243,7 +252,7 @@ pub(crate) fn build(family: &Family, chunks: &[(u64, Made)]) -> Built {
     memory.put(PAR + 24, 8);
     memory.put_half(PAR + family.mmaps, 1);
     memory.put_half(PAR + family.mmaps + 4, 65536);
-    memory.put(PAR + family.mmapped, MAPPED);
+    memory.put(PAR + family.mmapped, mapped);
     memory.put(PAR + family.sbrk_base, BRK);
     if let Some((bins, .., lists)) = family.tcache {
         memory.put(PAR + bins, lists.min(64));
@@ -251,7 +260,7 @@ pub(crate) fn build(family: &Family, chunks: &[(u64, Made)]) -> Built {
         memory.put(PAR + bins + 16, 7);
     }
     let header = if family.fastbins.is_some() { 0 } else { 16 };
-    memory.put(MMAPPED + 8, (MAPPED - header) | 2);
+    memory.put(MMAPPED + 8, (mapped - header) | 2);
     Built { memory, main_arena: MAIN, par: PAR }
 }
 
@@ -281,7 +290,7 @@ fn lay(memory: &mut Memory, family: &Family, arena: u64, first: u64, end: u64, c
     };
     all.extend(chunks.iter().map(|(size, made)| (*size, if known(made) { *made } else { Made::Live })));
     let used: u64 = all.iter().map(|(size, _)| size).sum();
-    all.push((end - TOP - first - used, Made::Live));
+    all.push((end - memory.page - first - used, Made::Live));
     let (mut at, mut previous) = (first, 1);
     let link = |to: u64, at: u64| if family.safe { to ^ at >> 12 } else { to };
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
