@@ -44,7 +44,7 @@ pub(crate) fn recording_plots(recording: &Recording) -> Vec<Plot> {
             "memory",
             memory,
             "Resident memory by what it is. Blue is in use; what lies between it and the grey is heap that malloc holds: look whether it grows while the blue does not. \
-The dashed line is what would be left after malloc_trim(0). Numbers mark events, which the table names.",
+The dashed line is what would be left after malloc_trim(0). Numbers mark events, which are listed with the figures.",
         ),
         (
             "arenas",
