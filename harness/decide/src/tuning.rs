@@ -258,6 +258,14 @@ fn recommend(
             best.point.label()
         ));
     }
+    let own = worth.iter().find(|(f, _)| f.point.allocator == chosen.point.allocator);
+    if let Some((own, _)) = own.filter(|(own, _)| !std::ptr::eq(*own, chosen)) {
+        reasons.push(format!(
+            "{} would save a little more; of the settings with {:.0} % of that, this one sets least, and the mildest values.",
+            own.point.label(),
+            100.0 * NEARLY_ALL
+        ));
+    }
     for other in ["jemalloc", "mimalloc", BASELINE] {
         let rival = finalists.iter().filter(|f| f.point.allocator == other).max_by(|a, b| {
             let of = |f: &Finalist| gain(f, relevant).unwrap_or(f64::NEG_INFINITY);
@@ -328,6 +336,20 @@ fn against(point: &TunePoint) -> String {
     format!("{} has {}", point.label(), figures.join(" and "))
 }
 
+/// What is known of the price of periodic trimming.
+fn trimming_price(t: &Trimming) -> String {
+    if t.calls < 1.0 {
+        return "malloc_trim was not called while the work went on, which was over before the interval was, only in the quiet \
+                stretch after it: what it costs a working server is not in these figures"
+            .to_owned();
+    }
+    format!(
+        "malloc_trim was called {:.0} times in a run, {:.0} ms in all, at most {:.0} ms at a time; a thread that needs the arena \
+         being trimmed waits for so long. A replay at full speed does more work between two calls than the server will",
+        t.calls, t.total_ms, t.longest_ms
+    )
+}
+
 /// What a change costs, in sentences.
 fn price(f: &Finalist) -> Vec<String> {
     let parts = [
@@ -339,13 +361,18 @@ fn price(f: &Finalist) -> Vec<String> {
     let others = f.others.iter().map(|(name, _, contrast)| (Some(*contrast), *name));
     let mut price: Vec<String> =
         parts.into_iter().chain(others).filter_map(|(contrast, what)| Some(effect(&contrast?, what))).collect();
-    if let Some(t) = f.point.trimming {
-        price.push(format!(
-            "malloc_trim was called {:.0} times in a run, {:.0} ms in all, at most {:.0} ms at a time; a thread that needs the \
-             arena being trimmed waits for so long. A replay at full speed does more work between two calls than the server \
-             will",
-            t.calls, t.total_ms, t.longest_ms
-        ));
-    }
+    price.extend(f.point.trimming.map(|t| trimming_price(&t)));
     price
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trimming_that_never_met_work_has_no_price_that_is_known() {
+        let called = |calls| trimming_price(&Trimming { calls, total_ms: 40.0, longest_ms: 12.0 });
+        assert!(called(0.0).contains("not in these figures"));
+        assert!(called(4.0).contains("4 times in a run, 40 ms in all, at most 12 ms"));
+    }
 }

@@ -103,6 +103,7 @@ const BOTH: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "2"), ("glibc.malloc.mxfast
 fn a_saving_is_recommended_with_its_price_and_the_front_runs_from_it_to_the_fastest() {
     let t = tuned(&[("glibc", ONE, 0.5, 0.9), ("glibc", TWO, 0.55, 1.0), ("glibc", BOTH, 0.54, 1.0)], 12, 1);
     assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=2"), "nearly as good with less to set");
+    assert!(t.reasons.iter().any(|r| r.contains("would save a little more")), "{:?}", t.reasons);
     let r = t.recommendation.unwrap();
     assert!((r.memory_ratio.median - 0.55).abs() < 0.02 && (r.saved_bytes - 45e6).abs() < 3e6, "{r:?}");
     assert!(r.price.iter().any(|p| p.contains("throughput not told apart from noise")), "{:?}", r.price);
