@@ -34,7 +34,7 @@ pub fn own_libc() -> Option<LibraryFact> {
 /// Its file.
 pub fn own_libc_file() -> Option<PathBuf> {
     let files = fragbench_proc::Process::live(std::process::id()).mapped_files().ok()?;
-    files.into_iter().find(|file| crate::placement::is_libc(file))
+    files.into_iter().find(|file| crate::worker::is_libc(file))
 }
 
 /// GNU build id of a file in hexadecimal.

@@ -17,7 +17,7 @@ use fragbench_allocators::elf::{self, Elf};
 use fragbench_model::{Allocator, ProcessFact};
 use fragbench_proc::Process;
 
-use crate::placement::is_libc;
+use crate::worker::is_libc;
 
 /// Texts that only these allocators' code holds, for programs that bring one under names of their own.
 const EMBEDDED: [(&[u8], &str); 3] =

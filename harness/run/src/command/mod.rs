@@ -3,10 +3,10 @@
 //!
 //! A program runs to its end. A server is started, loaded once it is ready, watched for a quiet stretch, and stopped.
 
-mod course;
-mod figures;
 mod inside;
 mod launch;
+mod metrics;
+mod session;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use fragbench_model::{Allocator, Cell, CommandSpec, RunRecord, Sample};
 
-use crate::course::RunLimits;
+use crate::worker::RunLimits;
 pub use inside::{OwnMalloc, Program, ProgramError};
 
 /// Variables of the caller that would change an allocator behind the plan's back.
@@ -74,5 +74,5 @@ pub struct CommandRun<'a> {
 
 /// Runs a command once, with what is prepared before and cleaned up after. Every end is a record.
 pub fn run_command(run: &CommandRun, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
-    course::run(run, interrupted)
+    session::run(run, interrupted)
 }

@@ -8,10 +8,10 @@ use fragbench_model::{
     AllocatorKind, Caution, Cell, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus, Sample,
 };
 
-use crate::agreement::Agreement;
-use crate::binary::WorkerBinary;
-use crate::course::{RunLimits, run_once};
+use super::agreement::Agreement;
 use crate::results::ResultDir;
+use crate::worker::WorkerBinary;
+use crate::worker::{RunLimits, run_once};
 
 /// A run during which other processes took more than this share of a core is repeated once, then marked.
 const FOREIGN_CPU_LIMIT: f64 = 0.25;

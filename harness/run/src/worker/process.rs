@@ -14,7 +14,7 @@ use fragbench_model::{
     WorkloadSpec,
 };
 
-use crate::binary::WorkerBinary;
+use super::binary::WorkerBinary;
 use crate::sys::{self, Counters};
 
 /// Asks the worker which workloads it has.
@@ -83,7 +83,7 @@ pub fn allocator_version(worker: &WorkerBinary, allocator: &Allocator) -> Option
         epilogue: false,
     };
     let cell = Cell { workload: spec.workload.clone(), allocator: allocator.clone(), aa: false };
-    let environment = crate::environments(&[cell], worker).pop()?;
+    let environment = super::environments(&[cell], worker).pop()?;
     let worker = Worker::start(worker, allocator, &environment, &spec).ok()?;
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

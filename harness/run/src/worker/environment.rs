@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fragbench_model::Cell;
 
-use crate::binary::WorkerBinary;
+use super::binary::WorkerBinary;
 
 /// Variables of this process that the worker inherits: where programs and libraries are found, nothing that could
 /// change what an allocator does.

@@ -11,13 +11,13 @@ use fragbench_model::{
 };
 use regex::Regex;
 
-use super::figures::{Seen, derive, user_figures};
 use super::inside::Inside;
 use super::launch::{End, Launched};
+use super::metrics::{Seen, derive, user_figures};
 use super::tree::{Spent, Tree};
 use super::{CommandRun, MARK, words};
-use crate::course::{LoadMeter, failed};
 use crate::sys;
+use crate::worker::{LoadMeter, failed};
 
 /// Share of a core above which watching is remarked upon: the pace of looks and slow readings keeps each to 2 % (`tree.rs`), and
 /// waking every 5 ms takes 1 %.

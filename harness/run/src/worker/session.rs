@@ -12,12 +12,12 @@ use fragbench_model::{
 };
 use fragbench_proc::{CpuTotals, Process};
 
-use crate::binary::WorkerBinary;
-use crate::metrics::{self, Observed};
-use crate::placement;
-use crate::sampler::{Sampled, Sampler};
+use super::binary::WorkerBinary;
+use super::metrics::{self, Observed};
+use super::placement;
+use super::process::{Silence, Worker};
+use super::sampler::{Sampled, Sampler};
 use crate::sys;
-use crate::worker::{Silence, Worker};
 
 /// Phase at whose barrier the parent purges.
 const IDLE: &str = "idle";
