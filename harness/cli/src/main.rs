@@ -23,6 +23,7 @@ mod option_file;
 mod options;
 mod parameters;
 mod parquet_file;
+mod recording;
 mod search;
 mod sizes;
 mod sys;

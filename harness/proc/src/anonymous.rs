@@ -22,6 +22,8 @@ pub struct AnonymousMemory {
     pub data_bytes: u64,
     /// Everything else: chunks mapped one by one and the program's own mappings.
     pub other_bytes: u64,
+    /// Of all these, in transparent huge pages.
+    pub huge_bytes: u64,
     /// Of all these, what other processes hold too, by their share of it: what a fork left shared.
     pub elsewhere_bytes: u64,
     /// Beside all these: shared memory without a file on disk, this process's share.
@@ -38,6 +40,7 @@ impl AnonymousMemory {
         let mut previous: Option<&MemoryMap> = None;
         for map in &maps.0 {
             let anonymous = map.extension.map.get("Anonymous").copied().unwrap_or(0);
+            sums.huge_bytes += map.extension.map.get("AnonHugePages").copied().unwrap_or(0);
             let share = map.extension.map.get("Pss").copied();
             sums.elsewhere_bytes += share.map_or(0, |share| anonymous.saturating_sub(share));
             let not_anonymous = share.unwrap_or(0).saturating_sub(anonymous);

@@ -21,7 +21,7 @@ pub use capture::{CaptureTarget, CaptureWriter};
 pub use error::ProcError;
 pub use live::LiveTarget;
 pub use machine::{CpuTotals, MachineFacts, available_bytes, cpu_hz, cpu_totals, machine_facts};
-pub use process::{CpuTimes, Process, ProcessStatus};
+pub use process::{CpuTimes, Grants, Process, ProcessStatus};
 pub use rights::{Rights, User};
 pub use statm::{Statm, StatmReader};
 pub use target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind};

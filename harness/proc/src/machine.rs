@@ -28,6 +28,10 @@ pub struct MachineFacts {
     pub memory_bytes: Option<u64>,
     /// The bracketed word of `transparent_hugepage/enabled`.
     pub thp: Option<String>,
+    /// The bracketed word of `transparent_hugepage/defrag`.
+    pub thp_defrag: Option<String>,
+    /// CPUs online.
+    pub cpus_online: Option<u32>,
     /// `vm.overcommit_memory`.
     pub overcommit: Option<u32>,
     /// Memory limit of the cgroup that holds this process.
@@ -89,8 +93,9 @@ pub fn machine_facts(root: &Path) -> MachineFacts {
         cpu: lines_of(&info, "model name").next().map(str::to_owned),
         virtualised: lines_of(&info, "flags").next().map(|flags| flags.split(' ').any(|f| f == "hypervisor")),
         memory_bytes: text("proc/meminfo").and_then(|t| kib_of(&t, "MemTotal")),
-        thp: text("sys/kernel/mm/transparent_hugepage/enabled")
-            .and_then(|t| Some(t.split_once('[')?.1.split_once(']')?.0.to_owned())),
+        thp: text("sys/kernel/mm/transparent_hugepage/enabled").and_then(chosen),
+        thp_defrag: text("sys/kernel/mm/transparent_hugepage/defrag").and_then(chosen),
+        cpus_online: text("sys/devices/system/cpu/online").and_then(|t| count_of_list(t.trim())),
         overcommit: text("proc/sys/vm/overcommit_memory").and_then(|t| t.trim().parse().ok()),
         cgroup_memory_limit_bytes: cgroup_limit(root),
         governor: text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").map(|t| t.trim().to_owned()),
@@ -100,6 +105,21 @@ pub fn machine_facts(root: &Path) -> MachineFacts {
         }),
         kernel: text("proc/sys/kernel/osrelease").map(|t| t.trim().to_owned()),
     }
+}
+
+/// The word in brackets, of those that may be chosen.
+fn chosen(words: String) -> Option<String> {
+    Some(words.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// How many numbers a list such as `0-3,8` has.
+fn count_of_list(list: &str) -> Option<u32> {
+    list.split(',')
+        .map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            (to.parse::<u32>().ok()?).checked_sub(from.parse().ok()?)?.checked_add(1)
+        })
+        .sum()
 }
 
 /// The least `memory.max` from this process's cgroup (v2) up to the root.
@@ -134,6 +154,14 @@ fn kib_of(meminfo: &str, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_numbers_are_counted() {
+        assert_eq!(count_of_list("0-3,8"), Some(5));
+        assert_eq!(count_of_list("0"), Some(1));
+        assert_eq!(count_of_list(""), None);
+        assert_eq!(count_of_list("3-1"), None);
+    }
 
     #[test]
     fn a_captured_machine_is_read_and_what_it_lacks_is_missing() {

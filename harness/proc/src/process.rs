@@ -49,6 +49,15 @@ pub struct CpuTimes {
     pub start_ticks: u64,
 }
 
+/// What the kernel grants a process, from `/proc/PID/status`; `None` where this kernel does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// `THP_enabled`: false when the process has switched transparent huge pages off (`PR_SET_THP_DISABLE`). Linux 5.0.
+    pub thp: Option<bool>,
+    /// `Cpus_allowed_list`: numbers and ranges of the CPUs it may run on.
+    pub cpus: Option<String>,
+}
+
 impl Process {
     /// The live process of that number.
     pub fn live(pid: u32) -> Self {
@@ -83,6 +92,19 @@ impl Process {
             swap_bytes: kib(status.vmswap)?,
             threads: status.threads,
         })
+    }
+
+    /// What the kernel grants it.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] or [`ProcError::Denied`].
+    pub fn grants(&self) -> Result<Grants, ProcError> {
+        let bytes = read(&self.dir.join("status"))?;
+        // The process's name, on a line of its own, may be any bytes.
+        let text = String::from_utf8_lossy(&bytes);
+        let value =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        Ok(Grants { thp: value("THP_enabled").map(|v| v == "1"), cpus: value("Cpus_allowed_list").map(str::to_owned) })
     }
 
     /// Name and sizes, as far as `status` has them; every user may read it.

@@ -7,7 +7,7 @@
 //!
 //! blocks, back to back
 //!   0   8  magic "FBTblk\r\n"
-//!   8   1  kind: 0 operations, 1 system calls, 2 facts, 3 index, 4 stacks
+//!   8   1  kind: 0 operations, 1 system calls, 2 facts, 3 index, 4 stacks, 5 memory
 //!   9   1  payload: 0 as it is, 1 LZ4 block format
 //!  10   2  0                           12   4  thread
 //!  16   4  number of the block in its thread and kind, from 0
@@ -92,6 +92,10 @@
 //! **Stacks**, at most one block, in front of the index: who made the blocks never freed, in the refill section as
 //! [`stacks`](crate::stacks) describes. The fact `stacks_at` in the index block is its offset. It is in no index: readers that
 //! do not know it read the trace as if it were not there, and so does a replay.
+//!
+//! **Memory**, at most one block, in front of the index and found as the stacks are, by the fact `memory_at`: what the
+//! recorded process held from time to time, in the refill section as [`memory`](crate::memory) describes. Facts of the
+//! recording that are known only at its end stand in the index block beside the totals.
 
 use crate::error::TraceError;
 
@@ -169,18 +173,22 @@ pub enum BlockKind {
     Index = 3,
     /// Stacks of blocks never freed.
     Stacks = 4,
+    /// Memory of the recorded process over time.
+    Memory = 5,
 }
 
 impl BlockKind {
     fn from_number(n: u8) -> Option<Self> {
-        [Self::Ops, Self::System, Self::Facts, Self::Index, Self::Stacks].into_iter().find(|k| *k as u8 == n)
+        [Self::Ops, Self::System, Self::Facts, Self::Index, Self::Stacks, Self::Memory]
+            .into_iter()
+            .find(|k| *k as u8 == n)
     }
 
     /// Most bytes a block of this kind decodes to.
     fn decoded_max(self) -> usize {
         match self {
             Self::Ops | Self::System => DECODED_MAX,
-            Self::Facts | Self::Index | Self::Stacks => LARGE_MAX,
+            Self::Facts | Self::Index | Self::Stacks | Self::Memory => LARGE_MAX,
         }
     }
 }

@@ -2,61 +2,103 @@
 
 use serde::Serialize;
 
+use crate::memory::MemorySummary;
 use crate::text::{Facts, Known};
 
-/// Where and how a trace was recorded. Anonymous: the command line only if the user asked to keep it.
+/// A library that answers a function of the allocator's, as the recorded process itself looks it up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct RecordedOn {
-    /// `uname -srm`.
-    pub kernel: Option<String>,
-    /// CPUs the program could use.
-    pub cpus: Option<u32>,
-    /// glibc's version.
-    pub glibc: Option<String>,
-    /// Allocator that served the recorded program, as a path's last part; `None` for libc's own.
-    pub allocator: Option<String>,
-    /// Settings of that allocator in the environment, `NAME=value` separated by blanks.
-    pub settings: Option<String>,
-    /// Bytes a page.
-    pub page_size: Option<u32>,
-    /// `x86_64` or `aarch64`.
-    pub architecture: Option<String>,
-    /// Version of fragbench that recorded.
-    pub fragbench: Option<String>,
-    /// Command line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cmdline: Option<String>,
+pub struct Provider {
+    /// File name.
+    pub name: String,
+    /// Version, as the library itself states it.
+    pub version: Option<String>,
+    /// Build id, hexadecimal.
+    pub build_id: Option<String>,
 }
 
-impl RecordedOn {
-    pub(crate) fn to_facts(&self) -> Facts {
-        let mut f = Facts::default();
-        f.put_some("kernel", self.kernel.as_ref());
-        f.put_some("cpus", self.cpus);
-        f.put_some("glibc", self.glibc.as_ref());
-        f.put_some("allocator", self.allocator.as_ref());
-        f.put_some("settings", self.settings.as_ref());
-        f.put_some("page_size", self.page_size);
-        f.put_some("architecture", self.architecture.as_ref());
-        f.put_some("fragbench", self.fragbench.as_ref());
-        f.put_some("cmdline", self.cmdline.as_ref());
-        f
+impl Provider {
+    /// One line: the name last, since it alone may hold blanks.
+    fn to_text(&self) -> String {
+        let word = |word: &Option<String>| match word {
+            Some(word) if !word.is_empty() => word.replace(char::is_whitespace, "_"),
+            _ => "-".to_owned(),
+        };
+        format!("{} {} {}", word(&self.version), word(&self.build_id), self.name)
     }
 
-    pub(crate) fn from_facts(bytes: &[u8]) -> Self {
-        let k = Known::parse(bytes);
-        Self {
-            kernel: k.text("kernel"),
-            cpus: k.number("cpus"),
-            glibc: k.text("glibc"),
-            allocator: k.text("allocator"),
-            settings: k.text("settings"),
-            page_size: k.number("page_size"),
-            architecture: k.text("architecture"),
-            fragbench: k.text("fragbench"),
-            cmdline: k.text("cmdline"),
-        }
+    fn from_text(text: &str) -> Option<Self> {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || words.next().map(|w| (w != "-").then(|| w.to_owned()));
+        Some(Self { version: word()?, build_id: word()?, name: words.next()?.to_owned() })
     }
+}
+
+macro_rules! recorded_on {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty => $write:expr, $read:expr;)*) => {
+        /// Where and how a trace was recorded. Anonymous: the command line only if the user asked to keep it. What was not
+        /// found out, or not by the version that recorded, is `None`.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+        pub struct RecordedOn { $($(#[$doc])* pub $name: Option<$ty>,)* }
+
+        impl RecordedOn {
+            pub(crate) fn to_facts(&self) -> Facts {
+                let mut f = Facts::default();
+                $(f.put_some(stringify!($name), self.$name.as_ref().map($write));)*
+                f
+            }
+
+            pub(crate) fn from_facts(bytes: &[u8]) -> Self {
+                let k = Known::parse(bytes);
+                Self { $($name: $read(&k, stringify!($name)),)* }
+            }
+
+            /// Takes over what `later` knows.
+            pub fn learn(&mut self, later: Self) {
+                $(if later.$name.is_some() {
+                    self.$name = later.$name;
+                })*
+            }
+        }
+    };
+}
+
+recorded_on! {
+    /// `uname -srm`.
+    kernel: String => String::clone, Known::text;
+    /// CPUs the program could use.
+    cpus: u32 => u32::clone, Known::number;
+    /// CPUs of the machine that were online.
+    cpus_online: u32 => u32::clone, Known::number;
+    /// CPUs the program could use, as a list of numbers and ranges (`Cpus_allowed_list` of proc(5)).
+    cpuset: String => String::clone, Known::text;
+    /// glibc's version.
+    glibc: String => String::clone, Known::text;
+    /// Allocator preloaded into the recorded program, as a path's last part; `None` for the one it is linked with.
+    allocator: String => String::clone, Known::text;
+    /// What answers `malloc`.
+    malloc: Provider => Provider::to_text, |k: &Known, key| Provider::from_text(&k.text(key)?);
+    /// What answers C++'s `operator new`; `None` also for a program without C++.
+    operator_new: Provider => Provider::to_text, |k: &Known, key| Provider::from_text(&k.text(key)?);
+    /// Settings of that allocator in the environment, `NAME=value` separated by blanks.
+    settings: String => String::clone, Known::text;
+    /// Word chosen in `/sys/kernel/mm/transparent_hugepage/enabled`: `always`, `madvise` or `never`.
+    thp_enabled: String => String::clone, Known::text;
+    /// Word chosen in `/sys/kernel/mm/transparent_hugepage/defrag`.
+    thp_defrag: String => String::clone, Known::text;
+    /// Whether the process had switched transparent huge pages off for itself (`PR_GET_THP_DISABLE` of prctl(2)), when it
+    /// was last seen.
+    thp_disabled: bool => bool::clone, Known::number;
+    /// Processor time of the process during the recording, user and system, recorder included, µs.
+    cpu_us: u64 => u64::clone, Known::number;
+    /// Bytes a page.
+    page_size: u32 => u32::clone, Known::number;
+    /// `x86_64` or `aarch64`.
+    architecture: String => String::clone, Known::text;
+    /// Version of fragbench that recorded.
+    fragbench: String => String::clone, Known::text;
+    /// Command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cmdline: String => String::clone, Known::text;
 }
 
 macro_rules! totals {
@@ -159,6 +201,8 @@ pub struct TraceInfo {
     pub totals: Option<Totals>,
     /// Whether it names the functions that made the blocks never freed.
     pub stacks: bool,
+    /// What the recorded process held over time; `None` when that was not recorded.
+    pub memory: Option<MemorySummary>,
     /// Where it was recorded.
     pub recorded_on: RecordedOn,
     /// What of the file cannot be used, in words with offsets.

@@ -30,6 +30,8 @@ mod info;
 #[cfg(feature = "std")]
 mod leaks;
 #[cfg(feature = "std")]
+pub mod memory;
+#[cfg(feature = "std")]
 mod order;
 #[cfg(feature = "std")]
 mod pack;
@@ -59,9 +61,11 @@ pub use distance::distances;
 #[cfg(feature = "std")]
 pub use error::{Damage, TraceError};
 #[cfg(feature = "std")]
-pub use info::{RecordedOn, Totals, TraceInfo};
+pub use info::{Provider, RecordedOn, Totals, TraceInfo};
 #[cfg(feature = "std")]
 pub use leaks::{LeakAge, LeakFrame, LeakSize, LeakStack, LeakThread, Leaks, Pattern, STRETCHES, leaks};
+#[cfg(feature = "std")]
+pub use memory::{MemorySample, MemorySeries, MemorySummary};
 #[cfg(feature = "std")]
 pub use order::{Before, Event, EventKind, Events, SystemCall};
 #[cfg(feature = "std")]

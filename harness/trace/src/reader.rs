@@ -16,6 +16,7 @@ use crate::format::{
     VERSION, check_file_header, index_at, u32_at, u64_at,
 };
 use crate::info::{RecordedOn, Totals, TraceInfo};
+use crate::memory::MemorySeries;
 use crate::order::Events;
 use crate::stacks::Stacks;
 use crate::store::Store;
@@ -112,6 +113,7 @@ pub struct Trace {
     system: Range<usize>,
     totals: Option<Totals>,
     stacks_at: Option<u64>,
+    memory_at: Option<u64>,
     recorded_on: RecordedOn,
     damage: Vec<Damage>,
 }
@@ -146,6 +148,7 @@ impl Trace {
             system: 0..0,
             totals: None,
             stacks_at: None,
+            memory_at: None,
             recorded_on: RecordedOn::default(),
             damage: Vec::new(),
         };
@@ -190,7 +193,10 @@ impl Trace {
             return Ok(false);
         };
         self.totals = Totals::from_facts(facts);
-        self.stacks_at = Known::parse(facts).number("stacks_at");
+        let known = Known::parse(facts);
+        self.stacks_at = known.number("stacks_at");
+        self.memory_at = known.number("memory_at");
+        self.recorded_on.learn(RecordedOn::from_facts(facts));
         self.entries = entries;
         Ok(true)
     }
@@ -204,8 +210,10 @@ impl Trace {
                     if matches!(header.kind, BlockKind::Ops | BlockKind::System) {
                         self.entries.push(BlockEntry::new(at, &header));
                     }
-                    if header.kind == BlockKind::Stacks {
-                        self.stacks_at = Some(at);
+                    match header.kind {
+                        BlockKind::Stacks => self.stacks_at = Some(at),
+                        BlockKind::Memory => self.memory_at = Some(at),
+                        _ => {}
                     }
                     Some(at + header.total_len())
                 }
@@ -362,6 +370,22 @@ impl Trace {
         Ok(Some(sound.ok_or(Damage { offset: at, len: header.total_len(), what: "a block that holds no stacks" })?))
     }
 
+    /// What the recorded process held over time; `None` when that was not recorded.
+    ///
+    /// # Errors
+    /// The series is damaged, or the file cannot be read.
+    pub fn memory(&self) -> Result<Option<MemorySeries>, TraceError> {
+        let Some(at) = self.memory_at else { return Ok(None) };
+        let (header, bytes) = self.stored_block(at)??;
+        let sound = (header.kind == BlockKind::Memory).then(|| MemorySeries::from_bytes(&bytes)).flatten();
+        Ok(Some(sound.ok_or(Damage { offset: at, len: header.total_len(), what: "a block that holds no memory" })?))
+    }
+
+    /// Where the trace was recorded.
+    pub fn recorded_on(&self) -> &RecordedOn {
+        &self.recorded_on
+    }
+
     /// Threads that have blocks, ascending.
     pub fn threads(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.threads.iter().map(|(t, _)| *t)
@@ -426,9 +450,12 @@ impl Trace {
                 _ => damage.push(Damage { offset: e.at, len: 0, what: "another block than the index says" }),
             }
         }
-        match self.stacks() {
-            Err(TraceError::Damaged(d)) => damage.push(d),
-            other => drop(other?),
+        for read in [self.stacks().err(), self.memory().err()] {
+            match read {
+                Some(TraceError::Damaged(d)) => damage.push(d),
+                Some(other) => return Err(other),
+                None => {}
+            }
         }
         damage.sort_by_key(|d| d.offset);
         Ok(damage)
@@ -453,6 +480,8 @@ impl Trace {
             live_end_bytes: self.totals.map(|t| t.live_end_bytes),
             totals: self.totals,
             stacks: self.stacks_at.is_some(),
+            // A series that is damaged is no series; `verify` names the damage.
+            memory: self.memory().ok().flatten().and_then(|series| series.summary()),
             recorded_on: self.recorded_on.clone(),
             damage: self.damage.iter().map(Damage::to_string).collect(),
         }

@@ -21,6 +21,11 @@ impl Facts {
         }
     }
 
+    /// Adds other facts, whose keys are none of these.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.0.push_str(&other.0);
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use crate::encode::Finished;
 use crate::format::{BLOCK_HEADER_LEN, BlockHeader, BlockKind, ENTRY_LEN, RESIDENT_CRC_AT, file_header, trailer};
 use crate::info::{RecordedOn, Totals};
+use crate::memory::MemorySeries;
 use crate::reader::BlockEntry;
 
 /// A trace being written.
@@ -16,6 +17,7 @@ pub(crate) struct Writer {
     at: u64,
     index: Vec<BlockEntry>,
     stacks_at: Option<u64>,
+    memory_at: Option<u64>,
     packed: Vec<u8>,
     block: Vec<u8>,
 }
@@ -30,6 +32,7 @@ impl Writer {
             at: header.len() as u64,
             index: Vec::new(),
             stacks_at: None,
+            memory_at: None,
             packed: Vec::new(),
             block: Vec::new(),
         };
@@ -83,8 +86,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the trace; its length in bytes.
-    pub(crate) fn finish(mut self, totals: Totals) -> io::Result<u64> {
+    /// Writes what the recorded process held over time.
+    pub(crate) fn memory(&mut self, series: &MemorySeries) -> io::Result<()> {
+        self.memory_at = Some(self.write(blank(BlockKind::Memory), &series.to_bytes(), &[], &[], &[])?);
+        Ok(())
+    }
+
+    /// Ends the trace; `late` are the facts that were not known when it was begun. Its length in bytes.
+    pub(crate) fn finish(mut self, totals: Totals, late: &RecordedOn) -> io::Result<u64> {
         let mut entries = Vec::with_capacity(self.index.len() * ENTRY_LEN);
         for entry in &self.index {
             entries.extend_from_slice(&entry.to_bytes());
@@ -92,6 +101,8 @@ impl Writer {
         let at = self.at;
         let mut facts = totals.to_facts();
         facts.put_some("stacks_at", self.stacks_at);
+        facts.put_some("memory_at", self.memory_at);
+        facts.append(&late.to_facts());
         self.write(blank(BlockKind::Index), facts.as_bytes(), &[], &entries, &[])?;
         let end = trailer(at);
         self.file.write_all_at(&end, self.at)?;

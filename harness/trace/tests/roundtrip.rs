@@ -5,7 +5,9 @@ mod common;
 use common::{first_difference, history, options, packed, quantised, truth};
 use fragbench_trace::spool::{SpoolEvent, SpoolKind};
 use fragbench_trace::synth::{Program, Shape, producer_consumer, program};
-use fragbench_trace::{EventKind, PackOptions, SystemCall, Trace, stat};
+use fragbench_trace::{
+    EventKind, MemorySample, MemorySeries, PackOptions, Provider, RecordedOn, SystemCall, Trace, stat,
+};
 use proptest::prelude::*;
 
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -196,4 +198,43 @@ fn the_curve_has_the_exact_peak_and_the_end() {
     assert_eq!(s.live.live_bytes.last(), Some(&report.totals.live_end_bytes));
     assert_eq!(s.sizes.iter().map(|b| b.count).sum::<u64>(), s.allocations + s.reallocs);
     assert_eq!(s.lifetimes.iter().map(|b| b.count).sum::<u64>(), s.frees);
+}
+
+#[test]
+fn what_was_known_of_the_process_comes_back_up_to_the_traces_end() {
+    let shape = Shape { threads: 1, events: 100, ..Shape::default() };
+    let sample = |at_us, kib: u64| MemorySample {
+        at_us,
+        vm_bytes: Some(kib << 12),
+        anon_bytes: Some(kib << 10),
+        huge_bytes: Some(0),
+        ..MemorySample::default()
+    };
+    let far = 1 << 40;
+    let series = MemorySeries { samples: vec![sample(0, 5), sample(1, 9), sample(far, 7)], missed: 3 };
+    let provider = Provider { name: "lib odd.so".into(), version: Some("5.3.0".into()), build_id: None };
+    let recorded_on = RecordedOn {
+        malloc: Some(provider),
+        thp_disabled: Some(true),
+        thp_enabled: Some("madvise".into()),
+        cpu_us: Some(1_250_000),
+        cpuset: Some("0-1,4".into()),
+        ..RecordedOn::default()
+    };
+    let options = PackOptions { recorded_on: recorded_on.clone(), memory: Some(series), ..PackOptions::default() };
+    let (bytes, report) = packed(&program(&shape), &options);
+    assert!(report.totals.duration_us < far);
+    let trace = Trace::from_bytes(bytes.clone()).unwrap();
+    assert_eq!(trace.recorded_on(), &recorded_on);
+    let read = trace.memory().unwrap().unwrap();
+    assert_eq!((read.samples.as_slice(), read.missed), (&[sample(0, 5), sample(1, 9)][..], 3));
+    assert_eq!(trace.info().memory.unwrap().anon_peak_bytes, Some(9 << 10));
+    // Without its index the series is found as the blocks are.
+    let cut = Trace::from_bytes(bytes[..bytes.len() - 8].to_vec()).unwrap();
+    assert_eq!(cut.memory().unwrap().unwrap(), read);
+    // A trace without one, as earlier versions write it, says so.
+    let (bytes, _) = packed(&program(&shape), &PackOptions::default());
+    let trace = Trace::from_bytes(bytes).unwrap();
+    assert_eq!(trace.memory().unwrap(), None);
+    assert_eq!((trace.info().memory, trace.recorded_on().thp_disabled), (None, None));
 }

@@ -2,7 +2,6 @@
 //! trace. The program runs as it would without: its own standard streams, environment and exit.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,13 +11,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use fragbench_proc::{ProcError, Process};
 use fragbench_trace::spool::Spool;
 use fragbench_trace::spool::stacks::DEPTH_MAX;
-use fragbench_trace::{PackOptions, PackReport, RecordedOn};
+use fragbench_trace::{PackOptions, PackReport};
 
+use crate::recording::conditions;
+use crate::recording::memory::{MemoryLog, Observer};
+use crate::recording::spools::SpoolDir;
 use crate::sizes::{parse_duration, parse_size};
 use crate::{Outcome, companions, interrupt, sys, usage};
+
+/// Between two looks at the program.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Record a program's allocations into a trace
 ///
@@ -76,9 +80,10 @@ impl Record {
             .prepare(&recorder, &spools)
             .spawn()
             .with_context(|| format!("{} could not be started", program.display()))?;
-        let (status, told_at_ns) = self.attend(&mut child, interrupted)?;
+        let mut observer = Observer::default();
+        let (status, told_at_ns) = self.attend(&mut child, &spools, &mut observer, interrupted)?;
 
-        let packed = self.pack(&spools, child.id(), told_at_ns.filter(|_| self.end_at_signal))?;
+        let packed = self.pack(&spools, child.id(), &observer, told_at_ns.filter(|_| self.end_at_signal))?;
         describe_end(&program, &status);
         let Some((trace, report)) = packed else {
             bail!(
@@ -123,12 +128,19 @@ impl Record {
 
     /// Waits for the program, sampling its memory if asked to and passing on the signal that should end it.
     /// Returns how it ended and when it was told to.
-    fn attend(&self, child: &mut Child, interrupted: &AtomicBool) -> Result<(ExitStatus, Option<u64>)> {
+    fn attend(
+        &self,
+        child: &mut Child,
+        spools: &SpoolDir,
+        observer: &mut Observer,
+        interrupted: &AtomicBool,
+    ) -> Result<(ExitStatus, Option<u64>)> {
         let mut memory = match &self.memory {
             Some(path) => Some(MemoryLog::create(path, child.id())?),
             None => None,
         };
-        let tick = if memory.is_some() { self.memory_interval } else { Duration::from_millis(20) };
+        let tick = if memory.is_some() { self.memory_interval.min(TICK) } else { TICK };
+        let mut logged = Instant::now();
         let mut told = None;
         let end = sys::EndWatch::new(child.id()).context("the program cannot be watched")?;
         while !end.within(tick)? {
@@ -137,15 +149,27 @@ impl Record {
                 told = Some(sys::monotonic_ns());
                 sys::signal(child.id(), libc::SIGTERM);
             }
-            if let Some(log) = &mut memory {
-                log.sample()?;
+            if let Some(log) = memory.as_mut().filter(|_| logged.elapsed() >= self.memory_interval) {
+                log.sample();
+                logged = Instant::now();
             }
+            observer.sample(spools.list()?.into_iter().map(|(_, owner)| owner));
+        }
+        observer.last_look(child.id());
+        if let Some(trouble) = memory.and_then(MemoryLog::finish) {
+            eprintln!("the log of --memory has gaps: {trouble}");
         }
         Ok((child.wait()?, told))
     }
 
     /// Packs the program's spool into the trace and its children's beside it.
-    fn pack(&self, spools: &SpoolDir, pid: u32, end_ns: Option<u64>) -> Result<Option<(PathBuf, PackReport)>> {
+    fn pack(
+        &self,
+        spools: &SpoolDir,
+        pid: u32,
+        observer: &Observer,
+        end_ns: Option<u64>,
+    ) -> Result<Option<(PathBuf, PackReport)>> {
         let mut main = None;
         let spools = spools.list()?;
         if spools.iter().any(|(_, owner)| *owner != pid) {
@@ -161,15 +185,14 @@ impl Record {
                     spool.display()
                 )
             };
-            let end_us = match end_ns {
-                Some(end) => {
-                    let start = Spool::open(&spool).with_context(retry)?.header().start_mono_ns;
-                    Some(end.saturating_sub(start) / 1000)
-                }
-                None => None,
+            let start_ns = Spool::open(&spool).with_context(retry)?.header().start_mono_ns;
+            let observed = observer.of(owner);
+            let options = PackOptions {
+                recorded_on: conditions::recorded_on(observed, self.cmdline()),
+                memory: observed.and_then(|observed| observed.series(start_ns)),
+                end_us: end_ns.map(|end| end.saturating_sub(start_ns) / 1000),
+                symbols: Some(fragbench_symbols::symbols),
             };
-            let options =
-                PackOptions { recorded_on: self.recorded_on(), end_us, symbols: Some(fragbench_symbols::symbols) };
             let report = fragbench_trace::pack(&spool, &trace, &options).with_context(retry)?;
             if owner == pid {
                 // Of a program that replaced itself by exec, the last image is the one that was asked for.
@@ -192,114 +215,10 @@ impl Record {
         self.output.with_file_name(name)
     }
 
-    fn recorded_on(&self) -> RecordedOn {
-        let facts = fragbench_proc::machine_facts(Path::new("/"));
-        let preload = std::env::var("LD_PRELOAD").ok().filter(|own| !own.is_empty());
-        let file_names = |list: &str| {
-            list.split([':', ' '])
-                .filter_map(|path| Path::new(path).file_name())
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect::<Vec<_>>()
-                .join(":")
-        };
-        let settings: Vec<String> = std::env::vars()
-            .filter(|(name, _)| {
-                name.starts_with("MALLOC_") || name.starts_with("MIMALLOC_") || name == "GLIBC_TUNABLES"
-            })
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let cmdline: Vec<String> = self.command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        RecordedOn {
-            kernel: facts.kernel.map(|release| format!("Linux {release} {}", std::env::consts::ARCH)),
-            cpus: std::thread::available_parallelism().ok().map(|n| n.get() as u32),
-            glibc: Some(sys::libc_version()),
-            allocator: preload.as_deref().map(file_names),
-            settings: (!settings.is_empty()).then(|| settings.join(" ")),
-            fragbench: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            cmdline: self.keep_cmdline.then(|| cmdline.join(" ")),
-            ..RecordedOn::default()
-        }
-    }
-}
-
-/// Where the spools of one recording lie until they are packed: beside the trace, on the same file system.
-struct SpoolDir(PathBuf);
-
-impl SpoolDir {
-    fn create(output: &Path) -> Result<Self> {
-        let mut name = output.file_name().ok_or_else(|| usage("-o names no file"))?.to_owned();
-        name.push(format!(".{}.spools", std::process::id()));
-        let dir = std::path::absolute(output.with_file_name(name))?;
-        std::fs::create_dir(&dir)
-            .with_context(|| format!("{} cannot be written: choose another -o", output.display()))?;
-        Ok(Self(dir))
-    }
-
-    fn prefix(&self) -> PathBuf {
-        self.0.join("p")
-    }
-
-    /// Spools with the process they are of, each process's in the order of its images: `p.PID.N.spool`.
-    fn list(&self) -> Result<Vec<(PathBuf, u32)>> {
-        let mut spools = Vec::new();
-        for entry in std::fs::read_dir(&self.0)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let mut numbers = name.split('.').skip(1).map_while(|part| part.parse::<u32>().ok());
-            if let (Some(pid), Some(image)) = (numbers.next(), numbers.next()) {
-                spools.push((path, pid, image));
-            }
-        }
-        spools.sort_by_key(|(_, pid, image)| (*pid, *image));
-        Ok(spools.into_iter().map(|(path, pid, _)| (path, pid)).collect())
-    }
-
-    fn remove(&self) {
-        // What cannot be removed costs space, not truth.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Samples of a process's memory as CSV, bytes.
-struct MemoryLog {
-    process: Process,
-    file: std::io::BufWriter<std::fs::File>,
-    begun: Instant,
-}
-
-impl MemoryLog {
-    fn create(path: &Path, pid: u32) -> Result<Self> {
-        let file = std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
-        let mut file = std::io::BufWriter::new(file);
-        writeln!(
-            file,
-            "at_ms,vm_bytes,rss_bytes,anon_bytes,main_heap_bytes,arena_bytes,stack_bytes,data_bytes,other_bytes,threads"
-        )?;
-        Ok(Self { process: Process::live(pid), file, begun: Instant::now() })
-    }
-
-    fn sample(&mut self) -> Result<()> {
-        let at_ms = self.begun.elapsed().as_millis();
-        let (status, anonymous) = match (self.process.status(), self.process.anonymous_memory()) {
-            (Ok(status), Ok(anonymous)) => (status, anonymous),
-            // It has ended or is just being replaced by exec.
-            (Err(ProcError::Gone(_)), _) | (_, Err(ProcError::Gone(_))) => return Ok(()),
-            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
-        };
-        writeln!(
-            self.file,
-            "{at_ms},{},{},{},{},{},{},{},{},{}",
-            status.vm_bytes,
-            status.rss_bytes,
-            status.anon_bytes,
-            anonymous.main_heap_bytes,
-            anonymous.arena_bytes,
-            anonymous.stack_bytes,
-            anonymous.data_bytes,
-            anonymous.other_bytes,
-            status.threads,
-        )?;
-        Ok(())
+    /// The command line, if it is to be kept.
+    fn cmdline(&self) -> Option<String> {
+        let words: Vec<String> = self.command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        self.keep_cmdline.then(|| words.join(" "))
     }
 }
 

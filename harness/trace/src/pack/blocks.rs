@@ -10,6 +10,7 @@ use crate::encode::{Ask, BlockName, Encoder, Lane};
 use crate::error::TraceError;
 use crate::format::{DECODED_MAX, LARGE_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
 use crate::info::{RecordedOn, Totals};
+use crate::memory::MemorySeries;
 use crate::spool::SpoolKind;
 use crate::stacks::Stacks;
 use crate::varint::put;
@@ -396,6 +397,7 @@ impl Blocks {
         mut self,
         duration_us: u64,
         known: Totals,
+        memory: Option<MemorySeries>,
         resolve: impl FnOnce(Vec<(u32, u32, u32)>) -> Option<Stacks>,
     ) -> Result<PackReport, TraceError> {
         for cursor in 0..self.threads.len() {
@@ -410,6 +412,10 @@ impl Blocks {
                 return Err(TraceError::TooLarge("more blocks never freed than stacks can be kept of"));
             }
             self.writer.stacks(&bytes)?;
+        }
+        if let Some(mut memory) = memory {
+            memory.end_at(duration_us);
+            self.writer.memory(&memory)?;
         }
         let t = self.totals;
         let [swing_200us_bytes, swing_1ms_bytes, swing_5ms_bytes, swing_25ms_bytes] =
@@ -434,7 +440,7 @@ impl Blocks {
             system_calls: t.system_calls,
             ..known
         };
-        let bytes = self.writer.finish(totals)?;
+        let bytes = self.writer.finish(totals, &RecordedOn::default())?;
         Ok(PackReport { stacks: stacks.map(|s| s.stacks.len() as u64), totals, bytes, spool_bytes: 0 })
     }
 }

@@ -9,6 +9,7 @@ use super::{ALLOCATION_WAIT_NS, FREE_WAIT_NS, PackOptions, PackReport, Source};
 use crate::encode::Ask;
 use crate::error::TraceError;
 use crate::info::Totals;
+use crate::memory::MemorySeries;
 use crate::spool::{ClockPair, SpoolEvent, SpoolKind};
 use crate::stacks::{Stacks, Symbols};
 
@@ -101,6 +102,7 @@ pub(super) struct Merge<'s, S> {
     end_us: u64,
     known: Totals,
     symbols: Option<Symbols>,
+    memory: Option<MemorySeries>,
 }
 
 impl<'s, S: Source> Merge<'s, S> {
@@ -119,6 +121,7 @@ impl<'s, S: Source> Merge<'s, S> {
             end_us: options.end_us.unwrap_or(u64::MAX),
             known,
             symbols: options.symbols,
+            memory: options.memory.clone(),
         };
         for thread in source.threads() {
             let Some(first) = source.events(thread).next() else { continue };
@@ -154,8 +157,9 @@ impl<'s, S: Source> Merge<'s, S> {
         let last = self.clock.us(self.source.clocks().1.tsc);
         let end = last.max(self.now_us).min(self.end_us);
         let source = self.source;
-        self.blocks
-            .finish(end, self.known, |held| source.stacks().map(|spool| Stacks::resolve(spool, held, self.symbols)))
+        self.blocks.finish(end, self.known, self.memory, |held| {
+            source.stacks().map(|spool| Stacks::resolve(spool, held, self.symbols))
+        })
     }
 
     /// The first waiting thread whose time has passed at `key`.

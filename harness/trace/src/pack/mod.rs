@@ -17,6 +17,7 @@ use std::path::Path;
 
 use crate::error::TraceError;
 use crate::info::{RecordedOn, Totals};
+use crate::memory::MemorySeries;
 use crate::spool::format::Status;
 use crate::spool::{ClockPair, Spool, SpoolEvent};
 use crate::stacks::Symbols;
@@ -33,6 +34,8 @@ const FREE_WAIT_NS: u64 = 10_000;
 pub struct PackOptions {
     /// Facts to keep with the trace.
     pub recorded_on: RecordedOn,
+    /// What the process held over time, in time of the recording; what lies behind the trace's end is left out.
+    pub memory: Option<MemorySeries>,
     /// End the trace after this many microseconds of the recording. Later events are still read for what they tell
     /// of blocks that live at the end: how much of them was resident.
     pub end_us: Option<u64>,
