@@ -2,7 +2,7 @@
 //!
 //! Source: proc_pid_status(5), proc_pid_syscall(5).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A thread and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +29,19 @@ fn dir(pid: u32) -> PathBuf {
 
 /// `None` when the process is not there.
 pub(crate) fn state(pid: u32) -> Option<State> {
-    let text = std::fs::read_to_string(dir(pid).join("status")).ok()?;
+    let text = lossy(&dir(pid).join("status"))?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     Some(State { letter: field("State:")?.chars().next()?, tracer: field("TracerPid:")?.parse().ok()? })
 }
 
 /// Name of a process or thread.
 pub(crate) fn name(pid: u32) -> Option<String> {
-    Some(std::fs::read_to_string(dir(pid).join("comm")).ok()?.trim_end().to_owned())
+    Some(lossy(&dir(pid).join("comm"))?.trim_end().to_owned())
+}
+
+/// A file of the kernel's as text: a name in it need not be UTF-8.
+fn lossy(path: &Path) -> Option<String> {
+    Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())
 }
 
 /// Threads that are not running, and where they are. A stopped process has no other.

@@ -90,7 +90,9 @@ impl Drop for Frozen {
 fn states(pid: u32) -> io::Result<Vec<char>> {
     let mut states = Vec::new();
     for task in std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))? {
-        let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else { continue };
+        let Ok(stat) = std::fs::read(task?.path().join("stat")) else { continue };
+        // The name in brackets need not be UTF-8.
+        let stat = String::from_utf8_lossy(&stat);
         states.extend(stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()));
     }
     Ok(states)

@@ -132,7 +132,7 @@ fn assemble(
         }
         .into(),
         pid: facts.pid,
-        program: facts.name.clone(),
+        program: facts.name.to_string_lossy().into_owned(),
         taken_unix_s: matches!(target.kind(), TargetKind::Live)
             .then(|| UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())),
         glibc: glibc.or_else(|| survey.map(|s| s.libc.arena_layout.clone())),

@@ -226,7 +226,7 @@ impl Target for CaptureTarget {
     }
 
     fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
-        Ok(Process::at(&self.dir).maps()?.0.into_iter().map(Mapping::from).collect())
+        Process::at(&self.dir).maps()
     }
 
     fn page_bytes(&self) -> u64 {
@@ -314,7 +314,7 @@ mod tests {
         let capture = CaptureTarget::open(&into).unwrap();
         assert!(capture.gaps().is_empty());
         assert_eq!(capture.process().unwrap().pid, Some(std::process::id()));
-        assert_eq!(capture.mappings().unwrap().len(), Process::at(&into).maps().unwrap().0.len());
+        assert_eq!(capture.mappings().unwrap().len(), Process::at(&into).maps().unwrap().len());
         let range = at..at + 4 * page;
         assert_eq!(capture.residency(range.clone()).unwrap().unwrap().present, [range]);
         let (mut first, mut second) = (vec![5u8; page as usize], [5u8; 8]);

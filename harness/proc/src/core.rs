@@ -3,6 +3,7 @@
 //!
 //! Source: elf(5), core(5), Linux fs/binfmt_elf.c (`fill_files_note`, `elf_prstatus`, `elf_prpsinfo` of x86-64).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -118,7 +119,7 @@ impl CoreTarget {
             n if n == abi::NT_PRPSINFO.0 => {
                 let name = desc.get(PRPSINFO_NAME).unwrap_or_default();
                 let name = name.split(|b| *b == 0).next().unwrap_or_default();
-                self.facts.name = String::from_utf8_lossy(name).into_owned();
+                self.facts.name = OsStr::from_bytes(name).to_owned();
             }
             n if n == abi::NT_AUXV.0 => {
                 let pairs = desc.as_chunks::<16>().0.iter().map(|pair| u128::from_le_bytes(*pair));
@@ -143,7 +144,7 @@ impl CoreTarget {
             else {
                 return;
             };
-            let path = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            let path = PathBuf::from(OsStr::from_bytes(name));
             self.files.push((start..end, offset.saturating_mul(unit), path));
         }
     }

@@ -61,5 +61,6 @@ pub(crate) fn parse<T: procfs::FromBufRead>(path: &Path) -> Result<T, ProcError>
         // A zombie's maps and smaps are empty; its memory is gone.
         return Err(ProcError::Gone(path.into()));
     }
-    T::from_buf_read(&bytes[..]).map_err(|e| ProcError::parse(path, e))
+    // Paths need not be UTF-8; who reads through here asks for numbers and for names that are known.
+    T::from_buf_read(String::from_utf8_lossy(&bytes).as_bytes()).map_err(|e| ProcError::parse(path, e))
 }

@@ -14,6 +14,7 @@ mod rights;
 mod statm;
 mod sys;
 mod target;
+mod text;
 
 pub use self::core::CoreTarget;
 pub use anonymous::AnonymousMemory;

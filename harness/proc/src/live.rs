@@ -9,8 +9,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use procfs::process::{MMPermissions, MMapPath, MemoryMap};
-
 use crate::target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind};
 use crate::{ProcError, Process, sys};
 
@@ -113,7 +111,7 @@ impl Target for LiveTarget {
     }
 
     fn mappings(&self) -> Result<Vec<Mapping>, ProcError> {
-        Ok(Process::at(&self.dir).maps()?.0.into_iter().map(Mapping::from).collect())
+        Process::at(&self.dir).maps()
     }
 
     fn page_bytes(&self) -> u64 {
@@ -166,31 +164,13 @@ impl Target for LiveTarget {
         // `pagemap` belongs to the address space it was opened in, which ends with `exec`: then it reads as empty.
         let Some(pagemap) = &self.pagemap else { return Ok(()) };
         match pagemap.read_at(&mut [0; 8], 0) {
-            Ok(0) => Err(ProcError::Replaced(self.pid)),
+            // ... or with the process, of which nothing is left then.
+            Ok(0) => Err(match Process::at(&self.dir).facts() {
+                Ok(_) => ProcError::Replaced(self.pid),
+                Err(_) => ProcError::Gone(self.dir.clone()),
+            }),
             Ok(_) => Ok(()),
             Err(e) => Err(ProcError::io(&self.dir.join("pagemap"), e)),
-        }
-    }
-}
-
-impl From<MemoryMap> for Mapping {
-    fn from(map: MemoryMap) -> Self {
-        Mapping {
-            start: map.address.0,
-            end: map.address.1,
-            readable: map.perms.contains(MMPermissions::READ),
-            writable: map.perms.contains(MMPermissions::WRITE),
-            private: map.perms.contains(MMPermissions::PRIVATE),
-            offset: map.offset,
-            source: match map.pathname {
-                MMapPath::Anonymous => Source::Anonymous,
-                MMapPath::Heap => Source::Heap,
-                MMapPath::Stack => Source::Stack,
-                MMapPath::Path(path) => Source::File(path),
-                // Memory that was given a name by prctl(PR_SET_VMA), as glibc does with `glibc.mem.decorate_maps`.
-                MMapPath::Other(name) if name.starts_with("anon:") => Source::Anonymous,
-                _ => Source::Other,
-            },
         }
     }
 }
@@ -216,17 +196,6 @@ mod tests {
         let residency = me.residency(inner.clone()).unwrap().unwrap();
         assert_eq!(residency.present, [inner]);
         me.check().unwrap();
-    }
-
-    #[test]
-    fn named_memory_is_anonymous_still() {
-        use procfs::FromBufRead;
-        let text = "7f0000000000-7f0000021000 rw-p 00000000 00:00 0    [anon:glibc: malloc arena]\n\
-                    7f0000021000-7f0004000000 ---p 00000000 00:00 0 \n\
-                    7ffe4bd8b000-7ffe4bdac000 r-xp 00000000 00:00 0    [vdso]\n";
-        let maps = procfs::process::MemoryMaps::from_buf_read(text.as_bytes()).unwrap();
-        let sources: Vec<Source> = maps.0.into_iter().map(|m| Mapping::from(m).source).collect();
-        assert_eq!(sources, [Source::Anonymous, Source::Anonymous, Source::Other]);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One process: its status, times, mappings. For readings at barriers, not for the hot path.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use procfs::process::{MemoryMaps, SmapsRollup, Stat, Status};
-use procfs::{FromBufRead, FromRead};
+use procfs::process::{MemoryMaps, SmapsRollup};
 
 use crate::error::{ProcError, parse, read};
-use crate::{AnonymousMemory, ProcessFacts, StatmReader};
+use crate::target::{Mapping, Source};
+use crate::{AnonymousMemory, ProcessFacts, StatmReader, text};
 
 /// A process directory such as `/proc/42` or a captured copy of one.
 #[derive(Debug, Clone)]
@@ -83,14 +84,14 @@ impl Process {
     /// [`ProcError::Gone`] also for a zombie, which has no memory lines.
     pub fn status(&self) -> Result<ProcessStatus, ProcError> {
         let path = self.dir.join("status");
-        let status = Status::from_buf_read(&read(&path)?[..]).map_err(|e| ProcError::parse(&path, e))?;
-        let kib = |field: Option<u64>| field.map(|v| v * 1024).ok_or_else(|| ProcError::Gone(path.clone()));
+        let status = read(&path)?;
+        let kib = |field: &str| text::kib(&status, field).ok_or_else(|| ProcError::Gone(path.clone()));
         Ok(ProcessStatus {
-            vm_bytes: kib(status.vmsize)?,
-            rss_bytes: kib(status.vmrss)?,
-            anon_bytes: kib(status.rssanon)?,
-            swap_bytes: kib(status.vmswap)?,
-            threads: status.threads,
+            vm_bytes: kib("VmSize")?,
+            rss_bytes: kib("VmRSS")?,
+            anon_bytes: kib("RssAnon")?,
+            swap_bytes: kib("VmSwap")?,
+            threads: text::number(&status, "Threads").ok_or_else(|| ProcError::parse(&path, "no number of threads"))?,
         })
     }
 
@@ -99,12 +100,17 @@ impl Process {
     /// # Errors
     /// [`ProcError::Gone`] or [`ProcError::Denied`].
     pub fn grants(&self) -> Result<Grants, ProcError> {
-        let bytes = read(&self.dir.join("status"))?;
-        // The process's name, on a line of its own, may be any bytes.
-        let text = String::from_utf8_lossy(&bytes);
-        let value =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-        Ok(Grants { thp: value("THP_enabled").map(|v| v == "1"), cpus: value("Cpus_allowed_list").map(str::to_owned) })
+        let status = read(&self.dir.join("status"))?;
+        let cpus = text::field(&status, "Cpus_allowed_list").map(|list| String::from_utf8_lossy(list).into_owned());
+        Ok(Grants { thp: text::number(&status, "THP_enabled").map(|n| n == 1), cpus })
+    }
+
+    /// Its name as the kernel has it: at most 15 bytes, which need not be UTF-8.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] when the process is not there.
+    pub fn name(&self) -> Result<OsString, ProcError> {
+        Ok(text::name(&read(&self.dir.join("status"))?))
     }
 
     /// Name and sizes, as far as `status` has them; every user may read it.
@@ -113,22 +119,23 @@ impl Process {
     /// [`ProcError::Gone`] also for a zombie; [`ProcError::KernelThread`].
     pub fn facts(&self) -> Result<ProcessFacts, ProcError> {
         let path = self.dir.join("status");
-        let status = Status::from_buf_read(&read(&path)?[..]).map_err(|e| ProcError::parse(&path, e))?;
-        if status.vmsize.is_none() {
+        let status = read(&path)?;
+        let (pid, name) = (text::number(&status, "Pid"), text::name(&status));
+        if text::kib(&status, "VmSize").is_none() {
             // Threads of the kernel are children of kthreadd, process 2.
-            return Err(match status.ppid {
-                2 => ProcError::KernelThread(format!("{} ({})", status.pid, status.name)),
-                _ if status.pid == 2 => ProcError::KernelThread(format!("2 ({})", status.name)),
+            let of_kernel = text::number(&status, "PPid") == Some(2) || pid == Some(2);
+            return Err(match (of_kernel, pid) {
+                (true, Some(pid)) => ProcError::KernelThread(format!("{pid} ({})", name.to_string_lossy())),
                 _ => ProcError::Gone(path),
             });
         }
         Ok(ProcessFacts {
-            pid: u32::try_from(status.pid).ok(),
-            name: status.name,
-            threads: Some(status.threads),
-            vm_bytes: status.vmsize.map(|v| v * 1024),
-            rss_bytes: status.vmrss.map(|v| v * 1024),
-            swap_bytes: status.vmswap.map(|v| v * 1024),
+            pid: pid.and_then(|pid| u32::try_from(pid).ok()),
+            name,
+            threads: text::number(&status, "Threads"),
+            vm_bytes: text::kib(&status, "VmSize"),
+            rss_bytes: text::kib(&status, "VmRSS"),
+            swap_bytes: text::kib(&status, "VmSwap"),
         })
     }
 
@@ -138,16 +145,22 @@ impl Process {
     /// [`ProcError::Gone`] when the process is not there.
     pub fn times(&self) -> Result<CpuTimes, ProcError> {
         let path = self.dir.join("stat");
-        let stat = Stat::from_read(&read(&path)?[..]).map_err(|e| ProcError::parse(&path, e))?;
+        let stat = read(&path)?;
+        let fields = text::stat_fields(&stat).ok_or_else(|| ProcError::parse(&path, "no name in brackets"))?;
+        // Numbered as in proc_pid_stat(5), where the state is field 3. Times of children may be below zero there.
+        let field = |number: usize| -> Result<u64, ProcError> {
+            let text = fields.get(number - 3).and_then(|text| text.parse::<i64>().ok());
+            text.map(|n| n.max(0).cast_unsigned()).ok_or_else(|| ProcError::parse(&path, format!("no field {number}")))
+        };
         let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
         Ok(CpuTimes {
-            cpu_ns: (stat.utime + stat.stime) * tick_ns,
-            minor_faults: stat.minflt,
-            major_faults: stat.majflt,
-            children_cpu_ns: (stat.cutime + stat.cstime).max(0) as u64 * tick_ns,
-            children_minor_faults: stat.cminflt,
-            children_major_faults: stat.cmajflt,
-            start_ticks: stat.starttime,
+            cpu_ns: (field(14)? + field(15)?) * tick_ns,
+            minor_faults: field(10)?,
+            major_faults: field(12)?,
+            children_cpu_ns: (field(16)? + field(17)?) * tick_ns,
+            children_minor_faults: field(11)?,
+            children_major_faults: field(13)?,
+            start_ticks: field(22)?,
         })
     }
 
@@ -155,8 +168,14 @@ impl Process {
     ///
     /// # Errors
     /// [`ProcError::Gone`] or [`ProcError::Denied`].
-    pub fn maps(&self) -> Result<MemoryMaps, ProcError> {
-        parse(&self.dir.join("maps"))
+    pub fn maps(&self) -> Result<Vec<Mapping>, ProcError> {
+        let path = self.dir.join("maps");
+        let bytes = read(&path)?;
+        if bytes.is_empty() {
+            // A zombie's are empty; its memory is gone.
+            return Err(ProcError::Gone(path));
+        }
+        text::mappings(&bytes).ok_or_else(|| ProcError::parse(&path, "a line that is no mapping"))
     }
 
     /// Files mapped into the process.
@@ -166,10 +185,9 @@ impl Process {
     pub fn mapped_files(&self) -> Result<Vec<PathBuf>, ProcError> {
         let mut files: Vec<PathBuf> = self
             .maps()?
-            .0
             .into_iter()
-            .filter_map(|map| match map.pathname {
-                procfs::process::MMapPath::Path(path) => Some(path),
+            .filter_map(|map| match map.source {
+                Source::File(path) => Some(path),
                 _ => None,
             })
             .collect();

@@ -6,10 +6,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use procfs::FromBufRead;
-use procfs::process::Status;
-
 use crate::error::{ProcError, read};
+use crate::text;
 
 /// `CAP_SYS_PTRACE`, a bit of `CapEff`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
@@ -61,11 +59,16 @@ impl Rights {
 
 fn user(dir: &Path) -> Result<User, ProcError> {
     let path = dir.join("status");
-    let status = Status::from_buf_read(&read(&path)?[..]).map_err(|e| ProcError::parse(&path, e))?;
+    let status = read(&path)?;
+    let lack = |what: &str| ProcError::parse(&path, format!("no {what}"));
+    let words = |name: &str| text::field(&status, name).and_then(|line| std::str::from_utf8(line).ok());
+    // Real, effective, saved, file system.
+    let effective = words("Uid").and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok());
+    let capabilities = words("CapEff").and_then(|mask| u64::from_str_radix(mask, 16).ok());
     Ok(User {
-        uid: status.euid,
-        may_trace: status.capeff & CAP_SYS_PTRACE != 0,
-        namespaces: status.nspid.map_or(1, |list| list.len()),
+        uid: effective.ok_or_else(|| lack("user"))?,
+        may_trace: capabilities.ok_or_else(|| lack("capabilities"))? & CAP_SYS_PTRACE != 0,
+        namespaces: words("NSpid").map_or(1, |list| list.split_ascii_whitespace().count()),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What an inspection reads from: mappings, residency of pages, contents. A live process is one; a core or a captured
 //! directory can be another. It can neither write to its target nor stop it.
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -68,8 +69,8 @@ pub struct Residency {
 pub struct ProcessFacts {
     /// Its number.
     pub pid: Option<u32>,
-    /// `Name`, at most 15 bytes.
-    pub name: String,
+    /// `Name`, at most 15 bytes, which need not be UTF-8.
+    pub name: OsString,
     /// Threads.
     pub threads: Option<u64>,
     /// Address space, bytes.
