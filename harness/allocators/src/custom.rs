@@ -22,6 +22,7 @@ use crate::{AllocatorError, BUILTINS};
 const FAMILIES: &[(&str, AllocatorKind)] = &[
     ("mallctl", AllocatorKind::Jemalloc),
     ("mi_version", AllocatorKind::Mimalloc),
+    ("fragbench_mi_version", AllocatorKind::Mimalloc),
     ("tc_version", AllocatorKind::Tcmalloc),
     ("fragbench_null_version", AllocatorKind::Null),
 ];

@@ -15,6 +15,16 @@ pub enum AllocatorError {
         /// All known names.
         known: String,
     },
+    /// A bundled allocator whose library is not made by building the workspace.
+    #[error(
+        "{name} is not built: install cmake, then `cargo build --release --target-dir target --manifest-path {manifest}`"
+    )]
+    NotBuilt {
+        /// Its name.
+        name: &'static str,
+        /// The manifest of the crate that makes its library.
+        manifest: &'static str,
+    },
     /// `NAME=/path` with a name that cannot be used.
     #[error(
         "{name:?} cannot name an allocator of your own: use letters, digits, '-', '_' or '.', and none of the built-in names"

@@ -19,6 +19,7 @@ pub(crate) const BUILTIN: Builtin = Builtin {
     name: "glibc",
     kind: AllocatorKind::Glibc,
     library: None,
+    manifest: None,
     summary: "the C library's own malloc, as installed",
     source: "GNU C Library, malloc/malloc.c",
 };

@@ -16,6 +16,7 @@ pub(crate) const BUILTIN: Builtin = Builtin {
     name: "jemalloc",
     kind: AllocatorKind::Jemalloc,
     library: Some("libfragbench_jemalloc.so"),
+    manifest: None,
     summary: "jemalloc 5.3.1, with statistics",
     source: "crate tikv-jemalloc-sys",
 };

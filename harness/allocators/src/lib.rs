@@ -40,6 +40,8 @@ pub struct Builtin {
     pub kind: AllocatorKind,
     /// File name of the library to preload, beside the program; `None` when nothing is preloaded.
     pub library: Option<&'static str>,
+    /// The manifest that makes this library, where building the workspace does not.
+    pub manifest: Option<&'static str>,
     /// One line for people.
     pub summary: &'static str,
     /// Where it comes from.
@@ -47,7 +49,8 @@ pub struct Builtin {
 }
 
 /// Every allocator that needs no path, in the order in which tables show them.
-pub const BUILTINS: &[Builtin] = &[glibc::BUILTIN, jemalloc::BUILTIN, mimalloc::BUILTIN, null::BUILTIN];
+pub const BUILTINS: &[Builtin] =
+    &[glibc::BUILTIN, jemalloc::BUILTIN, mimalloc::BUILTIN, mimalloc::BUILTIN_3_6, null::BUILTIN];
 
 /// Whether a setting of this name is meant for allocators of this kind. Whether the name exists is checked by
 /// [`resolve`].
@@ -70,28 +73,34 @@ pub fn accepts(kind: AllocatorKind, key: &str) -> bool {
 /// # Errors
 /// Says what is wrong with the name, the library or a setting, and what to do next.
 pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<Allocator, AllocatorError> {
-    let (name, kind, library) = match request.split_once('=') {
+    let (name, kind, library, bundled) = match request.split_once('=') {
         Some((name, path)) => {
             let (path, kind) = custom::identify(name, Path::new(path))?;
-            (name, kind, Some(path))
+            (name, kind, Some(path), None)
         }
         None => {
             let builtin = builtin(request)?;
             let library = match builtin.library {
-                Some(file) => Some(custom::preloadable(&libraries.join(file))?.0),
+                Some(file) => {
+                    if let Some(manifest) = builtin.manifest
+                        && !libraries.join(file).exists()
+                    {
+                        return Err(AllocatorError::NotBuilt { name: builtin.name, manifest });
+                    }
+                    Some(custom::preloadable(&libraries.join(file))?.0)
+                }
                 None if settings.contains_key(glibc::TRIM_EVERY) => {
                     Some(custom::exporting(&libraries.join(glibc::TRIM_LIBRARY), &["fragbench_trim_totals"])?.0)
                 }
                 None => None,
             };
-            (builtin.name, builtin.kind, library)
+            (builtin.name, builtin.kind, library, Some(builtin))
         }
     };
-    let ours = !request.contains('=');
     let interpreted = match kind {
         AllocatorKind::Glibc => glibc::interpret(settings, None),
-        AllocatorKind::Jemalloc => jemalloc::interpret(settings, ours),
-        AllocatorKind::Mimalloc => mimalloc::interpret(settings, ours),
+        AllocatorKind::Jemalloc => jemalloc::interpret(settings, bundled.is_some()),
+        AllocatorKind::Mimalloc => mimalloc::interpret(settings, bundled),
         AllocatorKind::Tcmalloc => tcmalloc::interpret(settings),
         AllocatorKind::Null => null::interpret(settings),
         AllocatorKind::Other => custom::interpret(name, settings),
@@ -149,8 +158,10 @@ mod tests {
             .filter(|stem| !INFRASTRUCTURE.contains(&stem.as_str()))
             .collect();
         files.sort();
-        let mut names: Vec<&str> = BUILTINS.iter().map(|b| b.name).collect();
+        // Versions of one allocator share a file.
+        let mut names: Vec<&str> = BUILTINS.iter().filter_map(|b| b.name.split('-').next()).collect();
         names.sort_unstable();
+        names.dedup();
         assert_eq!(files, names);
     }
 
@@ -159,7 +170,10 @@ mod tests {
         let error = resolve("jemaloc", &Settings::new(), Path::new("/")).unwrap_err().to_string();
         assert!(error.contains("jemaloc") && error.contains("did you mean jemalloc?"), "{error}");
         let error = resolve("zzz", &Settings::new(), Path::new("/")).unwrap_err().to_string();
-        assert!(error.contains("glibc, jemalloc, mimalloc, null") && !error.contains("did you mean"), "{error}");
+        assert!(
+            error.contains("glibc, jemalloc, mimalloc, mimalloc-3.6, null") && !error.contains("did you mean"),
+            "{error}"
+        );
     }
 
     #[test]

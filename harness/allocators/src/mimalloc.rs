@@ -3,7 +3,7 @@
 //! Option names differ between versions; for the built-in library they are checked, for another mimalloc any
 //! `MIMALLOC_*` is passed on.
 //!
-//! Source: `src/options.c` of mimalloc 3.3 (`mi_options`, legacy names included).
+//! Source: `src/options.c` of mimalloc 3.3 and `src/util/options.c` of 3.6 (`mi_options`, legacy names included).
 
 use fragbench_model::{AllocatorKind, Settings};
 
@@ -14,13 +14,24 @@ pub(crate) const BUILTIN: Builtin = Builtin {
     name: "mimalloc",
     kind: AllocatorKind::Mimalloc,
     library: Some("libfragbench_mimalloc.so"),
+    manifest: None,
     summary: "mimalloc 3.3.2",
     source: "crate libmimalloc-sys",
 };
 
+/// Asks for huge pages by itself, and keeps more; tables tell it apart from 3.3 by its name.
+pub(crate) const BUILTIN_3_6: Builtin = Builtin {
+    name: "mimalloc-3.6",
+    library: Some("libfragbench_mimalloc_3_6.so"),
+    manifest: Some("harness/allocators/preload/mimalloc_3_6/Cargo.toml"),
+    summary: "mimalloc 3.6.0, built with cmake",
+    source: "crate libmimalloc-sys2",
+    ..BUILTIN
+};
+
 const PREFIX: &str = "MIMALLOC_";
 
-/// Options of 3.3, after `MIMALLOC_`; those it keeps only for compatibility and those of debug builds left out.
+/// Options of 3.3 and, but for [`GONE_IN_3_6`], of 3.6, after `MIMALLOC_`; those it keeps only for compatibility and those of debug builds left out.
 const OPTIONS: &[&str] = &[
     "SHOW_ERRORS",
     "SHOW_STATS",
@@ -62,17 +73,34 @@ const OPTIONS: &[&str] = &[
     "ARENA_IS_NUMA_LOCAL",
 ];
 
+/// 3.6 has it as deprecated, without an effect.
+const GONE_IN_3_6: &[&str] = &["VISIT_ABANDONED"];
+
+/// Those that came between the two.
+const SINCE_3_6: &[&str] =
+    &["ARENA_PURGE_MIN_SIZE", "ARENA_PURGE_IMMEDIATE_SIZE", "STATS_MERGE_ON_COLLECT", "STATS_MERGE_THRESHOLD"];
+
+/// The options that a bundled version takes.
+fn options(of: &Builtin) -> Vec<&'static str> {
+    let newer = of.name == BUILTIN_3_6.name;
+    let kept = OPTIONS.iter().filter(|option| !newer || !GONE_IN_3_6.contains(option));
+    kept.chain(SINCE_3_6.iter().filter(|_| newer)).copied().collect()
+}
+
 pub(crate) fn accepts(key: &str) -> bool {
     key.starts_with(PREFIX)
 }
 
-pub(crate) fn interpret(settings: &Settings, ours: bool) -> Result<Interpreted, AllocatorError> {
+/// `bundled`: the version that comes with fragbench; of another mimalloc the options are not known.
+pub(crate) fn interpret(settings: &Settings, bundled: Option<&Builtin>) -> Result<Interpreted, AllocatorError> {
+    let known = bundled.map(options);
     for key in settings.keys() {
         let option = key.strip_prefix(PREFIX).filter(|_| is_variable(key));
-        if !option.is_some_and(|option| !ours || OPTIONS.contains(&option)) {
-            let names: Vec<String> = OPTIONS.iter().map(|option| format!("{PREFIX}{option}")).collect();
+        if !option.is_some_and(|option| known.as_ref().is_none_or(|known| known.contains(&option))) {
+            let names: Vec<String> =
+                known.unwrap_or(OPTIONS.to_vec()).iter().map(|option| format!("{PREFIX}{option}")).collect();
             return Err(AllocatorError::UnknownSetting {
-                allocator: "mimalloc".to_owned(),
+                allocator: bundled.map_or("mimalloc", |b| b.name).to_owned(),
                 key: key.clone(),
                 nearest: nearest(key, names.iter().map(String::as_str)).map(str::to_owned),
                 hint: "it takes the options of its src/options.c, for instance MIMALLOC_PURGE_DELAY".to_owned(),
@@ -89,11 +117,18 @@ mod tests {
     #[test]
     fn names_are_checked_for_the_built_in_version_only() {
         let old = Settings::from([("MIMALLOC_DECOMMIT_DELAY".into(), "0".into())]);
-        assert!(interpret(&old, false).is_ok());
-        assert!(interpret(&old, true).is_err());
+        assert!(interpret(&old, None).is_ok());
+        assert!(interpret(&old, Some(&BUILTIN)).is_err());
         let typo = Settings::from([("MIMALLOC_PURGE_DELY".into(), "0".into())]);
-        assert!(interpret(&typo, true).unwrap_err().to_string().contains("did you mean MIMALLOC_PURGE_DELAY?"));
+        assert!(
+            interpret(&typo, Some(&BUILTIN)).unwrap_err().to_string().contains("did you mean MIMALLOC_PURGE_DELAY?")
+        );
         let good = Settings::from([("MIMALLOC_PURGE_DELAY".into(), "0".into())]);
-        assert_eq!(interpret(&good, true).unwrap().environment, good);
+        assert_eq!(interpret(&good, Some(&BUILTIN)).unwrap().environment, good);
+        for (name, older, newer) in [("VISIT_ABANDONED", true, false), ("ARENA_PURGE_MIN_SIZE", false, true)] {
+            let settings = Settings::from([(format!("{PREFIX}{name}"), "1".to_owned())]);
+            assert_eq!(interpret(&settings, Some(&BUILTIN)).is_ok(), older, "{name}");
+            assert_eq!(interpret(&settings, Some(&BUILTIN_3_6)).is_ok(), newer, "{name}");
+        }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) const BUILTIN: Builtin = Builtin {
     name: "null",
     kind: AllocatorKind::Null,
     library: Some("libfragbench_null.so"),
+    manifest: None,
     summary: "never reuses memory: its time is the driver's own cost plus page faults",
     source: "harness/allocators/preload/null",
 };

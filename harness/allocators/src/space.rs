@@ -76,7 +76,7 @@ mod tests {
                 match kind {
                     AllocatorKind::Glibc => glibc::interpret(settings, None),
                     AllocatorKind::Jemalloc => jemalloc::interpret(settings, true),
-                    _ => mimalloc::interpret(settings, true),
+                    _ => mimalloc::interpret(settings, Some(&mimalloc::BUILTIN)),
                 }
                 .unwrap();
                 assert!(!all[..i].contains(settings), "{settings:?}");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use fragbench_allocators::AllocatorError;
 use fragbench_model::{CASE_FAMILY, CaseFact, Parameter, WorkloadFact};
 use fragbench_run::WorkerBinary;
 use serde::Serialize;
@@ -38,7 +39,7 @@ struct AllocatorFact {
     kind: fragbench_model::AllocatorKind,
     path: Option<std::path::PathBuf>,
     #[serde(skip)]
-    summary: &'static str,
+    summary: String,
     #[serde(skip)]
     source: &'static str,
 }
@@ -98,14 +99,18 @@ fn allocators() -> Result<Vec<AllocatorFact>> {
     fragbench_allocators::BUILTINS
         .iter()
         .map(|builtin| {
-            let allocator =
-                fragbench_allocators::resolve(builtin.name, &Default::default(), &companions::libraries()?)?;
+            let resolved = fragbench_allocators::resolve(builtin.name, &Default::default(), &companions::libraries()?);
+            let (allocator, summary) = match resolved {
+                Ok(allocator) => (Some(allocator), builtin.summary.to_owned()),
+                Err(e @ AllocatorError::NotBuilt { .. }) => (None, format!("{}; {e}", builtin.summary)),
+                Err(e) => return Err(e.into()),
+            };
             Ok(AllocatorFact {
                 name: builtin.name.to_owned(),
-                version: fragbench_run::allocator_version(&worker, &allocator),
+                version: allocator.as_ref().and_then(|a| fragbench_run::allocator_version(&worker, a)),
                 kind: builtin.kind,
-                path: allocator.library,
-                summary: builtin.summary,
+                path: allocator.and_then(|a| a.library),
+                summary,
                 source: builtin.source,
             })
         })

@@ -277,14 +277,23 @@ pub(crate) struct Committed {
     pub(crate) peak: usize,
 }
 
+/// A function of mimalloc's: under its own name, or as the bundled 3.6 exports it, whose build hides those.
+macro_rules! of_mimalloc {
+    ($object:expr, $name:literal, $ours:literal, $type:ty) => {
+        typed!($object, $name, $type).or_else(|| typed!($object, $ours, $type))
+    };
+}
+
 impl Mi {
     pub(crate) fn of(object: &Object) -> Option<Mi> {
+        type Json = unsafe extern "C" fn(usize, *mut c_char) -> *mut c_char;
+        type Get = unsafe extern "C" fn(c_int) -> std::ffi::c_long;
         Some(Mi {
-            version: typed!(object, c"mi_version", unsafe extern "C" fn() -> c_int)?,
-            collect: typed!(object, c"mi_collect", unsafe extern "C" fn(bool))?,
-            process_info: typed!(object, c"mi_process_info", MiProcessInfo),
-            stats_json: typed!(object, c"mi_stats_get_json", unsafe extern "C" fn(usize, *mut c_char) -> *mut c_char),
-            option: typed!(object, c"mi_option_get", unsafe extern "C" fn(c_int) -> std::ffi::c_long),
+            version: of_mimalloc!(object, c"mi_version", c"fragbench_mi_version", unsafe extern "C" fn() -> c_int)?,
+            collect: of_mimalloc!(object, c"mi_collect", c"fragbench_mi_collect", unsafe extern "C" fn(bool))?,
+            process_info: of_mimalloc!(object, c"mi_process_info", c"fragbench_mi_process_info", MiProcessInfo),
+            stats_json: of_mimalloc!(object, c"mi_stats_get_json", c"fragbench_mi_stats_get_json", Json),
+            option: of_mimalloc!(object, c"mi_option_get", c"fragbench_mi_option_get", Get),
         })
     }
 
