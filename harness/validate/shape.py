@@ -20,8 +20,8 @@ class NotYet(Exception):
 def spec(workload, variables):
     """A run of the workload with the server's variables, without an epilogue."""
     work = {"kind": "named", "name": workload, "parameters": variables}
-    common = {"schema": SCHEMA, "threads": None, "seed": 1, "scale": 1.0, "touch": "page", "thp": False}
-    return common | {"workload": work, "latency_every": 0, "idle_ms": 0, "epilogue": False}
+    driver = {"threads": None, "scale": 1.0, "touch": "page", "thp": False, "latency_every": 0, "epilogue": False}
+    return {"schema": SCHEMA, "workload": work, "seed": 1, "idle_ms": 0, "driver": driver}
 
 
 def record_model(fragbench, workload, variables, trace):

@@ -34,8 +34,8 @@ pub(crate) fn place(workloads: &mut [WorkloadSpec], dir: &Path) -> Result<()> {
 
 /// Generates what the plan asks for and is not there yet, and notes in the manifest what it looks like.
 pub(crate) fn generate_all(manifest: &mut Manifest) -> Result<()> {
-    let common = &manifest.common;
-    let length = Length { threads: common.threads, scale: common.scale, seed: common.seed };
+    let Some(driver) = &manifest.common.driver else { return Ok(()) };
+    let length = Length { threads: driver.threads, scale: driver.scale, seed: manifest.common.seed };
     for workload in manifest.plan.cells.iter().map(|cell| &cell.workload) {
         let WorkloadSpec::Profile { profile: file, trace } = workload else { continue };
         let known = manifest.profiles.iter().any(|fact| fact.workload == workload.name());

@@ -28,7 +28,15 @@ pub(crate) fn heap_stages(
         let target = LiveTarget::open(pid).map_err(|e| e.to_string());
         seen.push((name.to_owned(), target.and_then(|target| survey(&target).map_err(|e| e.to_string()))));
     };
-    let (record, _) = run_watched(worker, &run.cell.allocator, environment, &run.spec, limits, interrupted, &mut look);
+    let (record, _) = run_watched(
+        worker,
+        &run.cell.allocator,
+        environment,
+        &fragbench_run::case_spec(&run.cell),
+        limits,
+        interrupted,
+        &mut look,
+    );
     if let RunStatus::Failed(_) = record.status {
         return Err(fragbench_report::failure_text(&record));
     }

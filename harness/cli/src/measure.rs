@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use fragbench_model::{AllocatorKind, Manifest, Plan, RunRecord, RunSpec, SCHEMA, VerdictKind};
+use fragbench_model::{AllocatorKind, Common, Manifest, Plan, RunRecord, SCHEMA, VerdictKind};
 use fragbench_report::ResultData;
 use fragbench_run::{Event, Execution, ResultDir, RunLimits, Runner};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -188,7 +188,7 @@ pub(crate) fn new_manifest(
     profile: &str,
     programs: &[(&str, &Path)],
     plan: Plan,
-    common: RunSpec,
+    common: Common,
     limits: &RunLimits,
 ) -> Manifest {
     let mut libraries: Vec<_> =

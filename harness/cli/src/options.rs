@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_model::{Manifest, RunRecord, RunSpec, SCHEMA, Touch, WorkloadSpec};
+use fragbench_model::{Common, Driver, Manifest, RunRecord, Touch, WorkloadSpec};
 use fragbench_run::{ResultDir, RunLimits, Selection, WorkerRunner};
 
 use crate::blocks::BlockOptions;
@@ -172,10 +172,12 @@ impl RunOptions {
 
     /// Measures these workloads by the worker.
     pub(crate) fn measure(&self, mut workloads: Vec<WorkloadSpec>, threads: Option<u32>) -> Result<Outcome> {
-        let Some(first) = workloads.first().cloned() else { return Err(usage("there is nothing to run")) };
+        if workloads.is_empty() {
+            return Err(usage("there is nothing to run"));
+        }
         let enough = self.blocks.enough(|_| false)?;
         let limits = self.watching.limits()?;
-        let common = self.common(first, threads);
+        let common = self.common(threads);
         let dir = self.output.directory();
         generated::place(&mut workloads, &dir)?;
         let mut plan = fragbench_run::build(&self.selection(workloads)?);
@@ -212,13 +214,10 @@ impl RunOptions {
         Measurement { results, manifest, done, enough, format: *format, emit }.go(&runner)
     }
 
-    /// What all runs have in common; the workload is a placeholder that each run replaces.
-    pub(crate) fn common(&self, workload: WorkloadSpec, threads: Option<u32>) -> RunSpec {
-        RunSpec {
-            schema: SCHEMA,
-            workload,
+    /// What all runs have in common.
+    pub(crate) fn common(&self, threads: Option<u32>) -> Common {
+        let driver = Driver {
             threads,
-            seed: self.seed,
             scale: self.scale.unwrap_or(self.profile.scale()),
             touch: match self.touch {
                 TouchChoice::None => Touch::None,
@@ -228,9 +227,10 @@ impl RunOptions {
             },
             thp: self.thp,
             latency_every: self.latency_every,
-            idle_ms: self.idle.unwrap_or(self.profile.idle()).as_millis() as u64,
             epilogue: true,
-        }
+        };
+        let idle_ms = self.idle.unwrap_or(self.profile.idle()).as_millis() as u64;
+        Common { seed: self.seed, idle_ms, driver: Some(driver) }
     }
 }
 

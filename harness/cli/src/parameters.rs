@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_model::{Parameter, RunSpec, WorkloadFact, WorkloadSpec};
+use fragbench_model::{Common, Parameter, WorkloadFact, WorkloadSpec};
 use fragbench_run::WorkerBinary;
 
 use crate::nearest::did_you_mean;
@@ -130,9 +130,9 @@ impl Chosen {
     ///
     /// # Errors
     /// The first that it refuses, with the place the value was given at.
-    pub(crate) fn check(&self, worker: &WorkerBinary, workloads: &[WorkloadSpec], common: &RunSpec) -> Result<()> {
+    pub(crate) fn check(&self, worker: &WorkerBinary, workloads: &[WorkloadSpec], common: &Common) -> Result<()> {
         for workload in workloads.iter().filter(|w| matches!(w, WorkloadSpec::Named { .. })) {
-            let spec = RunSpec { workload: workload.clone(), ..common.clone() };
+            let Some(spec) = common.spec(workload, common.seed) else { continue };
             if let Some(error) = fragbench_run::check(worker, &spec)? {
                 let place =
                     self.0.iter().find(|(name, _)| error.text.starts_with(&format!("{name}="))).map(|(_, given)| {

@@ -24,7 +24,7 @@ const ENOUGH_BLOCKS: u32 = 40;
 
 /// The cells a search begins with: the baseline, its copy, the candidates.
 pub(crate) fn first_plan(workload: &WorkloadSpec, baseline: Allocator, candidates: Vec<Allocator>, seed: u64) -> Plan {
-    let cell = |allocator, aa| Cell { workload: workload.clone(), allocator, aa };
+    let cell = |allocator, aa| Cell { aa, ..Cell::new(workload.clone(), allocator) };
     let mut cells = vec![cell(baseline.clone(), false), cell(baseline, true)];
     cells.extend(candidates.into_iter().map(|allocator| cell(allocator, false)));
     Plan { seed, cells, runs: Vec::new() }
@@ -219,7 +219,7 @@ impl Search<'_> {
         let workload = cells[BASE].workload.clone();
         for allocator in joined(&best, &known).iter().filter_map(self.resolve) {
             halving.enter(manifest.plan.cells.len());
-            manifest.plan.cells.push(Cell { workload: workload.clone(), allocator, aa: false });
+            manifest.plan.cells.push(Cell::new(workload.clone(), allocator));
         }
     }
 }

@@ -36,13 +36,18 @@ fn facts(m: &Manifest) -> Vec<Fact> {
         ("fragbench".into(), Some(version(m)), "how the work is done and measured"),
         ("profile".into(), Some(m.profile.clone()), WORK),
         ("seed".into(), Some(m.plan.seed.to_string()), WORK),
-        ("scale".into(), Some(common.scale.to_string()), WORK),
-        ("threads".into(), Some(common.threads.map_or("the workload's own".into(), |n| n.to_string())), WORK),
-        ("huge pages allowed".into(), Some(common.thp.to_string()), BOTH),
-        ("one call in N timed".into(), Some(common.latency_every.to_string()), "latency and time"),
         ("quiet time".into(), Some(format!("{} ms", common.idle_ms)), "idle memory"),
         ("time between samples".into(), Some(format!("{} ms", m.sample_interval_ns as f64 / 1e6)), "peaks"),
     ];
+    if let Some(driver) = &common.driver {
+        let threads = driver.threads.map_or("the workload's own".into(), |n| n.to_string());
+        facts.extend([
+            ("scale".into(), Some(driver.scale.to_string()), WORK),
+            ("threads".into(), Some(threads), WORK),
+            ("huge pages allowed".into(), Some(driver.thp.to_string()), BOTH),
+            ("one call in N timed".into(), Some(driver.latency_every.to_string()), "latency and time"),
+        ]);
+    }
     facts.extend(m.libraries.iter().map(|library| {
         let id = library.build_id.as_ref().map(|id| format!("build id {}", id.get(..12).unwrap_or(id)));
         let parts: Vec<String> = library.version.iter().cloned().chain(id).collect();

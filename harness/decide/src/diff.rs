@@ -172,13 +172,16 @@ fn other_work(a: (&Manifest, &CellRuns), b: (&Manifest, &CellRuns)) -> Option<St
             WorkloadSpec::Replay { pace, .. } => pace,
             _ => Pace::Fast,
         };
-        (manifest.common.touch, pace, cell.cell.workload.command().is_some())
+        (manifest.common.driver.as_ref().map(|driver| driver.touch), pace, cell.cell.workload.command().is_some())
     };
     let ((touch_a, pace_a, command_a), (touch_b, pace_b, command_b)) = (spec(a), spec(b));
     if command_a != command_b {
         return Some("in one result it is a command, in the other a workload".into());
     }
-    if !command_a && touch_a != touch_b {
+    if let (Some(touch_a), Some(touch_b)) = (touch_a, touch_b)
+        && !command_a
+        && touch_a != touch_b
+    {
         return Some(
             format!("blocks were written to differently (--touch {touch_a:?} and {touch_b:?})").to_lowercase(),
         );

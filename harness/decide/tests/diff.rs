@@ -227,7 +227,7 @@ fn other_work_is_refused_and_other_conditions_are_named() {
     let mut b = result(&after(|_| {}));
     b.0.host.cpu = Some("two".into());
     b.0.libraries[0].build_id = Some("0123456789abcdef".into());
-    b.0.common.scale = 2.0;
+    b.0.common.driver.as_mut().unwrap().scale = 2.0;
     let diff = compare(&a, &b);
     let conditions: Vec<(&str, Option<&str>)> =
         diff.conditions.iter().map(|c| (c.what.as_str(), c.b.as_deref())).collect();
@@ -242,7 +242,7 @@ fn other_work_is_refused_and_other_conditions_are_named() {
     b.1.iter_mut().for_each(|r| r.done.as_mut().unwrap().adaptive = true);
     assert_eq!(compare(&a, &b).outcome, DiffOutcome::NoRegression, "work that depends on addresses is not compared");
 
-    b.0.common.touch = fragbench_model::Touch::Full;
+    b.0.common.driver.as_mut().unwrap().touch = fragbench_model::Touch::Full;
     let diff = compare(&a, &b);
     assert!(diff.cells.iter().all(|c| c.refused.as_ref().is_some_and(|why| why.contains("--touch page and full"))));
 }

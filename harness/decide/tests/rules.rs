@@ -260,6 +260,7 @@ fn plan(names: &[(&str, bool)], repetitions: u32) -> Plan {
             notes: Vec::new(),
         },
         aa,
+        thp: None,
     };
     let runs = (0..repetitions)
         .flat_map(|r| (0..names.len()).map(move |cell| (r, cell)))

@@ -76,6 +76,7 @@ fn simulate(rng: &mut Pcg64Mcg, noise: Noise, blocks: u32, candidates: usize, sh
                 notes: Vec::new(),
             },
             aa: *aa,
+            thp: None,
         })
         .collect();
     let runs: Vec<PlannedRun> = (0..blocks)

@@ -40,6 +40,7 @@ fn measured(effects: &[Effect], blocks: u32, seed: u64) -> (Plan, Vec<RunRecord>
                 notes: vec![],
             },
             aa: *aa,
+            thp: None,
         })
         .collect();
     let mut plan = Plan { seed, cells, runs: Vec::new() };

@@ -53,7 +53,7 @@ pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};
 pub use shape::{Distances, SLICES, Shape};
 pub use shard::{Machine, Part, Shard};
-pub use spec::{Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
+pub use spec::{Common, Driver, Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
 pub use summary::{
     Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Risk, Standing, Summary,
     Verdict, VerdictKind,

@@ -98,8 +98,8 @@ pub struct Manifest {
     pub timeout_s: u64,
     /// Profile's name.
     pub profile: String,
-    /// Parts of every run's specification that are equal for all.
-    pub common: crate::RunSpec,
+    /// What all runs have in common.
+    pub common: crate::Common,
     /// Share from which on a difference counts as relevant.
     #[serde(default = "crate::summary::default_relevant")]
     pub relevant: f64,

@@ -13,6 +13,16 @@ pub struct Cell {
     pub allocator: Allocator,
     /// The baseline's second copy, run only to know the noise floor.
     pub aa: bool,
+    /// Whether transparent huge pages are allowed, where that differs from what all runs have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thp: Option<bool>,
+}
+
+impl Cell {
+    /// A cell with nothing of its own but work and environment.
+    pub fn new(workload: WorkloadSpec, allocator: Allocator) -> Self {
+        Self { workload, allocator, aa: false, thp: None }
+    }
 }
 
 /// One run of a cell.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::CommandSpec;
+use crate::{CommandSpec, SCHEMA};
 
 /// What the driver writes into a block it was given. Printed with every result: it decides how many pages
 /// become resident.
@@ -100,18 +100,32 @@ impl WorkloadSpec {
     }
 }
 
-/// Everything the worker needs to do one run.
+/// What all runs of a plan have in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Common {
+    /// Seed of every random choice of the first repetition; each further one adds one.
+    pub seed: u64,
+    /// Milliseconds of quiet: of a worker between the end of the work and the purge, of a server between load and stop.
+    pub idle_ms: u64,
+    /// How the worker works; `None` for commands, which work as they please.
+    #[serde(flatten)]
+    pub driver: Option<Driver>,
+}
+
+impl Common {
+    /// The specification of a run of the worker; `None` where it is commands that are run.
+    pub fn spec(&self, workload: &WorkloadSpec, seed: u64) -> Option<RunSpec> {
+        let driver = self.driver.clone()?;
+        Some(RunSpec { schema: SCHEMA, workload: workload.clone(), seed, idle_ms: self.idle_ms, driver })
+    }
+}
+
+/// How the worker works, whatever the work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunSpec {
-    /// [`crate::SCHEMA`] of the sender.
-    pub schema: u32,
-    /// The work.
-    pub workload: WorkloadSpec,
+pub struct Driver {
     /// Threads of a named workload; `None` asks for its default. A replay uses the recorded threads.
     pub threads: Option<u32>,
-    /// Seed of every random choice.
-    pub seed: u64,
     /// Factor on the length of a named workload's phases; 1 is the quick profile.
     pub scale: f64,
     /// What is written into blocks.
@@ -120,10 +134,30 @@ pub struct RunSpec {
     pub thp: bool,
     /// One call in this many is timed; 0 times none.
     pub latency_every: u32,
-    /// Milliseconds of quiet between the end of the work and the purge.
-    pub idle_ms: u64,
     /// Whether the epilogue (idle, purge, resume, stall) is run after the work.
     pub epilogue: bool,
+}
+
+impl Default for Driver {
+    fn default() -> Self {
+        Self { threads: None, scale: 1.0, touch: Touch::Page, thp: false, latency_every: 97, epilogue: true }
+    }
+}
+
+/// Everything the worker needs to do one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// [`crate::SCHEMA`] of the sender.
+    pub schema: u32,
+    /// The work.
+    pub workload: WorkloadSpec,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Milliseconds of quiet between the end of the work and the purge.
+    pub idle_ms: u64,
+    /// How it is done.
+    pub driver: Driver,
 }
 
 /// A parameter a workload takes.

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use fragbench_decide::{advice, cell_runs, finding};
-use fragbench_model::{METRICS, Machine, Manifest, Metric, Unit, VerdictKind, label, metric};
+use fragbench_model::{Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, label, metric};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
@@ -205,8 +205,7 @@ fn failed_runs(data: &ResultData) -> Vec<String> {
 
 fn how(data: &ResultData) -> Markup {
     let m = &data.manifest;
-    let common = &m.common;
-    let latency = match common.latency_every {
+    let latency = |driver: &Driver| match driver.latency_every {
         0 => "no call was timed".to_owned(),
         n => format!("one call in {n} was timed; the timer's own cost is in the figures"),
     };
@@ -238,10 +237,12 @@ fn how(data: &ResultData) -> Markup {
         ul {
             li { "Sampled from outside every " (duration_ns(m.sample_interval_ns as f64))
                 @if let Some(worst) = sampler { "; the sampler took at most " (digits(100.0 * worst)) " % of a core" } "." }
-            @if !commands { li { "Touch policy: " code { (format!("{:?}", common.touch).to_lowercase()) } "; transparent huge pages "
-                @if common.thp { "allowed" } @else { "off for the worker" } "; " (latency) "." } }
-            @if !commands { li { "After the work: " (duration_ns(common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
-                @if !common.epilogue { " (left out in this result)" } "." } }
+            @if let Some(driver) = m.common.driver.as_ref().filter(|_| !commands) {
+                li { "Touch policy: " code { (format!("{:?}", driver.touch).to_lowercase()) } "; transparent huge pages "
+                    @if driver.thp { "allowed" } @else { "off for the worker" } "; " (latency(driver)) "." }
+                li { "After the work: " (duration_ns(m.common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
+                    @if !driver.epilogue { " (left out in this result)" } "." }
+            }
             li { "Noise floor, the baseline against its own copy: memory " (noise.0) ", throughput " (noise.1) ". Nothing within it is called a difference." }
             li { "Memory guard " (bytes(m.mem_limit_bytes as f64)) ", time limit " (m.timeout_s) " s a run." }
         }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fragbench_model::{
-    ACTION_PARAMETER, Allocator, CaseFact, Cell, Figures, PhaseRecord, Remedy, RunRecord, RunSpec, SCHEMA, Touch,
-    WorkloadSpec,
+    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, PhaseRecord, Remedy, RunRecord, RunSpec,
+    SCHEMA, WorkloadSpec,
 };
 
 /// One run that is needed, and what it is needed for.
@@ -14,10 +14,21 @@ use fragbench_model::{
 pub struct CaseRun {
     /// What it runs.
     pub cell: Cell,
-    /// The specification.
-    pub spec: RunSpec,
     /// Remedies that are judged on it; [`Remedy::NONE`] for the untreated run.
     pub remedies: Vec<&'static Remedy>,
+}
+
+/// What all runs of bad cases have in common: no call is timed, since the clock would be part of the recipe.
+pub fn case_conditions() -> Common {
+    Common { seed: 1, idle_ms: 0, driver: Some(Driver { latency_every: 0, ..Driver::default() }) }
+}
+
+/// The specification of a run of a bad case.
+pub fn case_spec(cell: &Cell) -> RunSpec {
+    let common = case_conditions();
+    let driver = common.driver.unwrap_or_default();
+    let driver = Driver { thp: cell.thp.unwrap_or(driver.thp), ..driver };
+    RunSpec { schema: SCHEMA, workload: cell.workload.clone(), seed: common.seed, idle_ms: common.idle_ms, driver }
 }
 
 /// The runs of a case: the untreated one first, then those of `remedies` that apply to it. `resolve` turns name and
@@ -28,7 +39,6 @@ pub struct CaseRun {
 pub fn case_runs<E>(
     fact: &CaseFact,
     remedies: &[&'static Remedy],
-    scale: f64,
     mut resolve: impl FnMut(&str, &BTreeMap<String, String>) -> Result<Option<Allocator>, E>,
 ) -> Result<Vec<CaseRun>, E> {
     let mut runs: Vec<CaseRun> = Vec::new();
@@ -43,24 +53,10 @@ pub fn case_runs<E>(
             name: fact.workload(),
             parameters: remedy.action.iter().map(|a| (ACTION_PARAMETER.to_owned(), (*a).to_owned())).collect(),
         };
-        let spec = RunSpec {
-            schema: SCHEMA,
-            workload: workload.clone(),
-            threads: None,
-            seed: 1,
-            scale,
-            touch: Touch::Page,
-            thp: fact.thp || remedy.thp,
-            latency_every: 0,
-            idle_ms: 0,
-            epilogue: true,
-        };
-        match runs.iter_mut().find(|run| run.cell.allocator == allocator && run.spec == spec) {
+        let cell = Cell { thp: (fact.thp || remedy.thp).then_some(true), ..Cell::new(workload, allocator) };
+        match runs.iter_mut().find(|run| run.cell == cell) {
             Some(run) => run.remedies.push(remedy),
-            None => {
-                let cell = Cell { workload, allocator, aa: false };
-                runs.push(CaseRun { cell, spec, remedies: vec![remedy] });
-            }
+            None => runs.push(CaseRun { cell, remedies: vec![remedy] }),
         }
     }
     Ok(runs)
@@ -186,7 +182,7 @@ mod tests {
     #[test]
     fn runs_are_shared_before_and_after_a_purge_and_settings_of_the_case_give_way() {
         let all: Vec<&'static Remedy> = REMEDIES.iter().collect();
-        let runs = case_runs(&fact(&["kick"]), &all, 1.0, resolve).unwrap();
+        let runs = case_runs(&fact(&["kick"]), &all, resolve).unwrap();
         assert_eq!(names(&runs[0]), ["none", "malloc-trim"]);
         assert_eq!(runs[0].cell.allocator.settings["MALLOC_ARENA_MAX"], "17");
         let of = |name: &str| runs.iter().find(|run| names(run).contains(&name));
@@ -194,12 +190,12 @@ mod tests {
         assert_eq!(of("mxfast-0").unwrap().cell.allocator.settings["MALLOC_ARENA_MAX"], "17");
         assert_eq!(names(of("jemalloc").unwrap()), ["jemalloc", "jemalloc-purge"]);
         assert!(of("jemalloc").unwrap().cell.allocator.settings.is_empty(), "settings of the case are glibc's");
-        assert!(of("hugetlb-1").unwrap().spec.thp && !of("mxfast-0").unwrap().spec.thp);
+        assert!(of("hugetlb-1").unwrap().cell.thp == Some(true) && of("mxfast-0").unwrap().cell.thp.is_none());
         assert!(of("thread-exit").is_none(), "the case does not know how");
         assert!(of("tcmalloc").is_none(), "it is not installed");
-        let WorkloadSpec::Named { parameters, .. } = &of("kick").unwrap().spec.workload else { panic!() };
+        let WorkloadSpec::Named { parameters, .. } = &of("kick").unwrap().cell.workload else { panic!() };
         assert_eq!(parameters["remedy"], "kick");
-        let one = case_runs(&fact(&[]), &[remedy("malloc-trim").unwrap()], 1.0, resolve).unwrap();
+        let one = case_runs(&fact(&[]), &[remedy("malloc-trim").unwrap()], resolve).unwrap();
         assert_eq!(one.len(), 1);
     }
 

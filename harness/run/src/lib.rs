@@ -14,7 +14,7 @@ mod shard;
 mod sys;
 mod worker;
 
-pub use badcase::{CaseRun, case_figures, case_runs, median_figures, spread_figures};
+pub use badcase::{CaseRun, case_conditions, case_figures, case_runs, case_spec, median_figures, spread_figures};
 pub use campaign::{Agreement, Event, Execution, Runner, WorkerRunner, add_rung_block, execute};
 pub use command::{CommandRun, OwnMalloc, Program, ProgramError, command_environments, run_command};
 pub use host::{build_id, host, library_fact, own_libc, own_libc_file};

@@ -34,10 +34,10 @@ pub fn build(selection: &Selection) -> Plan {
     let mut cells = Vec::new();
     for workload in &selection.workloads {
         for allocator in &selection.allocators {
-            cells.push(Cell { workload: workload.clone(), allocator: allocator.clone(), aa: false });
+            cells.push(Cell::new(workload.clone(), allocator.clone()));
         }
         if let Some(baseline) = selection.allocators.iter().find(|a| is_baseline(a)) {
-            cells.push(Cell { workload: workload.clone(), allocator: baseline.clone(), aa: true });
+            cells.push(Cell { aa: true, ..Cell::new(workload.clone(), baseline.clone()) });
         }
     }
     let mut plan = Plan { seed: selection.seed, cells, runs: Vec::new() };

@@ -20,8 +20,8 @@ pub struct Settings {
 
 impl From<&RunSpec> for Settings {
     fn from(spec: &RunSpec) -> Settings {
-        let share = Share { touch: spec.touch, latency_every: spec.latency_every };
-        Settings { seed: spec.seed, scale: spec.scale, share }
+        let share = Share { touch: spec.driver.touch, latency_every: spec.driver.latency_every };
+        Settings { seed: spec.seed, scale: spec.driver.scale, share }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Context, Settings, Workload, clock, fail, link, offheap, probe, refu
 pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
     sys::die_with_parent();
     sys::name_process();
-    if !sys::allow_thp(spec.thp) {
+    if !sys::allow_thp(spec.driver.thp) {
         fail(refuse("internal", "the kernel refuses PR_SET_THP_DISABLE; Linux 3.15 or later is needed"));
     }
     let probe = probe::Probe::find();
@@ -39,7 +39,7 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
         latency: totals.latency,
         facts: std::mem::take(&mut ctx.facts),
     };
-    if spec.epilogue {
+    if spec.driver.epilogue {
         ctx.phase("idle", |_| sys::sleep_ns(spec.idle_ms * 1_000_000));
         if workload.resumes() {
             ctx.phase("resume", |ctx| workload.resume(ctx));

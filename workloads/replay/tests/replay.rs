@@ -6,7 +6,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use fragbench_model::{Command as Order, Done, Message, Pace, RunSpec, SCHEMA, Touch, WorkerError, WorkloadSpec};
+use fragbench_model::{
+    Command as Order, Done, Driver, Message, Pace, RunSpec, SCHEMA, Touch, WorkerError, WorkloadSpec,
+};
 use fragbench_trace::spool::{SpoolEvent, SpoolKind};
 use fragbench_trace::synth::{Program, Shape, producer_consumer, program};
 use fragbench_trace::{PackOptions, PackReport, Totals, pack_source};
@@ -55,14 +57,9 @@ fn spec(trace: &Path, pace: Pace, skew_us: u64, threads_scale: u32) -> RunSpec {
     RunSpec {
         schema: SCHEMA,
         workload: WorkloadSpec::Replay { trace: trace.to_owned(), pace, skew_us, threads_scale },
-        threads: None,
         seed: 1,
-        scale: 1.0,
-        touch: Touch::Page,
-        thp: false,
-        latency_every: 0,
         idle_ms: 1,
-        epilogue: false,
+        driver: Driver { latency_every: 0, epilogue: false, ..Driver::default() },
     }
 }
 
@@ -135,7 +132,7 @@ fn a_tight_window_keeps_the_live_peak() {
     case.check(&done, 1);
     assert!(done.facts["live_peak_error_ratio"] <= 0.02, "{:?}", done.facts);
     for touch in [Touch::None, Touch::Header, Touch::Full] {
-        spec.touch = touch;
+        spec.driver.touch = touch;
         assert_eq!(run(&spec, None).unwrap().checksum, done.checksum);
     }
 }
@@ -180,7 +177,8 @@ fn hundreds_of_threads_end_and_thousands_come_and_go() {
 #[test]
 fn work_can_be_resumed_after_the_end() {
     let case = Case::new(&lively(5, 60_000));
-    let spec = RunSpec { epilogue: true, ..case.spec() };
+    let mut spec = case.spec();
+    spec.driver.epilogue = true;
     let done = run(&spec, None).unwrap();
     case.check(&done, 1);
 }

@@ -26,7 +26,7 @@ pub(crate) fn describe() -> Description {
 pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
     match &spec.workload {
         WorkloadSpec::Named { name, parameters } => {
-            let request = Request { parameters: parameters.clone(), threads: spec.threads };
+            let request = Request { parameters: parameters.clone(), threads: spec.driver.threads };
             if name.starts_with(CASE_FAMILY)
                 && let Some(case) = fragbench_badcase::build(name, &request)
             {

@@ -64,10 +64,10 @@ fn parse(line: &str) -> Result<RunSpec, WorkerError> {
     }
     let spec: RunSpec = serde_json::from_value(value)
         .map_err(|error| refuse("bad_spec", format!("the run specification cannot be read: {error}")))?;
-    if !(spec.scale.is_finite() && spec.scale > 0.0 && spec.scale <= 1e6) {
-        return Err(refuse("bad_spec", format!("scale {} must lie above 0 and be at most 1000000", spec.scale)));
+    if !(spec.driver.scale.is_finite() && spec.driver.scale > 0.0 && spec.driver.scale <= 1e6) {
+        return Err(refuse("bad_spec", format!("scale {} must lie above 0 and be at most 1000000", spec.driver.scale)));
     }
-    if spec.threads == Some(0) {
+    if spec.driver.threads == Some(0) {
         return Err(refuse("bad_spec", "0 threads do no work; ask for at least 1"));
     }
     Ok(spec)

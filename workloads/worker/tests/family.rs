@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command as Process, Stdio};
 
-use fragbench_model::{Command, Description, Done, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec};
+use fragbench_model::{
+    Command, Description, Done, Driver, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec,
+};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_fragbench-worker");
 const FAMILY: &str = "mysql/";
@@ -25,14 +27,15 @@ fn run(name: &str, threads: u32, seed: u64, given: &[(&str, &str)]) -> (Done, Ve
     let spec = RunSpec {
         schema: SCHEMA,
         workload: WorkloadSpec::Named { name: name.to_owned(), parameters },
-        threads: Some(threads),
         seed,
-        scale: 0.05,
-        touch: Touch::Header,
-        thp: false,
-        latency_every: 0,
         idle_ms: 1,
-        epilogue: true,
+        driver: Driver {
+            threads: Some(threads),
+            scale: 0.05,
+            touch: Touch::Header,
+            latency_every: 0,
+            ..Driver::default()
+        },
     };
     let mut child = Process::new(WORKER).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 
 use fragbench_model::{
-    AllocatorKind, AllocatorStats, Command, Description, Done, Hello, Message, Purge, RunSpec, SCHEMA, Touch,
+    AllocatorKind, AllocatorStats, Command, Description, Done, Driver, Hello, Message, Purge, RunSpec, SCHEMA, Touch,
     WorkerError, WorkloadSpec,
 };
 
@@ -19,15 +19,16 @@ fn named(name: &str, parameters: &[(&str, &str)]) -> RunSpec {
     RunSpec {
         schema: SCHEMA,
         workload: WorkloadSpec::Named { name: name.to_owned(), parameters },
-        threads: Some(4),
         seed: 1,
-        scale: 1.0,
-        touch: Touch::Page,
-        thp: false,
-        latency_every: 0,
         idle_ms: 1,
-        epilogue: false,
+        driver: Driver { threads: Some(4), latency_every: 0, epilogue: false, ..Driver::default() },
     }
+}
+
+/// The same work, done otherwise.
+fn with(mut spec: RunSpec, change: impl FnOnce(&mut Driver)) -> RunSpec {
+    change(&mut spec.driver);
+    spec
 }
 
 fn small_oltp() -> RunSpec {
@@ -131,7 +132,7 @@ impl Worker {
 #[test]
 fn a_run_that_allocates_nothing_shows_almost_no_anonymous_memory() {
     let mut worker = Worker::start(&[]);
-    let spec = RunSpec { threads: Some(16), ..named("empty", &[]) };
+    let spec = with(named("empty", &[]), |driver| driver.threads = Some(16));
     worker.hello(&spec);
     let mut anonymous = 0;
     let done = worker.finish(|worker, _| anonymous = worker.status("RssAnon"));
@@ -159,7 +160,7 @@ fn address_space_of_the_harness_is_what_it_says() {
 #[test]
 fn messages_come_in_their_order_and_probes_are_answered_at_barriers() {
     let mut worker = Worker::start(&[]);
-    let spec = RunSpec { epilogue: true, latency_every: 10, ..small_oltp() };
+    let spec = with(small_oltp(), |driver| (driver.epilogue, driver.latency_every) = (true, 10));
     let hello = worker.hello(&spec);
     // Four sessions, four purge threads, and the agent that watches.
     assert_eq!((hello.schema, hello.pid, hello.threads), (SCHEMA, worker.child.id(), 9));
@@ -205,15 +206,23 @@ fn one_seed_makes_the_same_blocks_under_any_settings_and_another_seed_others() {
     assert!(first.0 > 10_000 && first.1 > 0, "{first:?}");
     assert_eq!(first, agreed(&[("MALLOC_ARENA_MAX", "1")], &spec));
     assert_eq!(first, agreed(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")], &spec));
-    assert_eq!(first, agreed(&[], &RunSpec { touch: Touch::None, latency_every: 1, epilogue: true, ..spec.clone() }));
+    assert_eq!(
+        first,
+        agreed(
+            &[],
+            &with(spec.clone(), |driver| {
+                (driver.touch, driver.latency_every, driver.epilogue) = (Touch::None, 1, true);
+            })
+        )
+    );
     assert_ne!(first.2, agreed(&[], &RunSpec { seed: 2, ..spec }).2);
 }
 
 #[test]
 fn a_full_touch_and_threads_beyond_the_cache_work_too() {
     let mut spec = small_oltp();
-    spec.touch = Touch::Full;
-    spec.epilogue = true;
+    spec.driver.touch = Touch::Full;
+    spec.driver.epilogue = true;
     if let WorkloadSpec::Named { parameters, .. } = &mut spec.workload {
         parameters.insert("thread_cache_size".to_owned(), "1".to_owned());
         parameters.insert("log_bin".to_owned(), "1".to_owned());
@@ -238,7 +247,7 @@ fn at_end_of_phase(environment: &[(&str, &str)], spec: &RunSpec, phase: &str) ->
 
 #[test]
 fn arenas_are_as_many_as_allowed() {
-    let spec = RunSpec { threads: Some(6), ..small_oltp() };
+    let spec = with(small_oltp(), |driver| driver.threads = Some(6));
     for (limit, expected) in [("1", 1), ("2", 2), ("3", 3)] {
         let stats = at_end_of_phase(&[("MALLOC_ARENA_MAX", limit)], &spec, "connect");
         assert_eq!(stats.arena_count, Some(expected));
@@ -249,12 +258,12 @@ fn arenas_are_as_many_as_allowed() {
 #[test]
 fn threads_fall_to_the_same_arenas_in_every_run() {
     // More threads than arenas: they share by the order in which they start.
-    let spec = RunSpec { threads: Some(7), ..named("empty", &[]) };
+    let spec = with(named("empty", &[]), |driver| driver.threads = Some(7));
     let environment = [("MALLOC_ARENA_MAX", "3")];
     let first = at_end_of_phase(&environment, &spec, "start");
     assert_eq!(first, at_end_of_phase(&environment, &spec, "start"));
     // Each thread in an arena of its own: what lies in it is its own doing.
-    let spec = RunSpec { threads: Some(6), ..small_oltp() };
+    let spec = with(small_oltp(), |driver| driver.threads = Some(6));
     let environment = [("MALLOC_ARENA_MAX", "16")];
     let first = at_end_of_phase(&environment, &spec, "connect");
     assert_eq!(first.arena_count, Some(1 + 6 + 5), "main, sessions, the server's own threads");
@@ -294,8 +303,8 @@ fn a_specification_that_cannot_be_run_is_refused_with_its_reason() {
             r#"did you mean "sort_buffer_size"?"#.to_owned(),
         ),
         (&spec(named("mysql/oltp-read-write", &[("sort_buffer_size", "much")])), "sort_buffer_size=much".to_owned()),
-        (&spec(RunSpec { threads: Some(0), ..small_oltp() }), "0 threads".to_owned()),
-        (&spec(RunSpec { scale: 0.0, ..small_oltp() }), "scale 0".to_owned()),
+        (&spec(with(small_oltp(), |driver| driver.threads = Some(0))), "0 threads".to_owned()),
+        (&spec(with(small_oltp(), |driver| driver.scale = 0.0)), "scale 0".to_owned()),
         (&spec(small_oltp()).replace("seed", "sead"), "sead".to_owned()),
     ];
     for (line, expected) in cases {

@@ -87,7 +87,7 @@ impl Badcase {
         for version in std::iter::once(None).chain(versions.iter().map(Some)) {
             for fact in &cases {
                 let on_it = |name: &str, settings: &Settings| resolve(name, settings, version);
-                planned.push(Planned { fact, runs: case_runs(fact, &remedies, 1.0, on_it).map_err(usage)? });
+                planned.push(Planned { fact, runs: case_runs(fact, &remedies, on_it).map_err(usage)? });
             }
         }
         let worker = self.glibc.worker_for(planned.iter().flat_map(|case| &case.runs).map(|run| &run.cell))?;
@@ -160,7 +160,9 @@ impl Badcase {
         limits: &RunLimits,
     ) -> Result<(fragbench_model::Manifest, Option<ResultDir>)> {
         let runs: Vec<&CaseRun> = planned.iter().flat_map(|case| &case.runs).collect();
-        let Some(first) = runs.first() else { return Err(usage("there is nothing to run")) };
+        if runs.is_empty() {
+            return Err(usage("there is nothing to run"));
+        }
         let planned_runs = (0..self.reps)
             .flat_map(|repetition| (0..runs.len()).map(move |cell| (repetition, cell)))
             .map(|(repetition, cell)| PlannedRun {
@@ -170,8 +172,9 @@ impl Badcase {
             })
             .collect();
         let cells = runs.iter().map(|run| run.cell.clone()).collect();
-        let plan = Plan { seed: first.spec.seed, cells, runs: planned_runs };
-        let manifest = new_manifest("badcase", &[("worker", worker.path())], plan, first.spec.clone(), limits);
+        let plan = Plan { seed: fragbench_run::case_conditions().seed, cells, runs: planned_runs };
+        let manifest =
+            new_manifest("badcase", &[("worker", worker.path())], plan, fragbench_run::case_conditions(), limits);
         let dir = self.output.clone().or_else(|| self.all.then(default_directory));
         let results = dir.map(|dir| ResultDir::create(&dir, &manifest)).transpose()?;
         Ok((manifest, results))
@@ -208,7 +211,7 @@ impl Badcase {
                         worker,
                         &run.cell.allocator,
                         &environments[cell],
-                        &run.spec,
+                        &fragbench_run::case_spec(&run.cell),
                         limits,
                         interrupted,
                     );

@@ -86,7 +86,7 @@ impl Compare {
                     return show_plan(&plan, self.output.format);
                 }
                 self.enough(&plan)?;
-                let common = command::common(plan.cells[0].workload.clone(), self.seed, self.idle);
+                let common = command::common(self.seed, self.idle);
                 let manifest = Manifest {
                     relevant: self.blocks.relevant(),
                     part,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_model::{Pace, RunSpec, WorkloadSpec};
+use fragbench_model::{Common, Pace, WorkloadSpec};
 use fragbench_run::WorkerBinary;
 
 use crate::nearest::did_you_mean;
@@ -38,9 +38,9 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let common = |first| self.options.common(first, self.threads);
+        let common = self.options.common(self.threads);
         let worker = self.options.glibc.own_worker()?;
-        let workloads = resolve_workloads(&self.workloads, &self.parameters, &worker, common)?;
+        let workloads = resolve_workloads(&self.workloads, &self.parameters, &worker, &common)?;
         self.options.measure(workloads, self.threads)
     }
 }
@@ -53,7 +53,7 @@ pub(crate) fn resolve_workloads(
     given: &[String],
     parameters: &ParameterOptions,
     worker: &WorkerBinary,
-    common: impl Fn(WorkloadSpec) -> RunSpec,
+    common: &Common,
 ) -> Result<Vec<WorkloadSpec>> {
     let named = fragbench_run::describe(worker)?;
     let shipped = companions::shipped_traces()?;
@@ -83,9 +83,7 @@ pub(crate) fn resolve_workloads(
             }
         })
         .collect();
-    if let Some(first) = workloads.first().cloned() {
-        chosen.check(worker, &workloads, &common(first))?;
-    }
+    chosen.check(worker, &workloads, common)?;
     for text in files {
         let workload = match text.strip_prefix(generated::PREFIX) {
             Some(profile) => generated::workload(Path::new(profile))?,

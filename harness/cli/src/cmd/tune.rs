@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use fragbench_allocators::{candidates, resolve};
 use fragbench_decide::{BASELINE, PEAK};
-use fragbench_model::{Allocator, Manifest, Plan, RunSpec, SCHEMA, Settings, Touch, Tuning, WorkloadSpec, label};
+use fragbench_model::{Allocator, Common, Driver, Manifest, Plan, Settings, Tuning, WorkloadSpec, label};
 use fragbench_run::{ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -95,7 +95,8 @@ pub(crate) struct Tune {
 /// A search that was set up.
 struct Set<'a> {
     plan: Plan,
-    common: RunSpec,
+    workload: WorkloadSpec,
+    common: Common,
     /// What takes part, by name, for the manifest.
     programs: &'a [(&'a str, &'a Path)],
     runners: &'a dyn Runners,
@@ -124,7 +125,8 @@ impl Tune {
             &dir,
             Set {
                 plan,
-                common: self.common(workload),
+                workload,
+                common: self.common(),
                 programs: &[("worker", worker.path())],
                 runners: &Workers { worker: &worker, limits },
                 limits,
@@ -159,7 +161,8 @@ impl Tune {
             &self.directory(),
             Set {
                 plan: first_plan(&workload, baseline, allocators, self.seed),
-                common: command::common(workload, self.seed, self.idle),
+                workload,
+                common: command::common(self.seed, self.idle),
                 programs: &command::images(&programs),
                 runners: &Commands { programs: &programs, limits },
                 limits,
@@ -174,7 +177,7 @@ impl Tune {
 
     /// Searches, concludes, shows.
     fn tune(&self, dir: &Path, set: Set) -> Result<Outcome> {
-        let memory = self.metric(&set.common.workload);
+        let memory = self.metric(&set.workload);
         let mut manifest = new_manifest("tune", set.programs, set.plan, set.common, &set.limits);
         manifest.relevant = self.relevant;
         let mut results = ResultDir::create(dir, &manifest)?;
@@ -210,7 +213,7 @@ impl Tune {
             return super::replay::recording(trace);
         }
         let names: Vec<String> = self.workload.iter().cloned().collect();
-        let workloads = resolve_workloads(&names, &self.parameters, worker, |first| self.common(first))?;
+        let workloads = resolve_workloads(&names, &self.parameters, worker, &self.common())?;
         match workloads.as_slice() {
             [one] => Ok(one.clone()),
             several => {
@@ -223,19 +226,9 @@ impl Tune {
         }
     }
 
-    fn common(&self, workload: WorkloadSpec) -> RunSpec {
-        RunSpec {
-            schema: SCHEMA,
-            workload,
-            threads: self.threads,
-            seed: self.seed,
-            scale: 1.0,
-            touch: Touch::Page,
-            thp: false,
-            latency_every: 97,
-            idle_ms: self.idle.as_millis() as u64,
-            epilogue: true,
-        }
+    fn common(&self) -> Common {
+        let driver = Driver { threads: self.threads, ..Driver::default() };
+        Common { seed: self.seed, idle_ms: self.idle.as_millis() as u64, driver: Some(driver) }
     }
 
     fn glibc(&self, settings: &Settings) -> Result<Allocator> {

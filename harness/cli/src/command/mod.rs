@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_model::{
-    Better, CommandSpec, Ready, RunSpec, SCHEMA, ServerSpec, Touch, Unit, UserMetric, WorkloadSpec, metric,
-};
+use fragbench_model::{Better, CommandSpec, Common, Ready, ServerSpec, Unit, UserMetric, metric};
 
 use crate::sizes::parse_duration;
 use crate::usage;
@@ -118,20 +116,9 @@ impl CommandOptions {
     }
 }
 
-/// What the runs of a command have in common; the parts of a specification that a command has no use for are at rest.
-pub(crate) fn common(workload: WorkloadSpec, seed: u64, idle: Duration) -> RunSpec {
-    RunSpec {
-        schema: SCHEMA,
-        workload,
-        threads: None,
-        seed,
-        scale: 1.0,
-        touch: Touch::None,
-        thp: true,
-        latency_every: 0,
-        idle_ms: idle.as_millis() as u64,
-        epilogue: false,
-    }
+/// What the runs of a command have in common.
+pub(crate) fn common(seed: u64, idle: Duration) -> Common {
+    Common { seed, idle_ms: idle.as_millis() as u64, driver: None }
 }
 
 /// The program's name, with that of the script it runs.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use fragbench_model::{
-    AllocatorKind, Caution, Cell, FailureKind, Plan, PlannedRun, RunRecord, RunSpec, RunStatus, Sample,
+    AllocatorKind, Caution, Cell, Common, FailureKind, Plan, PlannedRun, RunRecord, RunStatus, Sample,
 };
 
 use super::agreement::Agreement;
@@ -40,8 +40,8 @@ pub trait Runner {
 pub struct WorkerRunner<'a> {
     /// The worker's program.
     pub binary: &'a WorkerBinary,
-    /// What all runs have in common; workload and seed are set for each.
-    pub common: &'a RunSpec,
+    /// What all runs have in common.
+    pub common: &'a Common,
     /// Environment of each of the plan's cells, padded to equal size.
     pub environments: &'a [BTreeMap<String, String>],
     /// Limits.
@@ -50,13 +50,12 @@ pub struct WorkerRunner<'a> {
 
 impl Runner for WorkerRunner<'_> {
     fn run(&self, planned: &PlannedRun, cell: &Cell, seed: u64, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
-        let spec = RunSpec {
-            workload: cell.workload.clone(),
-            seed,
-            // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
-            epilogue: self.common.epilogue && cell.allocator.kind != AllocatorKind::Null,
-            ..self.common.clone()
+        let Some(mut spec) = self.common.spec(&cell.workload, seed) else {
+            unreachable!("a plan of workloads was made with a driver")
         };
+        // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
+        spec.driver.epilogue &= cell.allocator.kind != AllocatorKind::Null;
+        spec.driver.thp = cell.thp.unwrap_or(spec.driver.thp);
         run_once(self.binary, &cell.allocator, &self.environments[planned.cell], &spec, &self.limits, interrupted)
     }
 }

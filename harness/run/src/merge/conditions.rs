@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fragbench_model::{Cell, Host, Manifest, RunSpec, WorkloadSpec};
+use fragbench_model::{Cell, Common, Host, Manifest, WorkloadSpec};
 use serde_json::{Value, json};
 
 use super::Source;
@@ -97,12 +97,8 @@ fn differs<'a>(
 
 /// What all runs have in common, field by field.
 fn common(sources: &[Source]) -> Vec<String> {
-    // The workload in it is a placeholder that each run replaces.
-    let fields = |spec: &RunSpec| match json!(spec) {
-        Value::Object(mut fields) => {
-            fields.remove("workload");
-            fields
-        }
+    let fields = |common: &Common| match json!(common) {
+        Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     };
     let Some(first) = sources.first() else { return Vec::new() };

@@ -140,8 +140,14 @@ fn what_is_no_shard_of_the_same_plan_is_refused() {
         (|s| s.manifest.plan.seed += 1, "seed differs: 7 (out/s1); 8 (out/s2)"),
         (|s| s.manifest.version = "2".into(), "version of fragbench differs: 1 (out/s1); 2 (out/s2)"),
         (|s| s.manifest.revision = Some("abc".into()), "not known (out/s1); abc (out/s2)"),
-        (|s| s.manifest.common.scale = 2.0, "`scale` of the runs differs: 1.0 (out/s1); 2.0 (out/s2)"),
-        (|s| s.manifest.common.touch = fragbench_model::Touch::Full, "`touch` of the runs differs"),
+        (
+            |s| s.manifest.common.driver.as_mut().unwrap().scale = 2.0,
+            "`scale` of the runs differs: 1.0 (out/s1); 2.0 (out/s2)",
+        ),
+        (
+            |s| s.manifest.common.driver.as_mut().unwrap().touch = fragbench_model::Touch::Full,
+            "`touch` of the runs differs",
+        ),
         (|s| s.manifest.sample_interval_ns = 2, "sample interval differs"),
         (|s| drop(s.manifest.plan.cells.pop()), "number of cells differs: 6 (out/s1); 5 (out/s2)"),
         (|s| drop(s.manifest.plan.cells[0].allocator.settings.insert("A".into(), "1".into())), "a cell differs"),

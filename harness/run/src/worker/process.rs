@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fragbench_model::{
-    Allocator, CaseFact, Cell, Command, Description, Message, RunSpec, SCHEMA, Touch, WorkerError, WorkloadFact,
+    Allocator, CaseFact, Cell, Command, Common, Description, Driver, Message, RunSpec, WorkerError, WorkloadFact,
     WorkloadSpec,
 };
 
@@ -70,19 +70,10 @@ pub fn check(worker: &WorkerBinary, spec: &RunSpec) -> Result<Option<WorkerError
 /// Version of an allocator as it says it in a worker; `None` when it cannot be put in place.
 pub fn allocator_version(worker: &WorkerBinary, allocator: &Allocator) -> Option<String> {
     let workload = describe(worker).ok()?.into_iter().next()?;
-    let spec = RunSpec {
-        schema: SCHEMA,
-        workload: WorkloadSpec::Named { name: workload.name, parameters: BTreeMap::new() },
-        threads: None,
-        seed: 0,
-        scale: 1.0,
-        touch: Touch::None,
-        thp: false,
-        latency_every: 0,
-        idle_ms: 0,
-        epilogue: false,
-    };
-    let cell = Cell { workload: spec.workload.clone(), allocator: allocator.clone(), aa: false };
+    let workload = WorkloadSpec::Named { name: workload.name, parameters: BTreeMap::new() };
+    let common = Common { seed: 0, idle_ms: 0, driver: Some(Driver::default()) };
+    let spec = common.spec(&workload, common.seed)?;
+    let cell = Cell::new(workload, allocator.clone());
     let environment = super::environments(&[cell], worker).pop()?;
     let worker = Worker::start(worker, allocator, &environment, &spec).ok()?;
     let deadline = Instant::now() + Duration::from_secs(10);
