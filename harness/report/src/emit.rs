@@ -68,8 +68,11 @@ impl Application<'_> {
     /// Shell lines that fail unless the process `$pid` has the variables and the library.
     fn verify(&self) -> Vec<String> {
         let variables = self.variables();
-        let environment = variables.iter().map(|(name, value)| {
-            format!("tr '\\0' '\\n' < /proc/$pid/environ | grep -qxF {}", quoted(&format!("{name}={value}")))
+        // Some versions of glibc put zero bytes in place of the colons between tunables: with zeros shown as colons both read
+        // the same.
+        let environment = variables.iter().map(|(name, value)| match value.contains(':') {
+            true => format!("tr '\\0' ':' < /proc/$pid/environ | grep -qF {}", quoted(&format!("{name}={value}:"))),
+            false => format!("tr '\\0' '\\n' < /proc/$pid/environ | grep -qxF {}", quoted(&format!("{name}={value}"))),
         });
         let mapped =
             self.installed().map(|path| format!("grep -qF {} /proc/$pid/maps", quoted(&path.to_string_lossy())));

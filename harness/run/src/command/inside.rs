@@ -23,6 +23,9 @@ use crate::worker::is_libc;
 const EMBEDDED: [(&[u8], &str); 3] =
     [(b"<jemalloc>: ", "jemalloc"), (b"mimalloc: ", "mimalloc"), (b"TCMALLOC_", "tcmalloc")];
 
+/// The variable of glibc's tunables, separated by colons.
+const TUNABLES: &str = "GLIBC_TUNABLES";
+
 /// `operator new(unsigned long)`, as the Itanium C++ ABI writes it.
 const OPERATOR_NEW: &str = "_Znwm";
 
@@ -186,6 +189,22 @@ fn linked_malloc(image: &Path) -> Option<OwnMalloc> {
     Some(OwnMalloc::Linked { library, operators })
 }
 
+/// Whether an environment holds a variable. glibc before 2.39 ends each value of `GLIBC_TUNABLES` by a zero byte in place
+/// (elf/dl-tunables.c, `tunable_initialize`), so that the process shows one tunable an entry.
+fn holds(environment: &[String], name: &str, value: &str) -> bool {
+    let whole = format!("{name}={value}");
+    let mut parts = whole.split(':');
+    let first = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    environment.contains(&whole)
+        || name == TUNABLES
+            && (0..environment.len()).any(|at| {
+                environment[at] == first
+                    && environment[at + 1..].len() >= rest.len()
+                    && environment[at + 1..].iter().zip(&rest).all(|(entry, part)| entry == part)
+            })
+}
+
 /// libc, and the loader, which has a malloc for its own start.
 fn of_the_c_library(path: &Path) -> bool {
     is_libc(path) || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"))
@@ -279,7 +298,7 @@ impl<'a> Inside<'a> {
 
     fn check(&self, program: &Path, mapped: &[PathBuf], environment: Option<&[String]>) -> Result<(), String> {
         let shown = program.display();
-        let arrived = |name: &str, value: &str| environment.is_none_or(|e| e.contains(&format!("{name}={value}")));
+        let arrived = |name: &str, value: &str| environment.is_none_or(|e| holds(e, name, value));
         if let Some((name, value)) = self.variables.iter().find(|(name, value)| !arrived(name, value)) {
             return Err(format!(
                 "{name}={value} did not arrive in {shown}: something on the way clears its environment"
@@ -353,5 +372,22 @@ impl<'a> Inside<'a> {
             }
         }
         facts.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunables_that_glibc_has_cut_apart_have_arrived() {
+        let of = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
+        let two = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0";
+        let cut = of(&["A=1", "GLIBC_TUNABLES=glibc.malloc.mxfast=0", "glibc.malloc.tcache_count=0", "B=2"]);
+        assert!(holds(&cut, TUNABLES, two));
+        assert!(holds(&of(&["GLIBC_TUNABLES=glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0"]), TUNABLES, two));
+        assert!(!holds(&cut[..2], TUNABLES, two), "the second is missing");
+        assert!(!holds(&of(&["GLIBC_TUNABLES=glibc.malloc.mxfast=0", "B=2"]), TUNABLES, two), "another follows");
+        assert!(!holds(&of(&["X=a", "b"]), "X", "a:b"), "nothing else is cut");
     }
 }
