@@ -16,8 +16,7 @@ use fragbench_model::Allocator;
 /// Name of the padding variables, followed by their number.
 pub const PADDING_VARIABLE: &str = "FRAGBENCH_PAD_";
 
-/// The variable that names libraries to preload, ld.so(8).
-pub const PRELOAD: &str = "LD_PRELOAD";
+pub use fragbench_model::PRELOAD;
 
 /// Everything the allocator needs in its process's environment: its settings and, with a library, `LD_PRELOAD`. What the
 /// allocator's environment has to preload comes after the library.

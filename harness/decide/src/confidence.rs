@@ -2,8 +2,8 @@
 
 use fragbench_model::{Confidence, Contrast, Standing, Verdict, VerdictKind};
 
-use crate::signed_rank::MIN_BLOCKS;
-use crate::verdict::{Candidate, Evidence};
+use crate::paired::blocks_needed;
+use crate::evidence::{Candidate, Evidence};
 
 /// Share of disturbed runs above which the machine is in doubt.
 const MANY_DISTURBED: f64 = 0.2;
@@ -36,26 +36,29 @@ type Doubt = Option<(Confidence, String)>;
 
 /// The candidates whose effects carry the verdict: the one recommended, or all.
 fn carrying<'a>(evidence: &'a Evidence, verdict: &Verdict) -> Vec<&'a Candidate> {
-    let chosen = |c: &&Candidate| Some(&c.allocator) == verdict.allocator.as_ref() && c.settings == verdict.settings;
+    let chosen = |c: &&Candidate| verdict.change.as_ref().is_some_and(|change| change.is(&c.change));
     match verdict.kind {
         VerdictKind::Switch | VerdictKind::Tune => evidence.candidates.iter().filter(chosen).collect(),
         VerdictKind::Leave | VerdictKind::NotEnoughData => {
-            evidence.candidates.iter().filter(|c| c.allocator != crate::NULL).collect()
+            evidence.candidates.iter().filter(|c| !c.is_null()).collect()
         }
     }
 }
 
 fn effects(c: &Candidate) -> impl Iterator<Item = &Contrast> {
-    [&c.memory, &c.throughput].into_iter().flatten()
+    [&c.memory, c.weighed_time()].into_iter().flatten()
 }
 
-/// Signs of fewer than [`MIN_BLOCKS`] blocks cannot exclude chance.
+/// Signs of fewer blocks than the corrected test needs cannot exclude chance: what is said is preliminary.
 fn too_few_blocks(evidence: &Evidence, verdict: &Verdict) -> Doubt {
     let carrying = carrying(evidence, verdict);
     let fewest = carrying.iter().flat_map(|c| effects(c)).map(|e| e.ratio.n).min()?;
-    (fewest < MIN_BLOCKS).then(|| {
+    let compared = evidence.candidates.iter().filter(|c| !c.is_null()).count();
+    let needed = blocks_needed(compared);
+    (fewest < needed).then(|| {
         let text = format!(
-            "{fewest} blocks cannot exclude chance, which takes {MIN_BLOCKS}; --reps 15 or --profile full would"
+            "this is preliminary: {fewest} blocks cannot exclude chance, which takes {needed} with {compared} cells compared; \
+             --reps 15 or --profile full would"
         );
         (Confidence::Low, text)
     })
@@ -83,7 +86,7 @@ fn wide_for_leave(evidence: &Evidence, verdict: &Verdict) -> Doubt {
 
 /// The baseline differs from its own copy beyond chance: something else than the allocator made a difference.
 fn baseline_differs(evidence: &Evidence, _verdict: &Verdict) -> Doubt {
-    let differs: Vec<&str> = [("memory", evidence.memory_aa), ("throughput", evidence.throughput_aa)]
+    let differs: Vec<&str> = [("memory", evidence.memory_aa), (evidence.weighing.what(), evidence.time_aa())]
         .iter()
         .filter(|(_, aa)| aa.is_some_and(|aa| aa.differs))
         .map(|(what, _)| *what)

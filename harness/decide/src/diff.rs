@@ -20,7 +20,7 @@ use crate::paired::{LEVEL, beyond, block_ratios};
 use crate::rank_sum::{least_p, rank_sum};
 use crate::ranks::holm;
 use crate::runs::{CellRuns, cell_runs};
-use crate::verdict::DISTURBED;
+use crate::evidence::DISTURBED;
 use crate::{BASELINE, P99, median_interval};
 
 /// What is asked of two results.

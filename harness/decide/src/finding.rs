@@ -1,8 +1,9 @@
 //! The verdict in words: a paragraph for reports, lines for the terminal.
 
-use fragbench_model::{Confidence, Contrast, Interval, Standing, Summary, Verdict, VerdictKind, label};
+use fragbench_model::{Allocator, Confidence, Contrast, Interval, Standing, Summary, Verdict, VerdictKind, label};
 
-use crate::{BASELINE, is_baseline};
+use crate::baseline::{in_words, is_plain_glibc};
+use crate::BASELINE;
 
 /// An effect in words, with the noise floor beside the claim: `38 % less resident memory (34 % to 41 %, noise floor
 /// 0.8 %)`. Where it does not stand out nothing is claimed: `throughput not told apart from noise (-4 %, noise floor 6 %)`.
@@ -33,7 +34,7 @@ fn change(end: f64, median: f64) -> f64 {
 }
 
 /// Small shares with a decimal, others without.
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let value = 100.0 * share;
     if value.abs() < 0.95 { format!("{value:.1} %") } else { format!("{value:.0} %") }
 }
@@ -41,13 +42,18 @@ fn percent(share: f64) -> String {
 /// What to do in a few words.
 pub fn headline(v: &Verdict) -> String {
     let name = v.allocator.as_deref().map(|a| label(a, &v.settings)).unwrap_or_default();
+    let baseline = v.baseline.as_ref();
     match v.kind {
         VerdictKind::Switch => format!("Switch to {name}."),
         VerdictKind::Tune => {
-            let lines: Vec<String> = v.settings.iter().map(|(k, x)| format!("{k}={x}")).collect();
-            format!("Keep {BASELINE} and set {}.", lines.join(" "))
+            let how = v.change.as_ref().map(Allocator::instruction).filter(|how| !how.is_empty());
+            let how = how.unwrap_or_else(|| "set nothing".to_owned());
+            format!("Keep {} and {how}.", baseline.map_or(BASELINE, |a| a.name.as_str()))
         }
-        VerdictKind::Leave => format!("Leave {BASELINE} as it is."),
+        VerdictKind::Leave => match baseline {
+            Some(a) if !is_plain_glibc(&a.name, &a.settings) => format!("Leave {} as it is.", in_words(baseline)),
+            _ => format!("Leave {BASELINE} as it is."),
+        },
         VerdictKind::NotEnoughData => "No recommendation: not enough data.".to_owned(),
     }
 }
@@ -56,17 +62,15 @@ pub fn headline(v: &Verdict) -> String {
 pub fn finding(summary: &Summary) -> String {
     let v = &summary.verdict;
     let mut text = headline(v);
-    // The first reason carries the figures; the others are in the report.
-    if let Some(first) = v.reasons.first() {
-        text.push_str(&format!(" {first}"));
-    }
-    if let Some(second) = v.reasons.get(1).filter(|r| r.contains("would gain more")) {
-        text.push_str(&format!(" {second}"));
+    // The first reasons carry the figures; the others are in the report.
+    for reason in v.reasons.iter().take(v.leading) {
+        text.push_str(&format!(" {reason}"));
     }
     // Below 1 a program leaves part of what it asked for untouched: true, but no finding.
     if let Some((cell, ratio)) = worst_baseline(summary).filter(|(_, ratio)| *ratio >= 1.0) {
         text.push_str(&format!(
-            " At its peak {BASELINE} with default settings held {ratio:.2} times the live bytes (worst workload: {cell})."
+            " At its peak {} held {ratio:.2} times the live bytes (worst workload: {cell}).",
+            in_words(v.baseline.as_ref())
         ));
     }
     if let Some(level) = v.confidence {
@@ -92,7 +96,10 @@ pub fn advice(summary: &Summary) -> Vec<(String, String)> {
         .iter()
         .map(|a| {
             let memory = a.memory_ratio.map(|r| format!("memory {:+.0} %", 100.0 * (r.median - 1.0)));
-            let speed = a.throughput_ratio.map(|r| format!("throughput {:+.0} %", 100.0 * (r.median - 1.0)));
+            let speed = match &a.price {
+                Some(price) => Some(format!("the server's CPU {:+.1} %", 100.0 * (price.cpu_ratio.median - 1.0))),
+                None => a.throughput_ratio.map(|r| format!("throughput {:+.0} %", 100.0 * (r.median - 1.0))),
+            };
             let figures: Vec<String> = memory.into_iter().chain(speed).collect();
             ("instead".to_owned(), format!("{}: {}", label(&a.allocator, &a.settings), figures.join(", ")))
         })
@@ -117,7 +124,10 @@ fn worst_baseline(summary: &Summary) -> Option<(&str, f64)> {
     summary
         .cells
         .iter()
-        .filter(|c| is_baseline(&c.allocator, &c.settings))
+        .filter(|c| match &summary.verdict.baseline {
+            Some(baseline) => c.allocator == baseline.name && c.settings == baseline.settings,
+            None => is_plain_glibc(&c.allocator, &c.settings),
+        })
         .filter_map(|c| Some((c.workload.as_str(), c.metrics.get("rss_peak_over_live_peak_ratio")?.median)))
         .max_by(|a, b| a.1.total_cmp(&b.1))
 }

@@ -6,17 +6,20 @@
 //! beats; [`diff`] lays two results side by side; [`judge_case`] checks a bad case against its fact sheet.
 
 mod badcase;
+mod baseline;
 mod bootstrap;
 mod compare;
 mod conditions;
 mod confidence;
 mod diff;
+mod evidence;
 mod figures;
 mod finding;
 mod halving;
 mod knee;
 mod paired;
 mod pareto;
+mod price;
 mod rank_sum;
 mod ranks;
 mod risk;
@@ -26,24 +29,27 @@ mod summarize;
 mod trend;
 mod tuning;
 mod verdict;
+mod words;
 
+pub use baseline::{baseline_of_plan, is_plain_glibc};
 pub use badcase::{CURES, HELPS, HURTS, RemedyRun, judge_case};
 pub use bootstrap::{RESAMPLES, median, median_interval};
 pub use compare::precision;
 pub use diff::{DiffQuestion, diff, diff_metrics};
+pub use evidence::{Candidate, Evidence};
 pub use figures::{Figures, figure_names, throughput_of, user_metrics};
 pub use finding::{advice, effect, finding, headline};
 pub use halving::{Cost, Halving, joined, ranked};
 pub use knee::knee;
-pub use paired::{Aa, LEVEL, LogRatios, PRELIMINARY_FLOORS};
+pub use paired::{Aa, LEVEL, LogRatios, PRELIMINARY_FLOORS, blocks_needed};
 pub use pareto::pareto_front;
 pub use risk::risks;
-pub use runs::{CellRuns, cell_runs, is_baseline};
+pub use runs::{CellRuns, cell_runs};
 pub use signed_rank::MIN_BLOCKS;
 pub use summarize::{aa_spread, summarize};
 pub use trend::{LEAST_READINGS, trend};
 pub use tuning::{costs, tuning};
-pub use verdict::{Candidate, Evidence, MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_GAIN, judge};
+pub use verdict::{MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_GAIN, judge};
 
 /// Heap RSS at its peak.
 pub const PEAK: &str = "heap_rss_peak_bytes";

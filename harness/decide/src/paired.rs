@@ -12,7 +12,7 @@ use crate::signed_rank::{MIN_BLOCKS, signed_rank};
 
 /// Level at which chance is excluded.
 pub const LEVEL: f64 = 0.05;
-/// With fewer than [`MIN_BLOCKS`] blocks: how many noise floors away every one of them must lie to be taken for more than
+/// With fewer than [`blocks_needed`] blocks: how many noise floors away every one of them must lie to be taken for more than
 /// chance, preliminarily.
 pub const PRELIMINARY_FLOORS: f64 = 2.0;
 
@@ -56,6 +56,12 @@ impl LogRatios {
         median_interval(&ratios).unwrap_or(none)
     }
 
+    /// Whether every single block lies farther than `share` from 1, all on one side.
+    fn all_beyond(&self, share: f64) -> bool {
+        let (below, above) = ((1.0 - share).max(f64::MIN_POSITIVE).ln(), (1.0 + share).ln());
+        self.0.iter().all(|r| *r < below) || self.0.iter().all(|r| *r > above)
+    }
+
     /// Two-sided p of "no difference", not corrected; `None` below [`MIN_BLOCKS`].
     pub fn p(&self) -> Option<f64> {
         (self.0.len() >= MIN_BLOCKS as usize).then(|| signed_rank(&self.0))
@@ -65,12 +71,21 @@ impl LogRatios {
 /// Logarithm of the ratio by block.
 pub(crate) fn block_ratios(cell: &CellRuns, base: &CellRuns, metric: &str) -> Option<BTreeMap<u32, f64>> {
     let value = |r: &RunRecord| r.metrics.get(metric).copied();
+    ratios_of(cell, base, |run, twin| Some((value(run)?, value(twin)?)))
+}
+
+/// Logarithm of the ratio of what `of` makes of a run and the baseline's run of the same block.
+pub(crate) fn ratios_of(
+    cell: &CellRuns,
+    base: &CellRuns,
+    of: impl Fn(&RunRecord, &RunRecord) -> Option<(f64, f64)>,
+) -> Option<BTreeMap<u32, f64>> {
     let pairs: Vec<(u32, (f64, f64))> = cell
         .ok
         .iter()
         .filter_map(|run| {
             let twin = base.ok.iter().find(|b| b.repetition == run.repetition)?;
-            Some((run.repetition, (value(run)?, value(twin)?)))
+            Some((run.repetition, of(run, twin)?))
         })
         .collect();
     let ratios = LogRatios::of_pairs(&pairs.iter().map(|p| p.1).collect::<Vec<_>>())?;
@@ -95,10 +110,20 @@ impl Aa {
     }
 }
 
+/// Blocks after which one of so many cells can be told apart from chance at all: the least p of the signed-rank test of n
+/// blocks is 2^(1 − n), and the correction multiplies it by the number of cells.
+pub fn blocks_needed(cells: usize) -> u32 {
+    let needed = (cells.max(1) as f64 / LEVEL).log2() + 1.0;
+    (needed.ceil() as u32).max(MIN_BLOCKS)
+}
+
 /// Effects of several cells in the same figure, corrected for their number. Without an A/A pair nothing is told apart
-/// from noise.
+/// from noise. A cell with fewer blocks than the corrected test needs to pass at all has no p: until then the preliminary
+/// rule holds, so that a further block never takes away what the blocks before it agreed on.
 pub(crate) fn effects(cells: &[(LogRatios, Option<Aa>)], relevant: f64) -> Vec<Contrast> {
-    let p: Vec<Option<f64>> = cells.iter().map(|(ratios, _)| ratios.p()).collect();
+    let needed = blocks_needed(cells.len()) as usize;
+    let p: Vec<Option<f64>> =
+        cells.iter().map(|(ratios, _)| ratios.p().filter(|_| ratios.0.len() >= needed)).collect();
     let mut corrected = holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
     cells
         .iter()
@@ -110,7 +135,7 @@ pub(crate) fn effects(cells: &[(LogRatios, Option<Aa>)], relevant: f64) -> Vec<C
                 ratio,
                 p,
                 noise: aa.map(|aa| aa.floor),
-                standing: aa.map_or(Standing::Noise, |aa| standing(&ratio, p, &aa)),
+                standing: aa.map_or(Standing::Noise, |aa| standing(ratios, &ratio, p, &aa)),
                 relevant: beyond(&ratio, relevant),
             }
         })
@@ -118,10 +143,10 @@ pub(crate) fn effects(cells: &[(LogRatios, Option<Aa>)], relevant: f64) -> Vec<C
 }
 
 /// Whether chance is excluded.
-pub(crate) fn standing(ratio: &Interval, p: Option<f64>, aa: &Aa) -> Standing {
+pub(crate) fn standing(ratios: &LogRatios, ratio: &Interval, p: Option<f64>, aa: &Aa) -> Standing {
     match p {
         Some(p) if p <= LEVEL && (!aa.differs || beyond(ratio, aa.floor)) => Standing::Significant,
-        None if ratio.n >= 2 && beyond(ratio, PRELIMINARY_FLOORS * aa.floor) => Standing::Preliminary,
+        None if ratio.n >= 2 && ratios.all_beyond(PRELIMINARY_FLOORS * aa.floor) => Standing::Preliminary,
         _ => Standing::Noise,
     }
 }
@@ -230,12 +255,20 @@ mod tests {
     fn a_baseline_that_differs_from_itself_raises_the_bar() {
         let interval = |median: f64| Interval { median, lo: median - 0.01, hi: median + 0.01, n: 15 };
         let aa = |differs| Aa { floor: 0.05, differs };
+        let standing = |ratio: &Interval, p: Option<f64>, aa: &Aa| {
+            super::standing(&LogRatios(vec![ratio.lo.ln(), ratio.median.ln(), ratio.hi.ln()]), ratio, p, aa)
+        };
         assert_eq!(standing(&interval(0.97), Some(0.001), &aa(false)), Standing::Significant);
         assert_eq!(standing(&interval(0.97), Some(0.001), &aa(true)), Standing::Noise);
         assert_eq!(standing(&interval(0.9), Some(0.001), &aa(true)), Standing::Significant);
         assert_eq!(standing(&interval(0.9), Some(0.2), &aa(false)), Standing::Noise);
         assert_eq!(standing(&interval(0.88), None, &aa(false)), Standing::Preliminary);
         assert_eq!(standing(&interval(0.92), None, &aa(false)), Standing::Noise, "within twice the floor");
+        assert_eq!(
+            super::standing(&LogRatios(vec![-0.2, -0.2, 0.1]), &interval(0.82), None, &aa(false)),
+            Standing::Noise,
+            "one block on the other side"
+        );
         assert_eq!(standing(&Interval { n: 1, ..interval(0.5) }, None, &aa(false)), Standing::Noise);
     }
 }

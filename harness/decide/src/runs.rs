@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{Cell, Plan, RunRecord, Settings};
+use fragbench_model::{Cell, Plan, RunRecord};
 
-use crate::BASELINE;
+use crate::baseline::is_baseline;
 
 /// The runs of one cell.
 #[derive(Debug, Clone)]
 pub struct CellRuns<'a> {
     /// The cell, as planned.
     pub cell: &'a Cell,
+    /// Whether this is the cell that all others of its workload are compared with.
+    pub baseline: bool,
     /// Runs whose figures may be used, by repetition.
     pub ok: Vec<&'a RunRecord>,
     /// Runs without figures, by repetition.
@@ -26,13 +28,8 @@ impl CellRuns<'_> {
 
     /// Whether this is the cell all others are compared with.
     pub fn is_baseline(&self) -> bool {
-        !self.cell.aa && is_baseline(&self.cell.allocator.name, &self.cell.allocator.settings)
+        self.baseline
     }
-}
-
-/// Whether an allocator with these settings is what others are compared with: glibc as it comes.
-pub fn is_baseline(allocator: &str, settings: &Settings) -> bool {
-    allocator == BASELINE && settings.is_empty()
 }
 
 /// The runs of every cell, in the plan's order. Records of runs that the plan does not have are left out.
@@ -44,8 +41,11 @@ pub fn cell_runs<'a>(plan: &'a Plan, records: &'a [RunRecord]) -> Vec<CellRuns<'
             *slot = record;
         }
     }
-    let mut cells: Vec<CellRuns> =
-        plan.cells.iter().map(|cell| CellRuns { cell, ok: Vec::new(), failed: Vec::new() }).collect();
+    let mut cells: Vec<CellRuns> = plan
+        .cells
+        .iter()
+        .map(|cell| CellRuns { cell, baseline: is_baseline(plan, cell), ok: Vec::new(), failed: Vec::new() })
+        .collect();
     let mut planned = plan.runs.clone();
     planned.sort_by_key(|p| (p.cell, p.repetition));
     for run in planned {

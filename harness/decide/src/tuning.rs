@@ -20,10 +20,10 @@ use fragbench_model::{
 use crate::compare::{aa, baseline_of};
 use crate::figures::Figures;
 use crate::finding::effect;
-use crate::paired::{Aa, LogRatios, effects};
+use crate::paired::{Aa, LogRatios, blocks_needed, effects};
 use crate::runs::{CellRuns, cell_runs};
 use crate::{
-    BASELINE, Cost, LEVEL, MIN_BLOCKS, MOST_OF_THE_GAIN, P99, PEAK, knee, median, pareto_front, risks, throughput_of,
+    BASELINE, Cost, MOST_OF_THE_GAIN, P99, PEAK, knee, median, pareto_front, risks, throughput_of,
 };
 
 /// The next step where the time was too short.
@@ -290,13 +290,6 @@ fn recommend(
     };
     reasons.insert(0, format!("{}.", against(&chosen.point)));
     (Some(recommendation), reasons)
-}
-
-/// Blocks after which one of so many finalists can be told apart from chance at all: the least p of the signed-rank test of
-/// n blocks is 2^(1 − n), and the correction multiplies it by the number of finalists.
-fn blocks_needed(finalists: usize) -> u32 {
-    let needed = (finalists.max(1) as f64 / LEVEL).log2() + 1.0;
-    (needed.ceil() as u32).max(MIN_BLOCKS)
 }
 
 /// What is saved less what it costs; `None` where nothing is saved beyond noise and relevance.

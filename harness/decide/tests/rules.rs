@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use fragbench_decide::{Aa, Candidate, Evidence, finding, judge, summarize};
 use fragbench_model::{
     Allocator, AllocatorKind, Better, Caution, Cell, Confidence, Contrast, DEFAULT_RELEVANT, Failure, FailureKind,
-    Interval, MachineLoad, Plan, PlannedRun, RunRecord, RunStatus, Settings, Standing, VerdictKind, WorkloadSpec,
+    Interval, MachineLoad, Plan, PlannedRun, RunRecord, RunStatus, Settings, Standing, VerdictKind, Weighing,
+    WorkloadSpec,
 };
 
 const NOISE: f64 = 0.02;
@@ -23,23 +24,47 @@ fn contrast(median: f64, half: f64) -> Contrast {
     Contrast { ratio, p: Some(0.001), noise: Some(NOISE), standing, relevant: beyond(DEFAULT_RELEVANT) }
 }
 
+fn change(name: &str, settings: Settings) -> Allocator {
+    Allocator {
+        name: name.into(),
+        kind: AllocatorKind::Other,
+        library: None,
+        libc: None,
+        environment: settings.clone(),
+        settings,
+        notes: Vec::new(),
+    }
+}
+
 fn candidate(allocator: &str, arena_max: Option<u32>, memory: f64, throughput: f64) -> Candidate {
     Candidate {
-        allocator: allocator.into(),
-        settings: arena_max.map(|n| ("MALLOC_ARENA_MAX".to_owned(), n.to_string())).into_iter().collect(),
+        change: change(allocator, arena_max.map(|n| ("MALLOC_ARENA_MAX".to_owned(), n.to_string())).into_iter().collect()),
         workloads: 2,
         failed: 0,
         memory: Some(known(memory)),
         throughput: Some(known(throughput)),
+        cost: None,
         peak: Some(known(memory)),
         p99: None,
+        faults: None,
+        longest_ns: None,
         others: BTreeMap::new(),
     }
 }
 
 fn evidence(candidates: Vec<Candidate>) -> Evidence {
     let aa = Some(Aa { floor: NOISE, differs: false });
-    Evidence { workloads: 2, memory_aa: aa, throughput_aa: aa, disturbed: 0.0, relevant: DEFAULT_RELEVANT, candidates }
+    Evidence {
+        baseline: Some(change("glibc", Settings::new())),
+        workloads: 2,
+        memory_aa: aa,
+        throughput_aa: aa,
+        cost_aa: None,
+        weighing: Weighing::Loop,
+        disturbed: 0.0,
+        relevant: DEFAULT_RELEVANT,
+        candidates,
+    }
 }
 
 fn kind_and_label(e: &Evidence) -> (VerdictKind, String) {
@@ -173,6 +198,54 @@ fn a_loss_as_great_as_the_gain_is_not_recommended() {
 }
 
 #[test]
+fn a_loss_counts_when_it_is_established_and_only_then() {
+    // What is called noise is no loss, however far its median lies.
+    let noise = Contrast { standing: Standing::Noise, ..contrast(0.41, 0.7) };
+    let noisy = Candidate { throughput: Some(noise), ..candidate("glibc", Some(2), 0.2, 1.0) };
+    let v = judge(&evidence(vec![noisy]));
+    assert_eq!(v.kind, VerdictKind::Tune, "{:?}", v.reasons);
+    assert!(v.reasons[0].contains("throughput not told apart from noise (-59 %"), "{:?}", v.reasons);
+    // What is established is one, however noisy the baseline is.
+    let lost = Contrast { noise: Some(0.5), ..known(0.65) };
+    let slow = Candidate { throughput: Some(lost), ..candidate("glibc", Some(2), 0.7, 1.0) };
+    let v = judge(&evidence(vec![slow]));
+    assert_eq!(v.kind, VerdictKind::Leave, "30 % gained, 35 % lost: {:?}", v.reasons);
+}
+
+#[test]
+fn time_is_weighed_in_the_servers_coin_where_it_is_known() {
+    let with_cost = |cost: f64, weighing| {
+        let slow_loop = Candidate { cost: Some(known(cost)), ..candidate("glibc", Some(2), 0.41, 0.7) };
+        let mut e = evidence(vec![slow_loop]);
+        (e.weighing, e.cost_aa) = (weighing, e.throughput_aa);
+        judge(&e)
+    };
+    let server = Weighing::ServerTime { cpu_s: 17.0, span_s: 60.0, workloads: 2 };
+    let v = with_cost(1.08, server);
+    assert_eq!(v.kind, VerdictKind::Tune, "{:?}", v.reasons);
+    let said = "59 % less resident memory (58 % to 60 %, noise floor 2 %) and 1.360 s more of the server's 17.000 s of \
+                processor time (8 %, 7 % to 9 %, noise floor 2 %)";
+    assert!(v.reasons[0].contains(said), "{:?}", v.reasons);
+    assert!((v.price.unwrap().extra_cpu_s - 1.36).abs() < 1e-9);
+    assert!(v.reasons.iter().any(|r| r.contains("weighed in the server's coin")), "{:?}", v.reasons);
+    assert_eq!(with_cost(1.7, server).kind, VerdictKind::Leave, "a server that needs 70 % more is no bargain");
+    let without = judge(&evidence(vec![candidate("glibc", Some(2), 0.41, 0.7)]));
+    assert!(without.reasons.iter().any(|r| r.contains("judges a loop")), "{:?}", without.reasons);
+}
+
+#[test]
+fn the_baseline_is_what_the_copy_is_of() {
+    let plan = plan(&[("jemalloc", false), ("jemalloc", true), ("glibc", false)], 3);
+    let records: Vec<RunRecord> =
+        (0..9).map(|run| record(&plan, run, [600.0, 605.0, 1000.0][plan.runs[run as usize].cell])).collect();
+    let s = summarize(&plan, &records, false, DEFAULT_RELEVANT);
+    assert_eq!(s.comparisons.len(), 1);
+    assert_eq!(s.comparisons[0].allocator, "glibc");
+    assert_eq!((s.verdict.kind, s.verdict.allocator.as_deref()), (VerdictKind::Leave, Some("jemalloc")));
+    assert!(s.verdict.reasons.iter().any(|r| r.contains("not relevantly better")), "{:?}", s.verdict.reasons);
+}
+
+#[test]
 fn a_faster_allocator_that_costs_no_memory_is_a_switch() {
     let e = evidence(vec![candidate("mimalloc", None, 1.0, 1.3)]);
     assert_eq!(kind_and_label(&e), (VerdictKind::Switch, "mimalloc".into()));
@@ -194,13 +267,13 @@ fn a_setting_that_gets_most_of_the_gain_is_preferred() {
 #[test]
 fn of_two_ways_to_the_same_gain_the_one_that_is_less_trouble_is_taken() {
     let mut tuned = candidate("jemalloc", None, 0.55, 1.0);
-    tuned.settings.insert("MALLOC_CONF".into(), "dirty_decay_ms:0".into());
+    tuned.change.settings.insert("MALLOC_CONF".into(), "dirty_decay_ms:0".into());
     let e = evidence(vec![tuned.clone(), candidate("jemalloc", None, 0.6, 1.0)]);
     assert_eq!(kind_and_label(&e), (VerdictKind::Switch, "jemalloc".into()));
     let e = evidence(vec![tuned, candidate("jemalloc", None, 0.8, 1.0)]);
     assert_eq!(kind_and_label(&e), (VerdictKind::Switch, "jemalloc MALLOC_CONF=dirty_decay_ms:0".into()));
     let mut frozen = candidate("glibc", None, 0.6, 1.0);
-    frozen.settings.insert("MALLOC_TRIM_THRESHOLD_".into(), "65536".into());
+    frozen.change.settings.insert("MALLOC_TRIM_THRESHOLD_".into(), "65536".into());
     let e = evidence(vec![frozen, candidate("glibc", Some(2), 0.65, 1.0)]);
     assert_eq!(kind_and_label(&e), (VerdictKind::Tune, "glibc arena_max=2".into()));
 }
@@ -250,15 +323,7 @@ fn without_baseline_noise_or_pairs_nothing_is_said() {
 fn plan(names: &[(&str, bool)], repetitions: u32) -> Plan {
     let cell = |&(name, aa): &(&str, bool)| Cell {
         workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new() },
-        allocator: Allocator {
-            name: name.into(),
-            kind: AllocatorKind::Other,
-            library: None,
-            libc: None,
-            settings: Settings::new(),
-            environment: BTreeMap::new(),
-            notes: Vec::new(),
-        },
+        allocator: change(name, Settings::new()),
         aa,
         thp: None,
     };

@@ -158,3 +158,99 @@ fn the_same_allocator_under_other_names_is_never_recommended() {
         }
     }
 }
+
+/// A result of so many blocks, each a repetition of the first `blocks.len()`: for each block the figures (memory, throughput)
+/// of the baseline, its copy and the candidates.
+fn repeated(blocks: &[Vec<(f64, f64)>], times: usize) -> Summary {
+    let cell = |i: usize| Cell {
+        workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new() },
+        allocator: Allocator {
+            name: if i < 2 { "glibc".into() } else { format!("other{i}") },
+            kind: AllocatorKind::Other,
+            library: None,
+            libc: None,
+            settings: Settings::new(),
+            environment: BTreeMap::new(),
+            notes: Vec::new(),
+        },
+        aa: i == 1,
+    };
+    let cells: Vec<Cell> = (0..blocks[0].len()).map(cell).collect();
+    let mut plan = Plan { seed: 1, cells, runs: Vec::new() };
+    for repetition in 0..times {
+        for cell in 0..plan.cells.len() {
+            plan.runs.push(PlannedRun { run: plan.runs.len() as u32, cell, repetition: repetition as u32 });
+        }
+    }
+    let records: Vec<RunRecord> = plan
+        .runs
+        .iter()
+        .map(|planned| {
+            let (memory, speed) = blocks[planned.repetition as usize % blocks.len()][planned.cell];
+            let figures = [("heap_rss_peak_bytes", memory), ("heap_rss_idle_bytes", memory), ("ops_per_s", speed)];
+            record(&plan, planned, figures)
+        })
+        .collect();
+    summarize(&plan, &records, false, DEFAULT_RELEVANT)
+}
+
+fn recommends(summary: &Summary) -> bool {
+    matches!(summary.verdict.kind, VerdictKind::Switch | VerdictKind::Tune)
+}
+
+#[test]
+fn more_equal_blocks_never_take_a_recommendation_away() {
+    let mut rng = Pcg64Mcg::seed_from_u64(12);
+    let mut recommended = 0;
+    for round in 0..60 {
+        let candidates = 1 + round % 6;
+        // Memory and throughput of each candidate: some gain much, some nothing, some lose.
+        let truth: Vec<(f64, f64)> = (0..candidates)
+            .map(|_| {
+                let speed = [1.0, 1.0, 0.9, 0.5][rng.random_range(0..4)];
+                ([0.18, 0.4, 0.7, 1.0, 1.3][rng.random_range(0..5)], speed)
+            })
+            .collect();
+        let deviation = [0.0, 0.01, 0.03][rng.random_range(0..3)];
+        let distinct = rng.random_range(1..=2);
+        let blocks: Vec<Vec<(f64, f64)>> = (0..distinct)
+            .map(|_| {
+                let of = |(memory, speed): (f64, f64), rng: &mut Pcg64Mcg| {
+                    (1e8 * memory * normal(rng, deviation), 1e6 * speed * normal(rng, deviation))
+                };
+                let all = [(1.0, 1.0); 2].iter().chain(&truth);
+                all.map(|truth| of(*truth, &mut rng)).collect()
+            })
+            .collect();
+        let mut before = false;
+        for times in 2..=12 {
+            let summary = repeated(&blocks, times);
+            let now = recommends(&summary);
+            assert!(
+                now || !before,
+                "round {round}: {times} blocks of {candidates} candidates take it away: {truth:?}, {:?}",
+                summary.verdict.reasons
+            );
+            before = now;
+        }
+        recommended += usize::from(before);
+    }
+    assert!(recommended >= 20, "{recommended} of 60: the property is about recommendations");
+}
+
+#[test]
+fn a_great_saving_in_every_block_is_recommended_with_any_number_of_them() {
+    // What serial peaks do: an arena limit holds 16 instead of 89 MiB, the run's time is mostly chance.
+    let mut rng = Pcg64Mcg::seed_from_u64(89);
+    for blocks in 2..=12 {
+        for candidates in 1..=6 {
+            let block = |rng: &mut Pcg64Mcg| -> Vec<(f64, f64)> {
+                let memory = [89.0, 89.0, 16.0, 16.0, 89.0, 70.0, 60.0, 95.0];
+                memory[..2 + candidates].iter().map(|m| (m * normal(rng, 0.01), normal(rng, 0.3))).collect()
+            };
+            let all: Vec<_> = (0..blocks).map(|_| block(&mut rng)).collect();
+            let summary = repeated(&all, blocks);
+            assert!(recommends(&summary), "{blocks} blocks, {candidates} candidates: {:?}", summary.verdict.reasons);
+        }
+    }
+}

@@ -80,7 +80,39 @@ impl Allocator {
     pub fn label(&self) -> String {
         label(&self.name, &self.settings)
     }
+
+    /// What has to be done for a process to run in this environment, in words: `set MALLOC_ARENA_MAX=2`; `preload
+    /// libfragbench_trim.so and set FRAGBENCH_TRIM_EVERY_MS=1000`. It names what a process reads and not what the user wrote,
+    /// so that nothing is named that would do nothing. Empty where nothing has to be done.
+    pub fn instruction(&self) -> String {
+        let file = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let also = self.environment.get(PRELOAD).map(|paths| paths.split(':').map(|p| file(p.as_ref())));
+        let preloaded: Vec<String> =
+            self.library.as_deref().map(file).into_iter().chain(also.into_iter().flatten()).collect();
+        let set: Vec<String> = self
+            .environment
+            .iter()
+            .filter(|(name, _)| *name != PRELOAD)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let part = |verb: &str, what: Vec<String>| (!what.is_empty()).then(|| format!("{verb} {}", what.join(" ")));
+        let parts: Vec<String> = [part("preload", preloaded), part("set", set)].into_iter().flatten().collect();
+        parts.join(" and ")
+    }
+
+    /// Whether a process has to be started otherwise than it comes to run in this environment.
+    pub fn changes_something(&self) -> bool {
+        self.library.is_some() || !self.environment.is_empty()
+    }
+
+    /// Whether `other` is the same allocator with the same settings.
+    pub fn is(&self, other: &Allocator) -> bool {
+        self.name == other.name && self.settings == other.settings && self.libc == other.libc
+    }
 }
+
+/// The variable that names libraries to preload, ld.so(8).
+pub const PRELOAD: &str = "LD_PRELOAD";
 
 /// Name and settings on one line, as tables and legends show a cell. `MALLOC_ARENA_MAX=2` is shortened to
 /// `arena_max=2`.
@@ -110,6 +142,31 @@ pub struct AllocatorAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instruction_names_what_a_process_reads() {
+        let of = |library: Option<&str>, environment: &[(&str, &str)]| {
+            let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let settings = Settings::from([("glibc.malloc.trim_threshold".into(), "131072".into())]);
+            Allocator {
+                name: "glibc".into(),
+                kind: AllocatorKind::Glibc,
+                library: library.map(Into::into),
+                libc: None,
+                settings,
+                environment,
+                notes: Vec::new(),
+            }
+            .instruction()
+        };
+        let tunables = ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=131072");
+        assert_eq!(of(None, &[tunables]), "set GLIBC_TUNABLES=glibc.malloc.trim_threshold=131072");
+        assert_eq!(
+            of(Some("/x/libtrim.so"), &[("EVERY_MS", "1000"), (PRELOAD, "/lib/libc.so.6")]),
+            "preload libtrim.so libc.so.6 and set EVERY_MS=1000"
+        );
+        assert_eq!(of(None, &[]), "");
+    }
 
     #[test]
     fn a_label_names_the_settings_in_order() {

@@ -28,7 +28,7 @@ mod summary;
 mod trace_stat;
 mod tuning;
 
-pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, Settings, label};
+pub use allocator::{PRELOAD, Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, Settings, label};
 pub use badcase::{
     ACTION_PARAMETER, Bound, CASE_FAMILY, CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Description, Effect,
     Expectation, ExpectedEffect, FigureFact, Figures, Judged, Quantity, RemedyOutcome, SIGNS, Sign, Symptom,
@@ -43,7 +43,10 @@ pub use inspection::{
     PinGroup, Retained, SizeClass, Spread, SurveyCost, WaterfallStep,
 };
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
-pub use message::{AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, WorkerError};
+pub use message::{
+    AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, SERVER_CPU_S, SERVER_SPAN_S,
+    WorkerError,
+};
 pub use metric::{Better, METRICS, Metric, Unit, metric};
 pub use plan::{Cell, Plan, PlannedRun};
 pub use profile::{Blocks, Columns, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows, Wave};
@@ -55,8 +58,8 @@ pub use shape::{Distances, SLICES, Shape};
 pub use shard::{Machine, Part, Shard};
 pub use spec::{Common, Driver, Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
 pub use summary::{
-    Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Risk, Standing, Summary,
-    Verdict, VerdictKind,
+    Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Price, Risk, Standing,
+    Summary, Verdict, VerdictKind, Weighing,
 };
 pub use trace_stat::{Histogram, HistogramBin, LiveCurve, TraceStat};
 pub use tuning::{Recommendation, Trimming, TunePoint, Tuning};

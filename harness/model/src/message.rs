@@ -137,6 +137,12 @@ pub struct LatencySummary {
     pub realloc: Option<Percentiles>,
 }
 
+/// Name of the fact ([`Done::facts`]) that says how much processor time the server used whose work this is, in seconds: of a
+/// replay the recorded process's, of a model the sum of its statements' service times.
+pub const SERVER_CPU_S: &str = "server_cpu_s";
+/// Name of the fact that says in which time it did, in seconds.
+pub const SERVER_SPAN_S: &str = "server_span_s";
+
 /// A run that succeeded, as the worker saw it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {

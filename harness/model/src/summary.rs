@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Settings;
+use crate::{Allocator, Settings};
 
 /// Share of a figure below which a difference is of no practical consequence, unless the user says otherwise.
 pub const DEFAULT_RELEVANT: f64 = 0.05;
@@ -124,6 +124,47 @@ pub struct Risk {
     pub source: String,
 }
 
+/// What a change's cost in time was weighed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Weighing {
+    /// Extra processor time as a share of what the server used, which the recording or the model tells.
+    ServerTime {
+        /// Processor time the server used, seconds; the sum over the workloads that tell it.
+        cpu_s: f64,
+        /// Time in which it did, seconds.
+        span_s: f64,
+        /// Workloads that tell it.
+        workloads: usize,
+    },
+    /// Throughput of the user's own command.
+    Command,
+    /// Throughput of a loop of allocations, which weighs far more on the allocator than a server does.
+    #[default]
+    Loop,
+}
+
+impl Weighing {
+    /// What is weighed, in a word or two.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Weighing::ServerTime { .. } => "processor time",
+            Weighing::Command | Weighing::Loop => "throughput",
+        }
+    }
+}
+
+/// What a change costs in the server's coin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Price {
+    /// Processor time the server would use, relative to what it used: 1.08 is 8 % more.
+    pub cpu_ratio: Interval,
+    /// Noise floor of that: the baseline against itself.
+    pub noise: Option<f64>,
+    /// Extra processor time for the recorded span, seconds; negative where it is less.
+    pub extra_cpu_s: f64,
+}
+
 /// A change that is worth it, beside the recommended one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
@@ -135,6 +176,9 @@ pub struct Alternative {
     pub memory_ratio: Option<Interval>,
     /// Throughput relative to the baseline.
     pub throughput_ratio: Option<Interval>,
+    /// Its cost in the server's processor time, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// Its gain less its cost, as a share of the best one's.
     pub share_of_best: f64,
 }
@@ -148,6 +192,13 @@ pub struct Verdict {
     pub allocator: Option<String>,
     /// Settings recommended.
     pub settings: Settings,
+    /// The change as it is carried out: what is recommended, with the variables and libraries it is resolved to; `None` where
+    /// nothing is to be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Allocator>,
+    /// What everything is relative to; `None` in results of earlier versions, whose baseline is glibc with default settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Allocator>,
     /// Resident memory relative to the baseline (below 1 is less).
     pub memory_ratio: Option<Interval>,
     /// Throughput relative to the baseline (above 1 is faster).
@@ -158,8 +209,17 @@ pub struct Verdict {
     /// Of `throughput_ratio`.
     #[serde(default)]
     pub throughput_noise: Option<f64>,
+    /// What the cost in time was weighed by.
+    #[serde(default)]
+    pub weighing: Weighing,
+    /// What the change costs in the server's processor time, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// Why, in sentences.
     pub reasons: Vec<String>,
+    /// How many of the reasons, from the first, are the finding; the others explain it.
+    #[serde(default = "one")]
+    pub leading: usize,
     /// How sure it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<Confidence>,
@@ -172,6 +232,10 @@ pub struct Verdict {
     /// Other changes that are worth it, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// `summary.json`.
