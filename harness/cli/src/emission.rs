@@ -1,11 +1,10 @@
 //! `--emit`: prints the lines that apply a recommendation.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use fragbench_model::{Allocator, Plan, Verdict, VerdictKind};
-use fragbench_report::{Application, Target};
+use fragbench_model::{Allocator, Verdict, VerdictKind};
+use fragbench_report::{Application, LIBRARY_DIR, SERVICE, Target};
 
 /// For whom lines are made.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -32,10 +31,10 @@ pub(crate) struct EmitOptions {
     #[arg(long, value_enum, value_name = "FOR")]
     emit: Option<EmitChoice>,
     /// Service that the lines are for: the unit, the Compose service, the StatefulSet
-    #[arg(long, value_name = "NAME", default_value = "mariadb", requires = "emit", value_parser = service)]
+    #[arg(long, value_name = "NAME", default_value = SERVICE, requires = "emit", value_parser = service)]
     service: String,
     /// Where the lines install a library that is to be preloaded
-    #[arg(long, value_name = "DIR", default_value = "/usr/local/lib/fragbench", requires = "emit")]
+    #[arg(long, value_name = "DIR", default_value = LIBRARY_DIR, requires = "emit")]
     library_dir: PathBuf,
 }
 
@@ -52,28 +51,22 @@ fn service(text: &str) -> Result<String, String> {
 
 impl EmitOptions {
     /// The lines that apply what a verdict recommends, or why there are none; `None` if they were not asked for.
-    pub(crate) fn of_verdict(&self, verdict: &Verdict, plan: &Plan) -> Option<Emitted> {
+    pub(crate) fn of_verdict(&self, verdict: &Verdict) -> Option<Emitted> {
         self.emit?;
-        let recommended = match verdict.kind {
-            VerdictKind::Switch | VerdictKind::Tune => recommended(verdict, plan),
+        match verdict.kind {
+            VerdictKind::Switch | VerdictKind::Tune => {}
             VerdictKind::Leave => return Some(Err("nothing to apply: what runs now is to be left as it is")),
             VerdictKind::NotEnoughData => {
                 return Some(Err("nothing to apply: the runs do not suffice for a recommendation"));
             }
-        };
-        let lines = recommended
-            .filter(|a| !a.environment.is_empty() || a.library.is_some())
-            .and_then(|a| self.lines(&a.label(), &a.environment, a.library.as_deref()));
+        }
+        let change = verdict.change.as_ref().filter(|change| change.changes_something());
+        let lines = change.and_then(|change| self.lines(change));
         Some(lines.ok_or("nothing to apply: what is recommended sets nothing"))
     }
 
     /// The lines, if they were asked for.
-    pub(crate) fn lines(
-        &self,
-        what: &str,
-        environment: &BTreeMap<String, String>,
-        library: Option<&Path>,
-    ) -> Option<String> {
+    pub(crate) fn lines(&self, change: &Allocator) -> Option<String> {
         let target = match self.emit? {
             EmitChoice::Systemd => Target::Systemd,
             EmitChoice::Mariadb => Target::Mariadb,
@@ -81,17 +74,9 @@ impl EmitOptions {
             EmitChoice::Kubernetes => Target::Kubernetes,
             EmitChoice::Env => Target::Env,
         };
-        let change = Application { what, environment, library, library_dir: &self.library_dir, service: &self.service };
-        Some(fragbench_report::emit(target, &change))
+        let application = Application { change, library_dir: &self.library_dir, service: &self.service };
+        Some(fragbench_report::emit(target, &application))
     }
-}
-
-/// The allocator that a verdict names.
-fn recommended<'p>(verdict: &Verdict, plan: &'p Plan) -> Option<&'p Allocator> {
-    let named = |a: &&Allocator| {
-        Some(&a.name) == verdict.allocator.as_ref() && a.settings == verdict.settings && a.libc.is_none()
-    };
-    plan.cells.iter().map(|cell| &cell.allocator).find(named)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Measurement<'_> {
             self.manifest.ended_unix_s = Some(unix_now());
         }
         let data = conclude(&self.results, self.manifest, records)?;
-        let emitted = self.emit.of_verdict(&data.summary.verdict, &data.manifest.plan);
+        let emitted = self.emit.of_verdict(&data.summary.verdict);
         if let Some(Ok(lines)) = &emitted {
             self.results.write("emitted.txt", lines.as_bytes())?;
         }

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use common::{arg, json, program, run, stderr, stdout, succeed};
+use fragbench_model::{Allocator, AllocatorKind};
 use fragbench_report::{Application, Target, emit};
 
 /// The library of this build that trims at an interval: glibc stays the allocator.
@@ -19,20 +20,23 @@ fn trim_library() -> PathBuf {
 
 fn lines(target: Target) -> String {
     let library = trim_library();
-    let environment: BTreeMap<String, String> =
-        [("MALLOC_ARENA_MAX", "2"), ("FRAGBENCH_TRIM_EVERY_MS", "1000"), ("GLIBC_TUNABLES", "glibc.malloc.mxfast=0")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-    emit(
-        target,
-        &Application {
-            what: "glibc, tuned",
-            environment: &environment,
-            library: Some(&library),
-            library_dir: library.parent().unwrap(),
-            service: "mariadb",
-        },
-    )
+    let environment: BTreeMap<String, String> = [
+        ("MALLOC_ARENA_MAX", "2"),
+        ("FRAGBENCH_TRIM_EVERY_MS", "1000"),
+        ("GLIBC_TUNABLES", "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=2"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let change = Allocator {
+        name: "glibc".into(),
+        kind: AllocatorKind::Glibc,
+        library: Some(library.clone()),
+        libc: None,
+        settings: BTreeMap::new(),
+        environment,
+        notes: Vec::new(),
+    };
+    emit(target, &Application { change: &change, library_dir: library.parent().unwrap(), service: "mariadb" })
 }
 
 /// The commands below `# Verify`, for this process.

@@ -2,8 +2,8 @@
 
 use fragbench_model::{Confidence, Contrast, Standing, Verdict, VerdictKind};
 
-use crate::paired::blocks_needed;
 use crate::evidence::{Candidate, Evidence};
+use crate::paired::blocks_needed;
 
 /// Share of disturbed runs above which the machine is in doubt.
 const MANY_DISTURBED: f64 = 0.2;

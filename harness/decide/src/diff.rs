@@ -15,12 +15,12 @@ use fragbench_model::{
 use crate::bootstrap::ratio_interval;
 use crate::compare::baseline_of;
 use crate::conditions::conditions;
+use crate::evidence::DISTURBED;
 use crate::figures::{Figures, figure_names, user_metrics};
 use crate::paired::{LEVEL, beyond, block_ratios};
 use crate::rank_sum::{least_p, rank_sum};
 use crate::ranks::holm;
 use crate::runs::{CellRuns, cell_runs};
-use crate::evidence::DISTURBED;
 use crate::{BASELINE, P99, median_interval};
 
 /// What is asked of two results.

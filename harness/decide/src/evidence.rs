@@ -109,11 +109,8 @@ pub(crate) fn evidence(cells: &[CellRuns], figures: &Figures, relevant: f64) -> 
     let peak = gathered.effects_in(&[PEAK], relevant);
     let p99 = gathered.effects_in(&[P99], relevant);
     let faults = gathered.effects_in(&[FAULTS], relevant);
-    let others: Vec<(&str, Better, Vec<Option<Contrast>>)> = figures
-        .others
-        .iter()
-        .map(|(name, better)| (*name, *better, gathered.effects_in(&[name], relevant)))
-        .collect();
+    let others: Vec<(&str, Better, Vec<Option<Contrast>>)> =
+        figures.others.iter().map(|(name, better)| (*name, *better, gathered.effects_in(&[name], relevant))).collect();
     let candidates = gathered
         .groups
         .iter()

@@ -2,8 +2,8 @@
 
 use fragbench_model::{Allocator, Confidence, Contrast, Interval, Standing, Summary, Verdict, VerdictKind, label};
 
-use crate::baseline::{in_words, is_plain_glibc};
 use crate::BASELINE;
+use crate::baseline::{in_words, is_plain_glibc};
 
 /// An effect in words, with the noise floor beside the claim: `38 % less resident memory (34 % to 41 %, noise floor
 /// 0.8 %)`. Where it does not stand out nothing is claimed: `throughput not told apart from noise (-4 %, noise floor 6 %)`.

@@ -31,8 +31,8 @@ mod tuning;
 mod verdict;
 mod words;
 
-pub use baseline::{baseline_of_plan, is_plain_glibc};
 pub use badcase::{CURES, HELPS, HURTS, RemedyRun, judge_case};
+pub use baseline::{baseline_of_plan, is_plain_glibc};
 pub use bootstrap::{RESAMPLES, median, median_interval};
 pub use compare::precision;
 pub use diff::{DiffQuestion, diff, diff_metrics};

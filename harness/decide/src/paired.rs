@@ -122,8 +122,7 @@ pub fn blocks_needed(cells: usize) -> u32 {
 /// rule holds, so that a further block never takes away what the blocks before it agreed on.
 pub(crate) fn effects(cells: &[(LogRatios, Option<Aa>)], relevant: f64) -> Vec<Contrast> {
     let needed = blocks_needed(cells.len()) as usize;
-    let p: Vec<Option<f64>> =
-        cells.iter().map(|(ratios, _)| ratios.p().filter(|_| ratios.0.len() >= needed)).collect();
+    let p: Vec<Option<f64>> = cells.iter().map(|(ratios, _)| ratios.p().filter(|_| ratios.0.len() >= needed)).collect();
     let mut corrected = holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
     cells
         .iter()

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use fragbench_model::{AaSpread, CellSummary, Plan, RunRecord, SCHEMA, Summary};
 
 use crate::compare::{aa, baseline_of, comparisons};
+use crate::evidence::evidence;
 use crate::paired::LogRatios;
 use crate::runs::{CellRuns, cell_runs};
-use crate::evidence::evidence;
 use crate::{Figures, figure_names, judge, median_interval};
 
 /// What the runs of a plan amount to. Cells stand in the plan's order, the A/A copies left out; `partial` says that

@@ -22,9 +22,7 @@ use crate::figures::Figures;
 use crate::finding::effect;
 use crate::paired::{Aa, LogRatios, blocks_needed, effects};
 use crate::runs::{CellRuns, cell_runs};
-use crate::{
-    BASELINE, Cost, MOST_OF_THE_GAIN, P99, PEAK, knee, median, pareto_front, risks, throughput_of,
-};
+use crate::{BASELINE, Cost, MOST_OF_THE_GAIN, P99, PEAK, knee, median, pareto_front, risks, throughput_of};
 
 /// The next step where the time was too short.
 const LONGER: &str = "give it longer with --max-time";
@@ -280,8 +278,7 @@ fn recommend(
     let recommendation = Recommendation {
         allocator: allocator.name.clone(),
         settings: allocator.settings.clone(),
-        library: allocator.library.clone(),
-        environment: allocator.environment.clone(),
+        change: allocator.clone(),
         memory_ratio: memory_contrast.ratio,
         saved_bytes: baseline.memory_bytes.zip(chosen.point.memory_bytes).map_or(0.0, |(b, c)| b - c),
         throughput_ratio: chosen.point.throughput.map(|c| c.ratio),

@@ -260,19 +260,14 @@ fn unsettled(c: &Candidate, evidence: &Evidence) -> bool {
     let open = |e: &Option<Contrast>| e.is_some_and(|e| !established(&e) || !e.relevant);
     let time = if c.cost.is_some() { (&c.cost, Better::Less) } else { (&c.throughput, Better::More) };
     let (memory, speed) = (promised(&c.memory, Better::Less), promised(time.0, time.1));
-    let promises =
-        open(&c.memory) && memory >= evidence.relevant || open(time.0) && speed >= evidence.relevant;
+    let promises = open(&c.memory) && memory >= evidence.relevant || open(time.0) && speed >= evidence.relevant;
     eligible(c, evidence).is_ok() && promises && memory + speed - loss(c) >= evidence.relevant
 }
 
 fn nothing_worth_it(evidence: &Evidence, mut reasons: Vec<String>) -> Verdict {
     let noise = evidence.memory_aa.map_or(f64::INFINITY, |aa| aa.floor);
-    let unsettled: Vec<String> = evidence
-        .candidates
-        .iter()
-        .filter(|c| !c.is_null() && unsettled(c, evidence))
-        .map(Candidate::label)
-        .collect();
+    let unsettled: Vec<String> =
+        evidence.candidates.iter().filter(|c| !c.is_null() && unsettled(c, evidence)).map(Candidate::label).collect();
     if noise > MAX_NOISE {
         let reason = format!(
             "The baseline's memory differs from itself by up to {:.0} %, so a gain below that could not be seen; repeat on a quieter machine or with more repetitions.",
@@ -316,8 +311,10 @@ fn weighed_by(evidence: &Evidence) -> String {
             )
         }
         Weighing::Command => "Time is weighed by the command's own throughput.".to_owned(),
-        Weighing::Loop => "This judges a loop of allocations: what the server used besides is not known, and a difference of \
+        Weighing::Loop => {
+            "This judges a loop of allocations: what the server used besides is not known, and a difference of \
                            throughput is far smaller in a server, which does other work between its calls."
-            .to_owned(),
+                .to_owned()
+        }
     }
 }

@@ -47,14 +47,10 @@ pub(crate) fn price(c: &Candidate) -> String {
         .longest_ns
         .filter(|(own, base)| *own > 2.0 * base)
         .map(|(own, base)| format!("a longest call of {:.1} ms instead of {:.1} ms", own / 1e6, base / 1e6));
-    let parts: Vec<String> = [
-        worse(&c.p99, "p99 latency of an allocation"),
-        worse(&c.faults, "page faults"),
-        longest,
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let parts: Vec<String> = [worse(&c.p99, "p99 latency of an allocation"), worse(&c.faults, "page faults"), longest]
+        .into_iter()
+        .flatten()
+        .collect();
     if parts.is_empty() { String::new() } else { format!(", at the price of {}", parts.join(" and ")) }
 }
 

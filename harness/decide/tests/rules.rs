@@ -38,7 +38,10 @@ fn change(name: &str, settings: Settings) -> Allocator {
 
 fn candidate(allocator: &str, arena_max: Option<u32>, memory: f64, throughput: f64) -> Candidate {
     Candidate {
-        change: change(allocator, arena_max.map(|n| ("MALLOC_ARENA_MAX".to_owned(), n.to_string())).into_iter().collect()),
+        change: change(
+            allocator,
+            arena_max.map(|n| ("MALLOC_ARENA_MAX".to_owned(), n.to_string())).into_iter().collect(),
+        ),
         workloads: 2,
         failed: 0,
         memory: Some(known(memory)),

@@ -109,7 +109,7 @@ fn a_saving_is_recommended_with_its_price_and_the_front_runs_from_it_to_the_fast
     assert!((r.memory_ratio.median - 0.55).abs() < 0.02 && (r.saved_bytes - 45e6).abs() < 3e6, "{r:?}");
     assert!(r.price.iter().any(|p| p.contains("throughput not told apart from noise")), "{:?}", r.price);
     assert!(r.risks.iter().any(|risk| risk.name == "arena contention"));
-    assert_eq!(r.environment, settings(TWO));
+    assert_eq!(r.change.environment, settings(TWO));
     assert_eq!(t.front[0].settings, settings(ONE), "least memory first");
     assert!(t.front.len() >= 2 && t.knee.is_none_or(|k| k < t.front.len()));
 }

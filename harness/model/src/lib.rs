@@ -28,7 +28,7 @@ mod summary;
 mod trace_stat;
 mod tuning;
 
-pub use allocator::{PRELOAD, Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, Settings, label};
+pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, PRELOAD, Settings, label};
 pub use badcase::{
     ACTION_PARAMETER, Bound, CASE_FAMILY, CaseFact, CaseOutcome, CaseReport, CaseStatus, Check, Description, Effect,
     Expectation, ExpectedEffect, FigureFact, Figures, Judged, Quantity, RemedyOutcome, SIGNS, Sign, Symptom,
@@ -47,7 +47,7 @@ pub use message::{
     AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, SERVER_CPU_S, SERVER_SPAN_S,
     WorkerError,
 };
-pub use metric::{Better, METRICS, Metric, Unit, metric};
+pub use metric::{Better, COMMAND_HOW, METRICS, Metric, Unit, how_of_command, metric};
 pub use plan::{Cell, Plan, PlannedRun};
 pub use profile::{Blocks, Columns, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows, Wave};
 pub use reading::{ArenaReading, Event, Reading, Trend, TrendKind};

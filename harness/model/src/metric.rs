@@ -68,6 +68,46 @@ pub fn metric(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|m| m.name == name)
 }
 
+/// How a figure of a command is obtained, which is read from outside, of all its processes together; `None` where commands
+/// have no such figure.
+pub fn how_of_command(name: &str) -> Option<&'static str> {
+    COMMAND_HOW.iter().find(|(names, _)| names.contains(&name)).map(|(_, how)| *how)
+}
+
+/// Names of a command's figures with how they are obtained.
+pub const COMMAND_HOW: &[(&[&str], &str)] = &[
+    (&["wall_s"], "from the start of the program to its end, of a server from the start of its load to the load's end"),
+    (&["runs_per_s"], "one over wall_s"),
+    (
+        &["cpu_s"],
+        "utime + stime of all processes, those that were waited for included, over the same time; tick resolution",
+    ),
+    (&["minor_faults_count"], "minflt of all processes over the same time"),
+    (&["major_faults_count"], "majflt of all processes over the same time"),
+    (
+        &["heap_rss_peak_bytes"],
+        "highest sampled sum over all processes of anonymous memory less stacks, what a fork left shared counted once; from \
+         the start of the program on",
+    ),
+    (&["heap_rss_mean_bytes"], "time-weighted mean of the same sum over the time of wall_s"),
+    (&["heap_rss_end_bytes"], "the same sum when the load has ended; of a program that ends by itself its last sample"),
+    (&["heap_rss_idle_bytes"], "the same sum after the quiet stretch that follows a server's load"),
+    (&["rss_peak_bytes"], "highest sampled sum of resident pages over all processes"),
+    (&["vm_peak_bytes"], "highest sampled sum of address space over all processes"),
+    (
+        &["stack_rss_peak_bytes", "stack_rss_mean_bytes", "stack_rss_end_bytes", "stack_rss_idle_bytes"],
+        "smaps of all processes: main stacks, and mappings that hold a thread's stack pointer",
+    ),
+    (
+        &["shared_rss_peak_bytes", "shared_rss_mean_bytes", "shared_rss_end_bytes", "shared_rss_idle_bytes"],
+        "smaps of all processes: proportional share of shared mappings without a file on disk",
+    ),
+    (
+        &["file_rss_peak_bytes", "file_rss_mean_bytes", "file_rss_end_bytes", "file_rss_idle_bytes"],
+        "smaps of all processes: proportional share of pages of mapped files",
+    ),
+];
+
 macro_rules! metrics {
     ($($name:ident $unit:ident $better:tt $meaning:literal $how:literal)*) => {
         &[$(Metric {

@@ -1,11 +1,8 @@
 //! What a search for settings came to: `tuning.json`, the form other programs rely on.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{Contrast, Interval, Risk, Settings, label};
+use crate::{Allocator, Contrast, Interval, Risk, Settings, label};
 
 /// One allocator with one choice of settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,10 +57,8 @@ pub struct Recommendation {
     pub allocator: String,
     /// Settings.
     pub settings: Settings,
-    /// Library to preload, where one is needed.
-    pub library: Option<PathBuf>,
-    /// Variables to set; of `LD_PRELOAD` only what comes after the library.
-    pub environment: BTreeMap<String, String>,
+    /// The change as it is carried out: the variables and libraries that allocator and settings are resolved to.
+    pub change: Allocator,
     /// Memory relative to the baseline.
     pub memory_ratio: Interval,
     /// Memory saved: the baseline's median less this one's.

@@ -11,6 +11,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use fragbench_model::Allocator;
+
+/// Service that lines are for where none is named.
+pub const SERVICE: &str = "mariadb";
+/// Where lines install a library where no directory is named.
+pub const LIBRARY_DIR: &str = "/usr/local/lib/fragbench";
+
 /// For whom lines are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -29,12 +36,8 @@ pub enum Target {
 /// What is to be applied, and to what.
 #[derive(Debug, Clone)]
 pub struct Application<'a> {
-    /// The change in a few words.
-    pub what: &'a str,
-    /// Variables to set; of `LD_PRELOAD` only what comes after the library.
-    pub environment: &'a BTreeMap<String, String>,
-    /// Library to preload.
-    pub library: Option<&'a Path>,
+    /// The change as it was resolved and measured.
+    pub change: &'a Allocator,
     /// Directory that the library is installed to.
     pub library_dir: &'a Path,
     /// Name of the service, without `.service`: the unit, the Compose service, the container.
@@ -42,15 +45,24 @@ pub struct Application<'a> {
 }
 
 impl Application<'_> {
+    /// The change in a few words.
+    fn what(&self) -> String {
+        self.change.label()
+    }
+
+    fn library(&self) -> Option<&Path> {
+        self.change.library.as_deref()
+    }
+
     /// Where the library lies when it is applied.
     fn installed(&self) -> Option<PathBuf> {
-        Some(self.library_dir.join(self.library?.file_name()?))
+        Some(self.library_dir.join(self.library()?.file_name()?))
     }
 
     /// All variables.
     fn variables(&self) -> BTreeMap<&str, String> {
         let mut variables: BTreeMap<&str, String> =
-            self.environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+            self.change.environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         if let Some(path) = self.installed() {
             let libraries = std::iter::once(path.display().to_string()).chain(variables.remove("LD_PRELOAD"));
             variables.insert("LD_PRELOAD", libraries.collect::<Vec<_>>().join(":"));
@@ -60,7 +72,7 @@ impl Application<'_> {
 
     /// The command that installs the library; none where it lies in its place already.
     fn install(&self) -> Option<String> {
-        let (from, to) = (self.library?, self.installed()?);
+        let (from, to) = (self.library()?, self.installed()?);
         (from != to)
             .then(|| format!("install -D -m 644 {} {}", quoted(&from.to_string_lossy()), quoted(&to.to_string_lossy())))
     }
@@ -115,7 +127,7 @@ fn note(word: &str, commands: impl IntoIterator<Item = String>) -> Vec<String> {
 fn systemd(change: &Application) -> Vec<String> {
     let unit = format!("{}.service", change.service);
     let file = format!("/etc/systemd/system/{unit}.d/60-allocator.conf");
-    let mut lines = vec![format!("# {}", change.what), format!("# Save as {file}")];
+    let mut lines = vec![format!("# {}", change.what()), format!("# Save as {file}")];
     lines.push("[Service]".to_owned());
     // A percent sign begins a specifier.
     lines.extend(
@@ -134,7 +146,7 @@ fn systemd(change: &Application) -> Vec<String> {
 
 fn mariadb(change: &Application) -> Vec<String> {
     let mut lines = vec![
-        format!("# {}", change.what),
+        format!("# {}", change.what()),
         "# For servers that mariadbd-safe (mysqld_safe) starts. Under systemd it is not asked: take --emit systemd there.".to_owned(),
     ];
     let file = "/etc/mysql/mariadb.conf.d/60-allocator.cnf";
@@ -144,7 +156,7 @@ fn mariadb(change: &Application) -> Vec<String> {
         lines.push(format!("malloc-lib={}", library.display()));
     }
     let words: Vec<String> =
-        change.environment.iter().map(|(name, value)| quoted(&format!("{name}={value}"))).collect();
+        change.change.environment.iter().map(|(name, value)| quoted(&format!("{name}={value}"))).collect();
     let start =
         if words.is_empty() { "mariadbd-safe".to_owned() } else { format!("env {} mariadbd-safe", words.join(" ")) };
     let mut apply: Vec<String> = change.install().into_iter().collect();
@@ -157,7 +169,7 @@ fn mariadb(change: &Application) -> Vec<String> {
     lines.extend(note("Apply:", apply));
     let pid = "pid=$(pidof mariadbd)".to_owned();
     lines.extend(note("Verify (each line succeeds):", std::iter::once(pid).chain(change.verify())));
-    let undo = if change.library.is_some() { format!("rm {file}; ") } else { String::new() };
+    let undo = if change.library().is_some() { format!("rm {file}; ") } else { String::new() };
     lines.extend(note("Undo:", [format!("{undo}start mariadbd-safe without the variables")]));
     lines
 }
@@ -165,7 +177,7 @@ fn mariadb(change: &Application) -> Vec<String> {
 fn docker(change: &Application) -> Vec<String> {
     let service = change.service;
     let mut lines =
-        vec![format!("# {}", change.what), "# Save as compose.override.yaml beside compose.yaml".to_owned()];
+        vec![format!("# {}", change.what()), "# Save as compose.override.yaml beside compose.yaml".to_owned()];
     lines.extend(["services:".to_owned(), format!("  {service}:"), "    environment:".to_owned()]);
     // A dollar sign begins an interpolation.
     lines.extend(
@@ -174,7 +186,7 @@ fn docker(change: &Application) -> Vec<String> {
             .iter()
             .map(|(name, value)| format!("      {name}: {}", double_quoted(value).replace('$', "$$"))),
     );
-    if let (Some(from), Some(to)) = (change.library, change.installed()) {
+    if let (Some(from), Some(to)) = (change.library(), change.installed()) {
         lines.extend([
             "    volumes:".to_owned(),
             "      - type: bind".to_owned(),
@@ -195,7 +207,7 @@ fn docker(change: &Application) -> Vec<String> {
 fn kubernetes(change: &Application) -> Vec<String> {
     let service = change.service;
     let mut lines = vec![
-        format!("# {}", change.what),
+        format!("# {}", change.what()),
         "# Save as allocator.yaml; StatefulSet and container are both called as the service.".to_owned(),
     ];
     lines.extend(
@@ -225,7 +237,7 @@ fn kubernetes(change: &Application) -> Vec<String> {
 }
 
 fn env(change: &Application) -> Vec<String> {
-    let mut lines = vec![format!("# {}", change.what)];
+    let mut lines = vec![format!("# {}", change.what())];
     lines.extend(change.install());
     lines.extend(
         change.variables().iter().map(|(name, value)| format!("export {}", quoted(&format!("{name}={value}")))),
@@ -238,7 +250,10 @@ fn env(change: &Application) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Application, LIBRARY_DIR, SERVICE, Target};
+    use fragbench_model::{Allocator, AllocatorKind};
+    use std::collections::BTreeMap;
+    use std::path::Path;
 
     fn environment() -> BTreeMap<String, String> {
         [("MALLOC_ARENA_MAX", "2"), ("GLIBC_TUNABLES", "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0")]
@@ -246,14 +261,24 @@ mod tests {
             .into()
     }
 
-    fn change<'a>(environment: &'a BTreeMap<String, String>, library: Option<&'a Path>) -> Application<'a> {
-        Application {
-            what: "glibc arena_max=2",
-            environment,
-            library,
-            library_dir: Path::new("/usr/local/lib/fragbench"),
-            service: "mariadb",
-        }
+    fn emit(target: Target, (environment, library): &(&BTreeMap<String, String>, Option<&Path>)) -> String {
+        let change = Allocator {
+            name: "glibc".into(),
+            kind: AllocatorKind::Glibc,
+            library: library.map(Path::to_owned),
+            libc: None,
+            settings: BTreeMap::new(),
+            environment: (*environment).clone(),
+            notes: Vec::new(),
+        };
+        super::emit(target, &Application { change: &change, library_dir: Path::new(LIBRARY_DIR), service: SERVICE })
+    }
+
+    fn change<'a>(
+        environment: &'a BTreeMap<String, String>,
+        library: Option<&'a Path>,
+    ) -> (&'a BTreeMap<String, String>, Option<&'a Path>) {
+        (environment, library)
     }
 
     const TARGETS: [Target; 5] = [Target::Systemd, Target::Mariadb, Target::Docker, Target::Kubernetes, Target::Env];

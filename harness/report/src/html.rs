@@ -1,6 +1,8 @@
 //! `report.html`: one page that needs nothing else: plots are inline SVG, the style sheet is inline, there is no
 //! script, font or address to fetch. maud escapes every text that came from outside.
 
+use std::path::Path;
+
 use anyhow::Result;
 use fragbench_decide::{advice, cell_runs, finding};
 use fragbench_model::{Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, label, metric};
@@ -14,7 +16,7 @@ use crate::table::{
     failure_text, failures, is_of_commands, metric_table, own_columns, purge_table, ratio_table,
 };
 use crate::units::{bytes, digits, duration_ns, in_unit, utc};
-use crate::{Page, Plot, ResultData, plot_stem, slug};
+use crate::{Application, LIBRARY_DIR, Page, Plot, ResultData, SERVICE, Target, emit, plot_stem, slug};
 
 /// The report as one page.
 ///
@@ -53,9 +55,9 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                         ul { @for (what, text) in &advice { li { b { (what) } " " (text) } } }
                     }
                 }
-                @if data.summary.verdict.kind == VerdictKind::Tune {
-                    h3 { "To paste into the service's unit file" }
-                    pre { code { "[Service]\n" @for (k, v) in &data.summary.verdict.settings { "Environment=" (k) "=" (v) "\n" } } }
+                @if let Some(lines) = unit_lines(data) {
+                    h3 { "To apply it to a service" }
+                    pre { code { (lines) } }
                 }
                 p.soft {
                     (utc(data.manifest.started_unix_s)) " · profile " (data.manifest.profile) " · "
@@ -90,13 +92,20 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
     Ok(page.into_string())
 }
 
+/// What applies the recommendation, for systemd: the change as it was resolved, in the words of the room that emits lines.
+fn unit_lines(data: &ResultData) -> Option<String> {
+    let change = data.summary.verdict.change.as_ref().filter(|change| change.changes_something())?;
+    let application = Application { change, library_dir: Path::new(LIBRARY_DIR), service: SERVICE };
+    Some(emit(Target::Systemd, &application))
+}
+
 fn headline(data: &ResultData) -> String {
     let v = &data.summary.verdict;
     let name = v.allocator.as_deref().map(|a| label(a, &v.settings)).unwrap_or_default();
     match v.kind {
         VerdictKind::Switch => format!("switch to {name}"),
         VerdictKind::Tune => format!("tune to {name}"),
-        VerdictKind::Leave => "leave glibc as it is".into(),
+        VerdictKind::Leave => format!("leave {name} as it is"),
         VerdictKind::NotEnoughData => "not enough data".into(),
     }
 }

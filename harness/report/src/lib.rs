@@ -34,7 +34,7 @@ pub use crate::csv::summary_csv;
 pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table, versions_text};
 pub use diff::{diff_markdown, diff_text};
 pub use distance::distance_table;
-pub use emit::{Application, Target, emit};
+pub use emit::{Application, LIBRARY_DIR, SERVICE, Target, emit};
 pub use heap_map::heap_map;
 pub use inspection::{inspection_text, kind_word, verdict_text};
 pub use json::summary_json;

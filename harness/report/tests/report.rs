@@ -6,7 +6,7 @@ mod fixture;
 use std::collections::BTreeMap;
 
 use fragbench_decide::{Figures, finding, summarize};
-use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Standing, Summary, metric};
+use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Standing, Summary, VerdictKind, metric};
 use fragbench_report::{
     COLUMNS, PURGE_COLUMNS, RATIO_COLUMNS, RenderedFile, ResultData, draw, render, render_trace, result_tables,
     size_table, trace_table,
@@ -100,6 +100,52 @@ fn texts_from_outside_are_escaped() {
     assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("--set=&lt;b&gt;"));
     let md = text(&files, "report.md");
     assert!(!md.contains("<script>") && md.contains(r"&lt;script&gt;alert(1)"), "{md}");
+}
+
+#[test]
+fn what_the_page_says_to_paste_is_what_a_process_reads() {
+    for (settings, environment, library, line) in [
+        (
+            ("glibc.malloc.trim_threshold", "131072"),
+            ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=131072"),
+            None,
+            "Environment=&quot;GLIBC_TUNABLES=glibc.malloc.trim_threshold=131072&quot;",
+        ),
+        (
+            ("FRAGBENCH_TRIM_EVERY_MS", "1000"),
+            ("FRAGBENCH_TRIM_EVERY_MS", "1000"),
+            Some("/x/libfragbench_trim.so"),
+            "Environment=&quot;LD_PRELOAD=/usr/local/lib/fragbench/libfragbench_trim.so&quot;",
+        ),
+    ] {
+        let pair = |(key, value): (&str, &str)| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let (data, files) = rendered(|data| {
+            let tuned = |name: &str, own: &BTreeMap<String, String>| {
+                name == "glibc" && own.get("MALLOC_ARENA_MAX").is_some_and(|limit| limit == "2")
+            };
+            for cell in &mut data.manifest.plan.cells {
+                if tuned(&cell.allocator.name, &cell.allocator.settings) {
+                    cell.allocator.settings = pair(settings);
+                    cell.allocator.environment = pair(environment);
+                    cell.allocator.library = library.map(Into::into);
+                }
+            }
+            for record in &mut data.records {
+                if tuned(&record.allocator, &record.settings) {
+                    record.settings = pair(settings);
+                    for memory in ["heap_rss_peak_bytes", "heap_rss_idle_bytes"] {
+                        record.metrics.insert(memory.to_owned(), 1e6 + f64::from(record.repetition));
+                    }
+                }
+            }
+        });
+        assert_eq!(data.summary.verdict.kind, VerdictKind::Tune, "{}", finding(&data.summary));
+        let page = text(&files, "report.html");
+        assert!(page.contains(line), "{}", &page[page.find("To apply").unwrap_or(0)..][..600]);
+        assert!(!page.contains("Environment=glibc"), "no process reads that");
+        let named = format!("set {}={}", environment.0, environment.1);
+        assert!(finding(&data.summary).contains(&named), "{}", finding(&data.summary));
+    }
 }
 
 #[test]

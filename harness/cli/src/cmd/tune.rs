@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use fragbench_allocators::{candidates, resolve};
 use fragbench_decide::{BASELINE, PEAK};
-use fragbench_model::{Allocator, Common, Driver, Manifest, Plan, Settings, Tuning, WorkloadSpec, label};
+use fragbench_model::{Allocator, Common, Driver, Manifest, Plan, Settings, Tuning, WorkloadSpec};
 use fragbench_run::{ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -197,10 +197,7 @@ impl Tune {
         let found = search.go(&mut manifest, &mut results)?;
         bar.finish_and_clear();
         let tuning = self.conclude(&results, manifest, &found, memory)?;
-        let lines = tuning
-            .recommendation
-            .as_ref()
-            .and_then(|r| self.emit.lines(&label(&r.allocator, &r.settings), &r.environment, r.library.as_deref()));
+        let lines = tuning.recommendation.as_ref().and_then(|r| self.emit.lines(&r.change));
         if let Some(lines) = &lines {
             results.write("emitted.txt", lines.as_bytes())?;
         }
