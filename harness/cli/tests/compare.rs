@@ -85,7 +85,28 @@ fn a_program_is_measured_under_every_environment_and_each_proves_itself() {
         assert!(out.join(file).is_file(), "{file}");
     }
     assert!(std::fs::read_to_string(out.join("report.md")).unwrap().contains("noise floor (A/A)"));
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    for of_a_worker in ["worker's monotonic clock", "barrier", "harness's own mappings"] {
+        assert!(!page.contains(of_a_worker), "a command has no {of_a_worker}");
+    }
+    assert!(page.contains("from the start of the program to its end"));
     assert_eq!(json(&succeed(&["report", arg(&out), "--format", "json"]))["cells"], summary["cells"]);
+}
+
+#[test]
+fn two_tunables_of_glibc_arrive_in_one_cell() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(binary) = compiled(dir.path(), "blocks", PROGRAM, &[]) else { return };
+    let out = dir.path().join("r");
+    let both = "GLIBC_TUNABLES=glibc.malloc.trim_threshold=131072:glibc.malloc.mmap_threshold=131072";
+    let cells = ["compare", "--reps", "1", "--allocator", "glibc", "--arena-max", "default", "--setting", both];
+    succeed(&[&cells[..], &["-o", arg(&out), "--", arg(&binary), "8"]].concat());
+    let records = runs(&out);
+    assert_eq!(records.len(), 3, "glibc, its copy, and the cell with both");
+    for record in &records {
+        assert_eq!(record["status"], "ok", "{record}");
+        assert_eq!(record["processes"][0]["proved"], 1, "{record}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use fragbench_decide::{advice, cell_runs, finding};
-use fragbench_model::{Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, label, metric};
+use fragbench_model::{
+    Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, how_of_command, label, metric,
+};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
@@ -259,7 +261,9 @@ fn how(data: &ResultData) -> Markup {
         div.scroll tabindex="0" { table.words {
             thead { tr { th scope="col" { "metric" } th scope="col" { "meaning" } th scope="col" { "how obtained" } } }
             tbody { @for metric in METRICS.iter().filter(present) {
-                tr { th scope="row" { code { (metric.name) } } td { (metric.meaning) } td { (metric.how) } }
+                tr { th scope="row" { code { (metric.name) } } td { (metric.meaning) } td {
+                    (if commands { how_of_command(metric.name).unwrap_or("not told") } else { metric.how })
+                } }
             } }
         } }
         h3 { "The machine and the programs" }

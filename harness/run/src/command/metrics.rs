@@ -125,6 +125,7 @@ mod tests {
         assert_eq!((get("runs_per_s"), get("cpu_s"), get("minor_faults_count")), (Some(4.0), Some(0.5), Some(7.0)));
         for name in m.keys() {
             assert!(fragbench_model::metric(name).is_some(), "{name} is not in the table of metrics");
+            assert!(fragbench_model::how_of_command(name).is_some(), "how {name} of a command is obtained is not told");
         }
     }
 
