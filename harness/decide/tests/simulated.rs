@@ -174,6 +174,7 @@ fn repeated(blocks: &[Vec<(f64, f64)>], times: usize) -> Summary {
             notes: Vec::new(),
         },
         aa: i == 1,
+        thp: Default::default(),
     };
     let cells: Vec<Cell> = (0..blocks[0].len()).map(cell).collect();
     let mut plan = Plan { seed: 1, cells, runs: Vec::new() };

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use fragbench_decide::{advice, cell_runs, finding};
-use fragbench_model::{
-    Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, how_of_command, label, metric,
-};
+use fragbench_model::{Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, how_of_command, label, metric};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
