@@ -65,6 +65,8 @@ pub struct Elf {
     pub kind: u16,
     /// Whether it names a dynamic linker (`PT_INTERP`): every dynamic program does, libraries do not (libc.so excepted).
     pub has_interpreter: bool,
+    /// The dynamic linker it names.
+    pub loader: Option<String>,
     /// Whether it has a dynamic section (`PT_DYNAMIC`).
     pub is_dynamic: bool,
     /// Whether `DT_FLAGS_1` says it is a position-independent program rather than a library.
@@ -150,6 +152,7 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
         },
         kind: header.e_type(endian).0,
         has_interpreter: false,
+        loader: None,
         is_dynamic: false,
         is_pie: false,
         needs_glibc: None,
@@ -158,6 +161,9 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
     };
     for segment in header.program_headers(endian, bytes).map_err(damaged)? {
         elf.has_interpreter |= segment.p_type(endian) == abi::PT_INTERP;
+        if let Some(path) = segment.interpreter(endian, bytes).map_err(damaged)? {
+            elf.loader = Some(String::from_utf8_lossy(path).into_owned());
+        }
         if let Some(entries) = segment.dynamic(endian, bytes).map_err(damaged)? {
             elf.is_dynamic = true;
             elf.is_pie = entries

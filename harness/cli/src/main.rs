@@ -66,6 +66,8 @@ pub(crate) enum Outcome {
     Success,
     /// The thing asked about failed or fell short: exit status 1.
     FellShort,
+    /// The exit status of a program that was run.
+    Status(u8),
 }
 
 /// An error in what the user asked for, told apart from a failure of what was done: exit status 2.
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::FellShort) => ExitCode::from(1),
+        Ok(Outcome::Status(status)) => ExitCode::from(status),
         Err(error) => {
             // A reader that closed the pipe early (head, less) is no failure worth a word.
             let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;

@@ -39,6 +39,19 @@ pub(crate) fn signal(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as libc::pid_t, signal) };
 }
 
+/// Waits for a child that has ended, if it has.
+pub(crate) fn reap(pid: u32) {
+    // SAFETY: a plain system call that does not wait; a child of another name gives ECHILD, which needs no answer.
+    unsafe { libc::waitpid(pid as libc::pid_t, std::ptr::null_mut(), libc::WNOHANG) };
+}
+
+/// From now on processes whose parent ends become children of this one (`PR_SET_CHILD_SUBREAPER`). Where the kernel refuses,
+/// they become init's.
+pub(crate) fn adopt_orphans() {
+    // SAFETY: a plain system call with numbers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
 /// Effective user id of this process.
 pub(crate) fn effective_uid() -> u32 {
     // SAFETY: always succeeds.

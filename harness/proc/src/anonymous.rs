@@ -106,7 +106,8 @@ fn is_arena(start: u64, end: u64, maps: &MemoryMaps) -> bool {
 }
 
 fn continues_file(previous: Option<&MemoryMap>, start: u64) -> bool {
-    previous.is_some_and(|p| p.address.1 == start && matches!(p.pathname, MMapPath::Path(_)))
+    // Shared memory bears a file's name too, and whatever is mapped next lies beside it.
+    previous.is_some_and(|p| p.address.1 == start && matches!(p.pathname, MMapPath::Path(_)) && !is_shared_memory(p))
 }
 
 /// Default stacks are 8 MiB, servers choose 128 KiB to 1 MiB.
@@ -138,6 +139,7 @@ mod tests {
              7f0000400000-7f0004000000 ---p 00000000 00:00 0  = 0\n\
              7f0005000000-7f0005001000 ---p 00000000 00:00 0  = 0\n\
              7f0005001000-7f0005080000 rw-p 00000000 00:00 0  = 44\n\
+             7f0005ff0000-7f0006000000 rw-s 00000000 00:01 9                          /dev/zero (deleted) = 0\n\
              7f0006000000-7f0007000000 rw-p 00000000 00:00 0  = 1000\n\
              7fff00000000-7fff00021000 rw-p 00000000 00:00 0                          [stack] = 16",
         );

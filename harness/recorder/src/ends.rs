@@ -1,7 +1,9 @@
 //! The ways out of a process image that run no exit handler: `_exit`, `quick_exit`, `abort`, `exec` and `daemon`, whose
-//! original process ends within libc. What the buffers hold is written before they are taken.
+//! original process ends within libc. What the buffers hold is written before they are taken. And the ways out of the
+//! recorder's sight: libraries loaded with a search order of their own (`RTLD_DEEPBIND`, `dlmopen`) are counted, and
+//! before a filter that would end the program for the recorder's system calls recording ends instead.
 //!
-//! Some of these functions take any number of arguments, so each is a few instructions that keep all argument
+//! The loader's functions go by who calls them, and some of these functions take any number of arguments, so each is a few instructions that keep all argument
 //! registers, ask `leaving` for the real function, and jump there.
 
 use core::ffi::CStr;
@@ -11,9 +13,9 @@ use core::{arch, ptr};
 use fragbench_trace::spool::format::Status;
 
 use crate::process::PROCESS;
-use crate::real;
+use crate::{filter, real};
 
-const NAMES: [&CStr; 14] = [
+const NAMES: [&CStr; 18] = [
     c"execve",
     c"execv",
     c"execvp",
@@ -28,9 +30,23 @@ const NAMES: [&CStr; 14] = [
     c"quick_exit",
     c"abort",
     c"daemon",
+    c"dlopen",
+    c"dlmopen",
+    c"prctl",
+    c"syscall",
 ];
 const FIRST_EXIT: usize = 9;
 const DAEMON: usize = 13;
+const DLOPEN: usize = 14;
+const DLMOPEN: usize = 15;
+const PRCTL: usize = 16;
+const SYSCALL: usize = 17;
+
+/// `SECCOMP_MODE_STRICT` and `SECCOMP_MODE_FILTER` of prctl(2), `SECCOMP_SET_MODE_…` of seccomp(2).
+const STRICT: usize = libc::SECCOMP_MODE_STRICT as usize;
+const FILTER: usize = libc::SECCOMP_MODE_FILTER as usize;
+const SET_STRICT: usize = libc::SECCOMP_SET_MODE_STRICT as usize;
+const SET_FILTER: usize = libc::SECCOMP_SET_MODE_FILTER as usize;
 
 static FOUND: [AtomicPtr<()>; NAMES.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
 
@@ -48,10 +64,30 @@ extern "C" fn absent() -> i32 {
     -1
 }
 
-/// Writes what there is to write and returns the function to jump to.
-extern "C" fn leaving(function: usize) -> *const () {
+/// Before a system call filter is installed. `filter` is what the kernel will be given.
+fn filtering(strict: bool, filter: usize) {
+    // SAFETY: the kernel would read it too, and refuse what cannot be read; a program that passes a wild pointer here
+    // has a fault of its own.
+    if strict || unsafe { filter::would_kill(filter as *const filter::Filter) } {
+        PROCESS.stop_before_filter();
+    }
+}
+
+/// Writes what there is to write and returns the function to jump to. After its number come the first arguments of the call,
+/// as far as it has any.
+extern "C" fn leaving(function: usize, a: usize, b: usize, c: usize, d: usize) -> *const () {
     match function {
         DAEMON => PROCESS.write_out(),
+        DLOPEN if b & libc::RTLD_DEEPBIND as usize != 0 && b & libc::RTLD_NOLOAD as usize == 0 => {
+            PROCESS.count_passing();
+        }
+        // `LM_ID_BASE` is the program's own search order.
+        DLMOPEN if a != 0 => PROCESS.count_passing(),
+        PRCTL if a as i32 == libc::PR_SET_SECCOMP && (b == STRICT || b == FILTER) => filtering(b == STRICT, c),
+        SYSCALL if a as libc::c_long == libc::SYS_seccomp && (b == SET_STRICT || b == SET_FILTER) => {
+            filtering(b == SET_STRICT, d);
+        }
+        DLOPEN..=SYSCALL => {}
         f if f >= FIRST_EXIT => PROCESS.end(Status::Exited),
         _ => PROCESS.end(Status::Exec),
     }
@@ -72,6 +108,8 @@ macro_rules! passage {
             #[cfg(target_arch = "x86_64")]
             arch::naked_asm!(
                 "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "push rax",
+                // r8 is the fifth argument of `leaving`: the fourth of this function.
+                "mov r8, rcx", "mov rcx, rdx", "mov rdx, rsi", "mov rsi, rdi",
                 concat!("mov edi, ", $index),
                 "call {leaving}",
                 "mov r11, rax",
@@ -86,6 +124,10 @@ macro_rules! passage {
                 "stp x4, x5, [sp, #32]",
                 "stp x6, x7, [sp, #48]",
                 "stp x29, x30, [sp, #64]",
+                "mov x4, x3",
+                "mov x3, x2",
+                "mov x2, x1",
+                "mov x1, x0",
                 concat!("mov x0, #", $index),
                 "bl {leaving}",
                 "mov x16, x0",
@@ -103,4 +145,5 @@ macro_rules! passage {
 passage! {
     execve = 0, execv = 1, execvp = 2, execvpe = 3, execl = 4, execlp = 5, execle = 6, fexecve = 7, execveat = 8,
     _exit = 9, _Exit = 10, quick_exit = 11, abort = 12, daemon = 13,
+    dlopen = 14, dlmopen = 15, prctl = 16, syscall = 17,
 }

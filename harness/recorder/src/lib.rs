@@ -39,11 +39,13 @@ mod clock;
 mod config;
 pub mod ends;
 mod file;
+mod filter;
 mod lock;
 pub mod maps;
 pub mod operators;
 mod pool;
 mod process;
+mod provider;
 mod raw;
 mod real;
 pub mod stacks;
@@ -57,6 +59,7 @@ mod unwind;
 extern "C" fn prepare() {
     real::prepare();
     ends::prepare();
+    provider::prepare();
     process::PROCESS.prepare();
 }
 

@@ -68,6 +68,7 @@ pub(crate) struct Process {
     lost_events: AtomicU64,
     early_calls: AtomicU64,
     nested_calls: AtomicU64,
+    passing_loads: AtomicU32,
     errno: AtomicI32,
 }
 
@@ -85,6 +86,7 @@ pub(crate) static PROCESS: Process = Process {
     lost_events: AtomicU64::new(0),
     early_calls: AtomicU64::new(0),
     nested_calls: AtomicU64::new(0),
+    passing_loads: AtomicU32::new(0),
     errno: AtomicI32::new(0),
 };
 
@@ -256,6 +258,7 @@ impl Process {
             self.errno.store(errno, Ordering::Relaxed);
             return Phase::Stopped;
         }
+        crate::provider::write(self);
         if INHERITED.on.load(Ordering::Relaxed) { Phase::Recording } else { Phase::Paused }
     }
 
@@ -270,6 +273,7 @@ impl Process {
             own_bytes_peak: STATIC_BYTES + self.stacks.mapped() + self.pool.mapped_peak(),
             bytes: self.file.written(),
             nested_calls: self.nested_calls.load(Ordering::Relaxed),
+            passing_loads: self.passing_loads.load(Ordering::Relaxed),
         }
     }
 
@@ -467,11 +471,34 @@ impl Process {
         self.write_closing(status);
     }
 
+    /// Writes who answers the allocator's functions into a spool that was begun before that was known.
+    pub(crate) fn write_providers(&self) {
+        if matches!(self.phase(), Phase::Recording | Phase::Paused) && self.is_own() {
+            let _quiet = Quiet::new();
+            crate::provider::write(self);
+        }
+    }
+
+    /// The program loads a library whose calls pass the recorder by.
+    pub(crate) fn count_passing(&self) {
+        self.passing_loads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Before the program installs a filter that would end it for what the recorder does.
+    pub(crate) fn stop_before_filter(&self) {
+        if matches!(self.phase(), Phase::Recording | Phase::Paused) && self.is_own() {
+            let _quiet = Quiet::new();
+            self.stop(Status::Filtered);
+        }
+    }
+
     /// Before the process divides and the original ends without notice (`daemon`).
     pub(crate) fn write_out(&self) {
         if matches!(self.phase(), Phase::Recording | Phase::Ending) && self.is_own() {
             let _quiet = Quiet::new();
             self.write_all();
+            // The original is at its end here; where it is not, because it could not divide, its own end writes this again.
+            self.write_closing(Status::Exited);
         }
     }
 

@@ -89,7 +89,7 @@ unsafe fn function<F: Copy>(address: *mut c_void, or: F) -> F {
 }
 
 /// Start of the loaded object a function lies in.
-fn object_of(f: *mut c_void) -> *mut c_void {
+pub(crate) fn object_of(f: *mut c_void) -> *mut c_void {
     // SAFETY: all-zero bytes are a valid `Dl_info`; dladdr fills it in.
     unsafe {
         let mut info: libc::Dl_info = core::mem::zeroed();

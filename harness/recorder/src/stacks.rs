@@ -266,6 +266,21 @@ impl Stacks {
     }
 }
 
+/// A loaded file's path, of at most `out`'s length.
+pub(crate) fn path_of<'o>(object: &libc::dl_phdr_info, out: &'o mut [u8; 512]) -> &'o [u8] {
+    // SAFETY: the loader's string, as long as its lock is held; it may be null.
+    let name = if object.dlpi_name.is_null() { c"" } else { unsafe { CStr::from_ptr(object.dlpi_name) } };
+    let name = name.to_bytes();
+    let n = if name.is_empty() {
+        raw::program(&mut out[..])
+    } else {
+        let n = name.len().min(out.len());
+        out[..n].copy_from_slice(&name[..n]);
+        n
+    };
+    &out[..n]
+}
+
 /// Puts a module's payload behind the place of its header; answers where it ends.
 fn describe(object: &libc::dl_phdr_info, block: &mut [u8; MODULE_LEN]) -> usize {
     let mut at = BLOCK_HEADER_LEN;
@@ -325,7 +340,7 @@ pub(crate) fn segments(object: &libc::dl_phdr_info) -> &[libc::Elf64_Phdr] {
 
 /// The build id in a loaded file's notes; empty without one. Notes are aligned to four bytes: size of the name and of
 /// the contents, type, name, contents.
-fn build_id(object: &libc::dl_phdr_info) -> &[u8] {
+pub(crate) fn build_id(object: &libc::dl_phdr_info) -> &[u8] {
     for note in segments(object).iter().filter(|s| s.p_type == libc::PT_NOTE && s.p_flags & libc::PF_R != 0) {
         let (start, len) = (object.dlpi_addr.wrapping_add(note.p_vaddr) as *const u8, note.p_memsz as usize);
         // SAFETY: a readable segment of the file, mapped while the loader's lock is held.

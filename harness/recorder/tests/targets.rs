@@ -425,3 +425,21 @@ fn a_shell_and_what_it_starts() {
     let complete = target.spools().iter().filter(|s| story(s).count(30303) == (1, 1) && s.is_complete()).count();
     assert_eq!(complete, 4);
 }
+
+#[test]
+fn who_answers_malloc_is_known_also_of_forked_children() {
+    use fragbench_trace::spool::provider::Provided;
+    let Some(target) = Target::new("fork.c") else { return };
+    target.run(&NONE);
+    for spool in target.spools() {
+        let malloc = spool.provider(Provided::Malloc).unwrap();
+        assert!(!malloc.before_recorder && malloc.version.starts_with("2."), "{malloc:?}");
+        assert!(malloc.path.file_name().unwrap().to_str().unwrap().starts_with("libc"), "{malloc:?}");
+        assert_eq!(spool.provider(Provided::OperatorNew), None, "a program in C");
+        assert_eq!(spool.closing().unwrap().passing_loads, 0);
+    }
+    let Some(target) = Target::new("throw.cc") else { return };
+    target.run(&NONE);
+    let new = target.spool().provider(Provided::OperatorNew).cloned().unwrap();
+    assert!(new.path.to_string_lossy().contains("libstdc++"), "{new:?}");
+}

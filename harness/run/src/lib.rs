@@ -9,6 +9,7 @@ mod command;
 mod host;
 mod merge;
 mod plan;
+mod program;
 mod results;
 mod shard;
 mod sys;
@@ -16,10 +17,11 @@ mod worker;
 
 pub use badcase::{CaseRun, case_conditions, case_figures, case_runs, case_spec, median_figures, spread_figures};
 pub use campaign::{Agreement, Event, Execution, Runner, WorkerRunner, add_rung_block, execute};
-pub use command::{CommandRun, OwnMalloc, Program, ProgramError, command_environments, run_command};
+pub use command::{CommandRun, command_environments, run_command};
 pub use host::{build_id, host, library_fact, own_libc, own_libc_file};
 pub use merge::{Merged, Source, merge};
 pub use plan::{Selection, add_block, build};
+pub use program::{OwnMalloc, Program, ProgramError, is_musl_loader, program_file};
 pub use results::ResultDir;
 pub use shard::{shard_of, take_shard, whole_plan};
 pub use worker::{

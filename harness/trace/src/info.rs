@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::memory::MemorySummary;
+use crate::spool::provider::Found;
 use crate::text::{Facts, Known};
 
 /// A library that answers a function of the allocator's, as the recorded process itself looks it up.
@@ -14,6 +15,17 @@ pub struct Provider {
     pub version: Option<String>,
     /// Build id, hexadecimal.
     pub build_id: Option<String>,
+}
+
+impl From<&Found> for Provider {
+    fn from(found: &Found) -> Self {
+        Self {
+            name: found.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            version: (!found.version.is_empty()).then(|| found.version.clone()),
+            build_id: (!found.build_id.is_empty())
+                .then(|| found.build_id.iter().map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
 }
 
 impl Provider {

@@ -84,6 +84,7 @@ fn closing() -> Closing {
         own_bytes_peak: 13,
         bytes: 14,
         nested_calls: 15,
+        passing_loads: 0,
     }
 }
 

@@ -86,6 +86,7 @@ fn spool() -> Vec<u8> {
         own_bytes_peak: 0,
         bytes: 0,
         nested_calls: 0,
+        passing_loads: 0,
     };
     let blocks = [
         block(BlockKind::Module, 0, b"\x02\xab\xcd/bin/p"),

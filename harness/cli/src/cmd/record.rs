@@ -1,9 +1,10 @@
 //! `fragbench record`: runs a program with the recorder preloaded and packs what it asked of its allocator into a
-//! trace. The program runs as it would without: its own standard streams, environment and exit.
+//! trace. The program runs as it would without: its own standard streams, environment and exit. What it leaves behind in
+//! the background is waited for as long as it records.
 
 use std::ffi::OsString;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +12,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fragbench_run::Program;
+use fragbench_trace::PackOptions;
 use fragbench_trace::spool::Spool;
+use fragbench_trace::spool::provider::Provided;
 use fragbench_trace::spool::stacks::DEPTH_MAX;
-use fragbench_trace::{PackOptions, PackReport};
 
 use crate::recording::conditions;
+use crate::recording::ended::{self, Made, Told};
+use crate::recording::follow::Following;
 use crate::recording::memory::{MemoryLog, Observer};
-use crate::recording::spools::SpoolDir;
+use crate::recording::spools::{SpoolDir, SpoolFile};
 use crate::sizes::{parse_duration, parse_size};
 use crate::{Outcome, companions, interrupt, sys, usage};
 
@@ -25,6 +30,8 @@ use crate::{Outcome, companions, interrupt, sys, usage};
 const TICK: Duration = Duration::from_millis(20);
 
 /// Record a program's allocations into a trace
+///
+/// Ends with the program's own exit status; with 1 when nothing could be recorded, for the reason that is told.
 ///
 /// Example: fragbench record -o sort.fbt -- sort big.txt
 #[derive(Debug, Args)]
@@ -68,40 +75,83 @@ pub(crate) struct Record {
     command: Vec<OsString>,
 }
 
+/// How the program ran.
+struct Run {
+    status: ExitStatus,
+    /// When it was told to end, `CLOCK_MONOTONIC`, ns.
+    told_at_ns: Option<u64>,
+}
+
+/// What was packed.
+struct Packed {
+    /// Of the program's last image, with what its spool tells besides.
+    main: Option<(Made, Told)>,
+    /// Of its earlier images and of its children, those with events.
+    others: Vec<Made>,
+}
+
 impl Record {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let recorder = companions::recorder()?;
-        let program = find_program(&self.command[0])?;
-        check_recordable(&program)?;
+        let program = Program::locate(&self.command[0].to_string_lossy()).map_err(usage)?;
         let spools = SpoolDir::create(&self.output)?;
         let interrupted = interrupt::flag()?;
 
-        let mut child = self
-            .prepare(&recorder, &spools)
-            .spawn()
-            .with_context(|| format!("{} could not be started", program.display()))?;
-        let mut observer = Observer::default();
-        let (status, told_at_ns) = self.attend(&mut child, &spools, &mut observer, interrupted)?;
-
-        let packed = self.pack(&spools, child.id(), &observer, told_at_ns.filter(|_| self.end_at_signal))?;
-        describe_end(&program, &status);
-        let Some((trace, report)) = packed else {
-            bail!(
-                "nothing was recorded: {} left no spool. It may be statically linked in part, clear LD_PRELOAD, or have \
-                 ended before its first allocation",
-                program.display()
-            );
+        sys::adopt_orphans();
+        let mut child = match self.prepare(&program, &recorder, &spools).spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                spools.remove();
+                return Err(usage(format!("{} could not be started: {error}", program.file.display())));
+            }
         };
-        eprintln!("{}", describe(&trace, &report));
-        spools.remove();
-        Ok(Outcome::Success)
+        let mut following = Following::new(&spools, &recorder, child.id());
+        let run = self.attend(&mut child, &mut following, interrupted)?;
+        let Following { observer, unrecorded, .. } = following;
+
+        let end_ns = run.told_at_ns.filter(|_| self.end_at_signal);
+        let packed = self.pack(&spools, child.id(), &observer, end_ns)?;
+        ended::describe_end(&program.file, &run.status);
+        for (pid, it) in unrecorded.iter().filter(|(pid, _)| **pid != child.id()) {
+            eprintln!("not recorded: process {pid} ({}): {}", it.program.display(), it.reason);
+        }
+        let using = spools.remove();
+        if !using.is_empty() {
+            eprintln!("processes {using:?} still record: the spools are kept");
+        }
+
+        let told = packed.main.as_ref().map(|(_, told)| told);
+        let empty = packed.main.as_ref().is_none_or(|(made, _)| made.report.totals.events == 0);
+        let why = || ended::why_nothing(&program, told, unrecorded.get(&child.id()), &run.status, self.signal());
+        if empty && let Some(why) = why() {
+            ended::describe_others(packed.others);
+            if packed.main.is_some() {
+                std::fs::remove_file(&self.output).with_context(|| format!("{}", self.output.display()))?;
+            }
+            bail!("nothing was recorded of {}: {why}", program.file.display());
+        }
+        if let Some((made, told)) = &packed.main {
+            eprintln!("{}", ended::describe(made));
+            told.describe(&made.trace);
+        }
+        ended::describe_others(packed.others);
+        if let Some(left) = unrecorded.get(&child.id()) {
+            bail!(
+                "the trace ends where it went on as {}, which is not recorded: {}",
+                left.program.display(),
+                left.reason
+            );
+        }
+        // Ended by the signal that was passed on to it, it did what it was told.
+        let as_told = run.told_at_ns.is_some() && run.status.code().is_none();
+        Ok(if as_told { Outcome::Success } else { Outcome::Status(ended::exit_status(&run.status)) })
     }
 
-    fn prepare(&self, recorder: &Path, spools: &SpoolDir) -> Command {
-        let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]);
+    fn prepare(&self, program: &Program, recorder: &Path, spools: &SpoolDir) -> Command {
+        let mut command = Command::new(&program.file);
+        command.arg0(&self.command[0]).args(&self.command[1..]);
         // Ours first, so that a library the user preloads is what we call through to.
-        let mut preload = recorder.as_os_str().to_owned();
+        let mut preload = spools.preload(recorder).into_os_string();
         if let Some(own) = std::env::var_os("LD_PRELOAD").filter(|own| !own.is_empty()) {
             preload.push(":");
             preload.push(own);
@@ -120,21 +170,19 @@ impl Record {
         if self.stacks {
             command.env("FRAGBENCH_STACKS", self.stack_depth.to_string());
         }
-        if let Some(signal) = self.signal.or(self.start_paused.then_some(libc::SIGUSR2)) {
-            command.env("FRAGBENCH_SIGNAL", signal.to_string());
+        if self.signal.is_some() || self.start_paused {
+            command.env("FRAGBENCH_SIGNAL", self.signal().to_string());
         }
         command
     }
 
-    /// Waits for the program, sampling its memory if asked to and passing on the signal that should end it.
-    /// Returns how it ended and when it was told to.
-    fn attend(
-        &self,
-        child: &mut Child,
-        spools: &SpoolDir,
-        observer: &mut Observer,
-        interrupted: &AtomicBool,
-    ) -> Result<(ExitStatus, Option<u64>)> {
+    /// The signal that switches recording on and off.
+    fn signal(&self) -> i32 {
+        self.signal.unwrap_or(libc::SIGUSR2)
+    }
+
+    /// Waits for the program and for what it left behind, sampling memory and passing on the signal that should end it.
+    fn attend(&self, child: &mut Child, following: &mut Following<'_>, interrupted: &AtomicBool) -> Result<Run> {
         let mut memory = match &self.memory {
             Some(path) => Some(MemoryLog::create(path, child.id())?),
             None => None,
@@ -153,62 +201,86 @@ impl Record {
                 log.sample();
                 logged = Instant::now();
             }
-            observer.sample(spools.list()?.into_iter().map(|(_, owner)| owner));
+            following.look()?;
         }
-        observer.last_look(child.id());
+        following.observer.last_look(child.id());
         if let Some(trouble) = memory.and_then(MemoryLog::finish) {
             eprintln!("the log of --memory has gaps: {trouble}");
         }
-        Ok((child.wait()?, told))
+        let status = child.wait()?;
+        attend_rest(following, interrupted, &mut told)?;
+        Ok(Run { status, told_at_ns: told })
     }
 
-    /// Packs the program's spool into the trace and its children's beside it.
-    fn pack(
-        &self,
-        spools: &SpoolDir,
-        pid: u32,
-        observer: &Observer,
-        end_ns: Option<u64>,
-    ) -> Result<Option<(PathBuf, PackReport)>> {
-        let mut main = None;
+    /// Packs the program's spool into the trace, and those of its earlier images and its children beside it.
+    fn pack(&self, spools: &SpoolDir, pid: u32, observer: &Observer, end_ns: Option<u64>) -> Result<Packed> {
+        let mut packed = Packed { main: None, others: Vec::new() };
         let spools = spools.list()?;
-        if spools.iter().any(|(_, owner)| *owner != pid) {
-            let dir = self.children();
-            std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
-        }
-        for (spool, owner) in spools {
-            let trace = self.trace_path(pid, owner);
+        // Of a program that replaced itself by exec, the last image is the one that was asked for.
+        let main = spools.iter().rfind(|spool| spool.pid == pid).cloned();
+        for file in spools {
+            let is_main = Some(&file) == main.as_ref();
+            let trace = if is_main { self.output.clone() } else { self.trace_beside(pid, &file)? };
             let retry = || {
                 format!(
                     "{}; the spool is kept: `fragbench trace pack {} -o FILE` tries again",
                     trace.display(),
-                    spool.display()
+                    file.path.display()
                 )
             };
-            let start_ns = Spool::open(&spool).with_context(retry)?.header().start_mono_ns;
-            let observed = observer.of(owner);
-            let options = PackOptions {
-                recorded_on: conditions::recorded_on(observed, self.cmdline()),
-                memory: observed.and_then(|observed| observed.series(start_ns)),
-                end_us: end_ns.map(|end| end.saturating_sub(start_ns) / 1000),
-                symbols: Some(fragbench_symbols::symbols),
-            };
-            let report = fragbench_trace::pack(&spool, &trace, &options).with_context(retry)?;
-            if owner == pid {
-                // Of a program that replaced itself by exec, the last image is the one that was asked for.
-                main = Some((trace, report));
+            let spool = Spool::open(&file.path).with_context(retry)?;
+            let options = self.pack_options(&spool, &file, observer, end_ns);
+            let report = fragbench_trace::pack_spool(&spool, &trace, &options).with_context(retry)?;
+            let made = Made { trace, report };
+            if is_main {
+                packed.main = Some((made, Told::of(&spool, self.start_paused)));
             } else if report.totals.events == 0 {
-                std::fs::remove_file(&trace).with_context(|| format!("{}", trace.display()))?;
+                std::fs::remove_file(&made.trace).with_context(|| format!("{}", made.trace.display()))?;
+            } else {
+                packed.others.push(made);
             }
         }
-        Ok(main)
+        // Fails where it holds something, or was not needed.
+        let _ = std::fs::remove_dir(self.children());
+        Ok(packed)
     }
 
-    /// Where the trace of process `owner` goes, `pid` being the program itself.
-    fn trace_path(&self, pid: u32, owner: u32) -> PathBuf {
-        if owner == pid { self.output.clone() } else { self.children().join(format!("{owner}.fbt")) }
+    fn pack_options(&self, spool: &Spool, file: &SpoolFile, observer: &Observer, end_ns: Option<u64>) -> PackOptions {
+        let start_ns = spool.header().start_mono_ns;
+        let observed = observer.of(file.pid);
+        let mut recorded_on = conditions::recorded_on(observed, self.cmdline());
+        let provider = |of| spool.provider(of).map(conditions::provider);
+        recorded_on.malloc = provider(Provided::Malloc);
+        recorded_on.operator_new = provider(Provided::OperatorNew);
+        PackOptions {
+            recorded_on,
+            memory: observed.and_then(|observed| observed.series(start_ns)),
+            end_us: end_ns.map(|end| end.saturating_sub(start_ns) / 1000),
+            symbols: Some(fragbench_symbols::symbols),
+            private: self.is_private(),
+        }
     }
 
+    /// Whether the traces hold names or a command line.
+    fn is_private(&self) -> bool {
+        self.stacks || self.keep_cmdline
+    }
+
+    /// Where the trace of another process or of an earlier image goes, `pid` being the program itself.
+    fn trace_beside(&self, pid: u32, spool: &SpoolFile) -> Result<PathBuf> {
+        let dir = self.children();
+        let made = std::fs::DirBuilder::new().mode(if self.is_private() { 0o700 } else { 0o777 }).create(&dir);
+        match made {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("{}", dir.display()));
+            }
+            _ => {}
+        }
+        let image = if spool.pid == pid || spool.image > 0 { format!(".{}", spool.image) } else { String::new() };
+        Ok(dir.join(format!("{}{image}.fbt", spool.pid)))
+    }
+
+    /// Where traces beside the program's own go.
     fn children(&self) -> PathBuf {
         let mut name = self.output.file_name().unwrap_or_default().to_owned();
         name.push(".children");
@@ -222,66 +294,29 @@ impl Record {
     }
 }
 
-/// The program's file, as the shell would find it.
-pub(crate) fn find_program(name: &OsString) -> Result<PathBuf> {
-    let path = Path::new(name);
-    if path.components().count() > 1 {
-        return path.canonicalize().map_err(|e| usage(format!("{}: {e}", path.display())));
+/// Waits for processes that the program left behind and that still record.
+fn attend_rest(following: &mut Following<'_>, interrupted: &AtomicBool, told: &mut Option<u64>) -> Result<()> {
+    let (mut said, mut passed_on) = (false, false);
+    loop {
+        let rest = following.recording()?;
+        let Some(first) = rest.first() else { return Ok(()) };
+        if !said {
+            let names: Vec<String> = rest.iter().map(u32::to_string).collect();
+            eprintln!(
+                "the program has ended; processes it left behind are still recorded ({}). Waiting for them; Ctrl-C ends them",
+                names.join(", ")
+            );
+            said = true;
+        }
+        if interrupted.load(Ordering::Acquire) && !passed_on {
+            passed_on = true;
+            told.get_or_insert_with(sys::monotonic_ns);
+            rest.iter().for_each(|pid| sys::signal(*pid, libc::SIGTERM));
+        }
+        // Not where it has just ended.
+        if let Ok(end) = sys::EndWatch::new(*first) {
+            end.within(TICK)?;
+        }
+        following.look()?;
     }
-    std::env::var_os("PATH")
-        .iter()
-        .flat_map(std::env::split_paths)
-        .map(|dir| dir.join(path))
-        .find(|file| file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
-        .ok_or_else(|| usage(format!("{}: no such program in PATH", path.display())))
-}
-
-/// Refuses programs in which a preloaded library cannot take effect, before they are started.
-fn check_recordable(program: &Path) -> Result<()> {
-    let shown = program.display();
-    let metadata = program.metadata().with_context(|| format!("{shown}"))?;
-    if metadata.mode() & 0o6000 != 0 && metadata.uid() != sys::effective_uid() {
-        return Err(usage(format!(
-            "{shown} is setuid or setgid: the dynamic loader ignores LD_PRELOAD in it; run fragbench as its owner"
-        )));
-    }
-    let Ok(bytes) = std::fs::read(program) else { return Ok(()) };
-    // A script is read by an interpreter, which is what gets recorded.
-    if !bytes.starts_with(b"\x7fELF") {
-        return Ok(());
-    }
-    let elf = fragbench_allocators::elf::parse(&bytes).map_err(|e| usage(format!("{shown}: {e}")))?;
-    if elf.is_static_program() {
-        return Err(usage(format!(
-            "{shown} is statically linked: nothing can be preloaded into it; use a dynamically linked build"
-        )));
-    }
-    fragbench_allocators::elf::check_native(&elf).map_err(|e| usage(format!("{shown}: {e}")))
-}
-
-fn describe_end(program: &Path, status: &ExitStatus) {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => {}
-        (Some(code), _) => eprintln!("{} ended with exit status {code}", program.display()),
-        (_, Some(signal)) => eprintln!("{} was ended by signal {signal}", program.display()),
-        _ => {}
-    }
-}
-
-fn describe(trace: &Path, report: &PackReport) -> String {
-    let totals = &report.totals;
-    let per_event = if totals.events > 0 { report.bytes as f64 / totals.events as f64 } else { 0.0 };
-    let whole = if totals.complete { "" } else { "; incomplete, see `fragbench trace info`" };
-    let stacks = report.stacks.map_or_else(String::new, |n| {
-        format!("\n{n} call stacks of blocks never freed are in it, with names of functions and files: not anonymous")
-    });
-    format!(
-        "{}: {} events on {} threads in {:.1} s, {} bytes ({per_event:.2} an event){whole}; the recorder itself held at most {} KiB{stacks}",
-        trace.display(),
-        totals.events,
-        totals.threads,
-        totals.duration_us as f64 / 1e6,
-        report.bytes,
-        totals.recorder_peak_bytes >> 10
-    )
 }

@@ -72,7 +72,7 @@ impl Syscalls {
             None => Subject::Command(self.command.clone()),
         };
         if let Subject::Command(words) = &subject
-            && super::record::find_program(&words[0]).is_err()
+            && fragbench_run::program_file(&words[0].to_string_lossy()).is_none()
         {
             return Err(usage(format!("{:?} is no program on the PATH", words[0])));
         }

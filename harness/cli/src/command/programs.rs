@@ -53,7 +53,8 @@ fn tell(programs: &BTreeMap<String, Program>) {
     for program in programs.values() {
         let image = program.image.display();
         match &program.own_malloc {
-            None => {}
+            // Refused by `Program::find`.
+            None | Some(OwnMalloc::Exported(_)) => {}
             Some(OwnMalloc::Embedded(name)) => eprintln!(
                 "{image} has {name} built in under names of its own: what it asks of that is not moved by preloading; only its \
                  other memory is compared"

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use fragbench_trace::RecordedOn;
+use fragbench_trace::spool::provider::Found;
+use fragbench_trace::{Provider, RecordedOn};
 
 use super::memory::Observed;
 use crate::sys;
@@ -59,6 +60,30 @@ pub(crate) fn recorded_on(observed: Option<&Observed>, cmdline: Option<String>) 
     }
 }
 
+/// What the spool says of a function's provider; the version, where the library has no function for it, from its file.
+pub(crate) fn provider(found: &Found) -> Provider {
+    let mut provider = Provider::from(found);
+    if provider.version.is_none() {
+        provider.version = std::fs::read(&found.path).ok().and_then(|bytes| jemalloc_version(&bytes));
+    }
+    provider
+}
+
+/// jemalloc's version in its code: `5.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c`.
+fn jemalloc_version(bytes: &[u8]) -> Option<String> {
+    // "<jemalloc>: " begins each of its messages.
+    let is_jemalloc = bytes.windows(12).any(|w| w == b"<jemalloc>: ");
+    let mut texts = bytes.split(|b| *b == 0).filter(|text| is_jemalloc && (8..80).contains(&text.len()));
+    texts.find_map(|text| {
+        let text = std::str::from_utf8(text).ok()?;
+        let (version, commit) = text.rsplit_once("-g")?;
+        let (version, behind) = version.rsplit_once('-')?;
+        let numbers = version.split('.').count() == 3 && version.split('.').all(|n| n.parse::<u32>().is_ok());
+        let hexadecimal = commit.len() >= 7 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+        (numbers && hexadecimal && behind.parse::<u32>().is_ok()).then(|| version.to_owned())
+    })
+}
+
 /// The allocator's settings in an environment, `NAME=value` separated by blanks.
 fn settings(variable: impl Fn(&str) -> Option<String>) -> String {
     let set = SETTINGS.iter().filter_map(|name| Some(format!("{name}={}", variable(name)?)));
@@ -77,6 +102,14 @@ fn file_names(list: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_taken_from_jemallocs_code_alone() {
+        let text = b"\0x-y-gz\0 5.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c\0";
+        assert_eq!(jemalloc_version(text), None, "not jemalloc's");
+        let code = b"\0<jemalloc>: Error\0x-y-gz\x005.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c\0";
+        assert_eq!(jemalloc_version(code).as_deref(), Some("5.3.0"));
+    }
 
     #[test]
     fn the_environment_is_kept_by_known_names_alone() {

@@ -2,5 +2,7 @@
 //! outside, and what is known of the machine and of the program's allocator.
 
 pub(crate) mod conditions;
+pub(crate) mod ended;
+pub(crate) mod follow;
 pub(crate) mod memory;
 pub(crate) mod spools;

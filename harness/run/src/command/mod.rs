@@ -15,8 +15,8 @@ use std::sync::atomic::AtomicBool;
 
 use fragbench_model::{Allocator, Cell, CommandSpec, RunRecord, Sample};
 
+use crate::program::Program;
 use crate::worker::RunLimits;
-pub use inside::{OwnMalloc, Program, ProgramError};
 
 /// Variables of the caller that would change an allocator behind the plan's back.
 const CLEARED: [&str; 5] = ["MALLOC_", "GLIBC_TUNABLES", "MIMALLOC_", "TCMALLOC_", "FRAGBENCH_"];

@@ -13,12 +13,14 @@ mod merge;
 mod swing;
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::error::TraceError;
-use crate::info::{RecordedOn, Totals};
+use crate::info::{Provider, RecordedOn, Totals};
 use crate::memory::MemorySeries;
 use crate::spool::format::Status;
+use crate::spool::provider::Provided;
 use crate::spool::{ClockPair, Spool, SpoolEvent};
 use crate::stacks::Symbols;
 use merge::Merge;
@@ -41,6 +43,8 @@ pub struct PackOptions {
     pub end_us: Option<u64>,
     /// Names the functions of recorded stacks; without it they are kept as offsets in files.
     pub symbols: Option<Symbols>,
+    /// Only the owner may read the trace: for what names functions, files or a command line.
+    pub private: bool,
 }
 
 /// What was packed.
@@ -88,17 +92,28 @@ impl Source for Spool {
     }
 }
 
-/// Packs the spool at `spool` into a new trace at `out`, overwriting what is there.
+/// Packs the spool at `spool` into a trace at `out`, in place of what is there.
 ///
 /// # Errors
 /// The spool is none, or a file cannot be read or written. Damage of the spool is no error: it is counted, and the
 /// trace is marked as incomplete.
 pub fn pack(spool: &Path, out: &Path, options: &PackOptions) -> Result<PackReport, TraceError> {
-    let spool = Spool::open(spool)?;
+    pack_spool(&Spool::open(spool)?, out, options)
+}
+
+/// The same from an opened spool.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_spool(spool: &Spool, out: &Path, options: &PackOptions) -> Result<PackReport, TraceError> {
     let mut known = Totals {
         complete: match spool.closing() {
             // A recording that ended at its time limit is as long as it was meant to be.
-            Some(c) => matches!(c.status, Status::Exited | Status::Exec | Status::TimeLimit),
+            Some(c) => {
+                matches!(c.status, Status::Exited | Status::Exec | Status::TimeLimit)
+                    && c.lost_events == 0
+                    && c.passing_loads == 0
+            }
             None => false,
         },
         damaged_stretches: spool.damage().len() as u64,
@@ -110,19 +125,23 @@ pub fn pack(spool: &Path, out: &Path, options: &PackOptions) -> Result<PackRepor
         known.lost_events = closing.lost_events;
         known.early_calls = closing.early_calls;
     }
-    known.complete &= known.damaged_stretches == 0 && known.lost_events == 0;
+    known.complete &= known.damaged_stretches == 0;
     let mut options = options.clone();
     let on = &mut options.recorded_on;
     on.page_size = on.page_size.or(Some(spool.header().page_size));
     if on.architecture.is_none() {
         on.architecture = Some(if spool.header().architecture == 1 { "aarch64" } else { "x86_64" }.to_owned());
     }
-    let mut report = pack_source(&spool, out, &options, known)?;
+    let provider = |of| spool.provider(of).map(Provider::from);
+    on.malloc = on.malloc.take().or_else(|| provider(Provided::Malloc));
+    on.operator_new = on.operator_new.take().or_else(|| provider(Provided::OperatorNew));
+    let mut report = pack_source(spool, out, &options, known)?;
     report.spool_bytes = spool.len_bytes();
     Ok(report)
 }
 
-/// Packs any source; `known` holds what is known of the recording besides its events.
+/// Packs any source; `known` holds what is known of the recording besides its events. The trace is written under another
+/// name beside `out` and takes its place when it is whole: until then, and when that fails, what is there stays.
 ///
 /// # Errors
 /// The trace cannot be written, or the recording is larger than the format can hold.
@@ -132,6 +151,20 @@ pub fn pack_source(
     options: &PackOptions,
     known: Totals,
 ) -> Result<PackReport, TraceError> {
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(out)?;
-    Merge::new(source, file, options, known)?.run()
+    let mut name = out.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = out.with_file_name(name);
+    // Made new, so that no link is followed that somebody else has put there.
+    let mode = if options.private { 0o600 } else { 0o666 };
+    let file = File::options().read(true).write(true).create_new(true).mode(mode).open(&part)?;
+    let packed = Merge::new(source, file, options, known).and_then(Merge::run);
+    let done = packed.and_then(|report| {
+        std::fs::rename(&part, out)?;
+        Ok(report)
+    });
+    if done.is_err() {
+        // Its end is the error's; what is left of it is of no use.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
 }

@@ -14,12 +14,13 @@
 //! 104   8  events lost                112   8  calls before recording could begin
 //! 120   8  greatest memory of the recorder itself, bytes
 //! 128   8  bytes written              136   8  calls to an allocator made by itself, not recorded
-//! 144  12  0                          156   4  CRC-32 of bytes 80..156
+//! 144   4  libraries loaded whose calls pass the recorder by
+//! 148   8  0                          156   4  CRC-32 of bytes 80..156
 //!
 //! block         64 bytes + payload, at most BLOCK_MAX bytes of payload
 //!   0   8  magic "FBblock\n"            8   4  length of the payload
-//!  12   4  kind: 0 events, 1 paused, 2 resumed (no payload, thread 0), 3 stack, 4 module (thread 0)
-//!  16   4  thread                      20   4  number of the block in its thread, from 0; of the stack; of the module
+//!  12   4  kind: 0 events, 1 paused, 2 resumed (no payload, thread 0), 3 stack, 4 module, 5 provider (thread 0)
+//!  16   4  thread                      20   4  number of the block in its thread, from 0; of the stack, the module, the function
 //!  24   8  quantum the payload's first time difference starts from
 //!  32   8  counter  \ when the block    40  8  CLOCK_MONOTONIC ns  \ when the block
 //!                    was written                                    was written
@@ -67,6 +68,8 @@
 //! | 12 | madvise | address, length, advice |
 //! | 13 | brk | address |
 //! | 14 | stack: of the thread's next allocation or realloc, which follows at once | number of the stack |
+//!
+//! A provider says who answers `malloc` (number 0) or `operator new` (1), as [`provider`](super::provider) describes.
 //!
 //! A stack and a module are each written once, when first met; [`stacks`](super::stacks) says how. A stack whose block is
 //! missing is not known.
@@ -172,14 +175,15 @@ pub enum Status {
     TimeLimit = 4,
     /// A write failed; `errno` says why.
     WriteFailed = 5,
+    /// The program was about to install a system call filter that would end it for what the recorder does.
+    Filtered = 6,
 }
 
 impl Status {
     /// The status a file header's number stands for.
     pub fn from_number(n: u32) -> Option<Self> {
-        [Self::Running, Self::Exited, Self::Exec, Self::SizeLimit, Self::TimeLimit, Self::WriteFailed]
-            .into_iter()
-            .find(|s| *s as u32 == n)
+        use Status::{Exec, Exited, Filtered, Running, SizeLimit, TimeLimit, WriteFailed};
+        [Running, Exited, Exec, SizeLimit, TimeLimit, WriteFailed, Filtered].into_iter().find(|s| *s as u32 == n)
     }
 }
 
@@ -197,6 +201,8 @@ pub enum BlockKind {
     Stack = 3,
     /// A loaded file that frames of stacks lie in.
     Module = 4,
+    /// Who answers a function of the allocator's.
+    Provider = 5,
 }
 
 /// The fixed part of the file header.
@@ -245,6 +251,8 @@ pub struct Closing {
     pub bytes: u64,
     /// Calls that a preloaded allocator made to its own or our functions from within a call; not recorded.
     pub nested_calls: u64,
+    /// Libraries loaded whose calls pass the recorder by (`RTLD_DEEPBIND`, `dlmopen`).
+    pub passing_loads: u32,
 }
 
 /// A block's header.
@@ -368,6 +376,7 @@ impl Closing {
         for (i, w) in words.into_iter().enumerate() {
             put(&mut b, 8 + 8 * i, w.to_le_bytes());
         }
+        put(&mut b, 64, self.passing_loads.to_le_bytes());
         let crc = crc32fast::hash(&b[..76]);
         put(&mut b, 76, crc.to_le_bytes());
         b
@@ -389,6 +398,7 @@ impl Closing {
             own_bytes_peak: u64_at(b, 40),
             bytes: u64_at(b, 48),
             nested_calls: u64_at(b, 56),
+            passing_loads: u32_at(b, 64),
         })
     }
 }
@@ -417,8 +427,9 @@ impl BlockHeader {
         if b[..8] != BLOCK_MAGIC || crc32fast::hash(&b[..60]) != u32_at(b, 60) || u32_at(b, 8) as usize > BLOCK_MAX {
             return None;
         }
-        use BlockKind::{Events, Module, Paused, Resumed, Stack};
-        let kind = [Events, Paused, Resumed, Stack, Module].into_iter().find(|k| *k as u32 == u32_at(b, 12))?;
+        use BlockKind::{Events, Module, Paused, Provider, Resumed, Stack};
+        let kind =
+            [Events, Paused, Resumed, Stack, Module, Provider].into_iter().find(|k| *k as u32 == u32_at(b, 12))?;
         Some(Self {
             len: u32_at(b, 8),
             kind,

@@ -8,6 +8,7 @@
 mod decode;
 pub mod event;
 pub mod format;
+pub mod provider;
 #[cfg(feature = "std")]
 pub mod reader;
 pub mod stacks;

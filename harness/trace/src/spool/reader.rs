@@ -10,6 +10,7 @@ use super::event::SpoolEvent;
 use super::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
 };
+use super::provider::{self, Found, Provided};
 use super::stacks::{self, Module, RawFrame};
 use crate::store::Store;
 
@@ -60,7 +61,7 @@ pub enum DamageKind {
     #[error("an event of thread {0} cannot be decoded")]
     Event(u32),
     /// A stack or module whose checksum holds cannot be decoded.
-    #[error("a stack or module cannot be decoded")]
+    #[error("a stack, module or provider cannot be decoded")]
     Stack,
     /// Blocks of a thread are absent.
     #[error("{missing} blocks of thread {thread} are missing before this one")]
@@ -111,6 +112,7 @@ pub struct Spool {
     marks: Vec<BlockHeader>,
     stacks: HashMap<u32, Vec<RawFrame>>,
     modules: BTreeMap<u32, Module>,
+    providers: BTreeMap<u32, Found>,
     last_clock: ClockPair,
     own_bytes_peak: u64,
     damage: Vec<Damage>,
@@ -163,6 +165,7 @@ impl Spool {
             marks: Vec::new(),
             stacks: HashMap::new(),
             modules: BTreeMap::new(),
+            providers: BTreeMap::new(),
             damage: Vec::new(),
         };
         spool.scan_blocks()?;
@@ -224,6 +227,11 @@ impl Spool {
                 let module = stacks::module(payload);
                 self.note_unless(module.is_some(), &block);
                 self.modules.extend(module.map(|module| (h.seq, module)));
+            }
+            BlockKind::Provider => {
+                let found = provider::provider(payload);
+                self.note_unless(found.is_some(), &block);
+                self.providers.extend(found.map(|found| (h.seq, found)));
             }
         }
     }
@@ -295,8 +303,9 @@ impl Spool {
 
     /// Whether nothing is missing: recording ended because the program did, without damage and without loss.
     pub fn is_complete(&self) -> bool {
-        let closed =
-            self.closing.is_some_and(|c| matches!(c.status, Status::Exited | Status::Exec) && c.lost_events == 0);
+        let closed = self.closing.is_some_and(|c| {
+            matches!(c.status, Status::Exited | Status::Exec) && c.lost_events == 0 && c.passing_loads == 0
+        });
         closed && self.damage.is_empty()
     }
 
@@ -324,7 +333,7 @@ impl Spool {
                 (BlockKind::Paused, _) => gaps.push(Gap { from_tsc: Some(m.tsc), to_tsc: None }),
                 (BlockKind::Resumed, Some(g)) if g.to_tsc.is_none() => g.to_tsc = Some(m.tsc),
                 (BlockKind::Resumed, _) => gaps.push(Gap { from_tsc: None, to_tsc: Some(m.tsc) }),
-                (BlockKind::Events | BlockKind::Stack | BlockKind::Module, _) => {}
+                (BlockKind::Events | BlockKind::Stack | BlockKind::Module | BlockKind::Provider, _) => {}
             }
         }
         gaps
@@ -339,6 +348,11 @@ impl Spool {
     /// The loaded files that frames lie in, by number.
     pub fn modules(&self) -> &BTreeMap<u32, Module> {
         &self.modules
+    }
+
+    /// Who answers a function in the recorded process; none when it has no such function, or is not known.
+    pub fn provider(&self, of: Provided) -> Option<&Found> {
+        self.providers.get(&(of as u32))
     }
 
     /// What could not be used, in order of offset.
