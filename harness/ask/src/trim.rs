@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fragbench_model::HeapBytes;
+use fragbench_model::{HeapBytes, Kept};
 use fragbench_proc::{LiveTarget, Process};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub struct Trimmed {
     /// The heap after.
     pub after: HeapBytes,
     /// Resident bytes of the heap that stayed, by reason.
-    pub kept: BTreeMap<String, u64>,
+    pub kept: BTreeMap<Kept, u64>,
 }
 
 /// Calls `malloc_trim(0)` in a process.

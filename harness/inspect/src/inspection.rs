@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fragbench_model::{
-    ArenaFigures, HeapBytes, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection, MappingClass, MappingKind, SCHEMA,
-    Spread, SurveyCost, WaterfallStep,
+    ArenaFigures, HeapBytes, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection, MallocFact, MappingClass,
+    MappingKind, SCHEMA, Spread, SurveyCost, WaterfallStep,
 };
 use fragbench_proc::{Mapping, ProcError, ProcessFacts, Target, TargetKind};
 
 use crate::chunk::Kind;
 use crate::human::size;
-use crate::objects::{Objects, objects};
+use crate::objects::objects;
 use crate::pages::Pages;
 use crate::rules::verdict;
 use crate::space::classes;
@@ -105,9 +105,10 @@ fn assemble(
 ) -> Result<Inspection, InspectError> {
     let mut pages = Pages::new(target);
     let object = survey.and_then(|s| s.libc.object.as_deref());
-    let Objects { mallocs, glibc } = objects(target, mappings, object);
+    let found_objects = objects(&mut pages, mappings, object);
+    let (mut mallocs, glibc) = (found_objects.facts(), found_objects.glibc);
     // Where another malloc is all there is, what came from brk is its memory.
-    let may_be_glibc = mallocs.is_empty() || mallocs.iter().any(|malloc| malloc.name == "glibc");
+    let may_be_glibc = mallocs.is_empty() || mallocs.iter().any(MallocFact::is_glibc);
     let classes = match classes(&mut pages, mappings, survey, may_be_glibc) {
         Ok(classes) => classes,
         Err(ProcError::Denied(_)) => {
@@ -117,6 +118,7 @@ fn assemble(
         Err(error) => return Err(error.into()),
     };
     let heap = survey.map(Survey::bytes);
+    name_holdings(&mut mallocs, heap.as_ref(), &classes);
     let mapped: u64 = mappings.iter().map(|m| m.end - m.start).sum();
     let resident: Option<u64> = classes.iter().map(|class| class.resident_bytes).sum();
     let retained = survey.map_or_else(Vec::new, |survey| {
@@ -167,12 +169,26 @@ fn assemble(
             bytes: 0,
             evidence: Vec::new(),
             next: Vec::new(),
+            remedies: Vec::new(),
+            growth: None,
             resembles: None,
             also: Vec::new(),
         },
     };
     inspection.warnings = warnings(&inspection);
     Ok(inspection)
+}
+
+/// What each malloc holds: glibc's its heap, one other at most all anonymous memory that is nobody's.
+fn name_holdings(mallocs: &mut [MallocFact], heap: Option<&HeapBytes>, classes: &[MappingClass]) {
+    let others = mallocs.iter().filter(|malloc| !malloc.is_glibc()).count();
+    let anonymous = classes.iter().find(|class| class.kind == MappingKind::OtherAnonymous);
+    for malloc in mallocs {
+        malloc.holds_at_most_bytes = match malloc.is_glibc() {
+            true => heap.map(|heap| heap.resident_bytes),
+            false => anonymous.filter(|_| others == 1).and_then(|class| class.resident_bytes),
+        };
+    }
 }
 
 fn arenas(survey: &Survey) -> Vec<ArenaFigures> {
@@ -324,15 +340,27 @@ fn warnings(inspection: &Inspection) -> Vec<String> {
             );
         }
     }
-    let glibcs = inspection.mallocs.iter().filter(|malloc| malloc.name == "glibc").count();
+    let glibcs = inspection.mallocs.iter().filter(|malloc| malloc.is_glibc()).count();
     if glibcs > 1 {
         warnings.push(format!("{glibcs} copies of glibc are mapped; the survey is of one of them"));
     }
-    for malloc in inspection.mallocs.iter().filter(|malloc| malloc.takes_malloc) {
-        warnings.push(format!(
-            "{} in {} provides malloc: glibc's heap holds only what was allocated past it",
-            malloc.name, malloc.object
-        ));
+    for malloc in inspection.mallocs.iter().filter(|malloc| !malloc.is_glibc()) {
+        let object = &malloc.object;
+        warnings.push(match (malloc.name.as_str(), malloc.takes_malloc, malloc.takes_new) {
+            ("unknown", ..) => format!(
+                "malloc goes to {object}, which is no allocator known here; what it does not pass on is not in glibc's heap"
+            ),
+            (name, true, _) => {
+                format!("malloc is {name}'s ({object}): glibc's heap holds only what was allocated past it")
+            }
+            (name, false, true) => {
+                format!("operator new is {name}'s ({object}), malloc is not: two allocators share this process's memory")
+            }
+            (name, false, false) => format!(
+                "{name} is in this process as well ({object}), called by names of its own: what it holds is not in glibc's \
+                 heap"
+            ),
+        });
     }
     warnings
 }

@@ -1,7 +1,7 @@
 //! A survey drawn to scale: each segment as cells with their bytes by what they are, and the chunks that hold its free
 //! memory.
 
-use fragbench_model::{HeapCell, HeapMap, HeapPin, HeapRow};
+use fragbench_model::{HeapCell, HeapMap, HeapPin, HeapRow, PinKind};
 
 use crate::chunk::Kind;
 use crate::survey::{Segment, Survey};
@@ -96,25 +96,19 @@ fn pins(segment: &Segment, page_bytes: u64) -> Vec<HeapPin> {
             continue;
         }
         let name = match kind {
-            Kind::Live => "live",
-            Kind::Tcache => "tcache",
-            Kind::Own => "own",
-            _ => "unknown",
+            Kind::Live => PinKind::Live,
+            Kind::Tcache => PinKind::Tcache,
+            Kind::Own => PinKind::Own,
+            _ => PinKind::Unknown,
         };
-        let so_far = pin.get_or_insert_with(|| HeapPin {
-            address,
-            offset: 0,
-            chunks: 0,
-            bytes: 0,
-            kind: name.into(),
-            holds_bytes: 0,
-        });
+        let so_far =
+            pin.get_or_insert_with(|| HeapPin { address, offset: 0, chunks: 0, bytes: 0, kind: name, holds_bytes: 0 });
         so_far.address = address;
         so_far.offset = address - segment.start;
         so_far.chunks += 1;
         so_far.bytes += size;
         if so_far.kind != name {
-            so_far.kind = "mixed".into();
+            so_far.kind = PinKind::Mixed;
         }
     }
     pins

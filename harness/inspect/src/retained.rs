@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use fragbench_model::{PinGroup, Retained};
+use fragbench_model::{PinGroup, PinKind, Retained, StretchKind};
 
 use crate::chunk::Kind;
 use crate::layout::{ALIGN, THRESHOLD};
@@ -35,12 +35,11 @@ impl Survey {
     fn held(&self, segment: &Segment, types: &mut Types) -> Option<Retained> {
         let resident = segment.resident();
         let mut sweep = resident.sweep();
-        let threshold = self.settings.mmap_threshold.unwrap_or(0);
         let (mut free, mut mappable_chunks, mut mappable_bytes) = (0, 0, 0);
         for (at, size, _) in segment.chunks().filter(|chunk| chunk.2.is_free()) {
             let present = sweep.overlap(at..at + size);
             free += present;
-            if present > 0 && size >= THRESHOLD && size <= threshold {
+            if present > 0 && size >= THRESHOLD {
                 mappable_chunks += 1;
                 mappable_bytes += present;
             }
@@ -71,7 +70,7 @@ impl Survey {
             free_resident_bytes: free,
             held_bytes: held,
             releasable_bytes: self.releasable(segment),
-            kind: if ends_in_top { "top" } else { "heap" }.into(),
+            kind: if ends_in_top { StretchKind::Top } else { StretchKind::Heap },
             pin_chunks: pins.chunks,
             mappable_chunks,
             mappable_bytes,
@@ -126,12 +125,11 @@ impl Pins {
         all.into_iter()
             .map(|((size, kind), (chunks, example))| PinGroup {
                 kind: match kind {
-                    Kind::Live => "live",
-                    Kind::Tcache => "tcache",
-                    Kind::Own => "own",
-                    _ => "unknown",
-                }
-                .into(),
+                    Kind::Live => PinKind::Live,
+                    Kind::Tcache => PinKind::Tcache,
+                    Kind::Own => PinKind::Own,
+                    _ => PinKind::Unknown,
+                },
                 chunk_bytes: size,
                 chunks,
                 example,

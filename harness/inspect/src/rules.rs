@@ -7,7 +7,7 @@
 //! One inspection tells retention and fragmentation from a healthy heap. Whether live bytes are a leak it cannot tell; two
 //! can, and even they cannot tell a leak from a program that grows.
 
-use fragbench_model::{HeapVerdict, HeapVerdictKind, Inspection, Retained};
+use fragbench_model::{HeapVerdict, HeapVerdictKind, Inspection, Kept, PinKind, Retained, StretchKind};
 
 use crate::human::size;
 use crate::layout::THRESHOLD;
@@ -15,9 +15,14 @@ use crate::survey::InspectError;
 
 use HeapVerdictKind as K;
 
+mod growth;
 mod outside;
+mod remedy;
+mod threshold;
 
+use growth::growth;
 use outside::{address_space, not_the_heap};
+use threshold::{mmap_ratchet, small_mappings};
 
 /// What a rule accounts for matters from this share of resident memory on ...
 const SHARE: f64 = 0.2;
@@ -27,14 +32,24 @@ const LEAST: u64 = 4 << 20;
 const COVERAGE: f64 = 0.9;
 /// A chunk that holds as much as this by itself is a pin; chunks that hold less are fragmentation.
 const PIN_HOLDS: u64 = 1 << 20;
-/// Growth between two inspections that is no noise: this share of what is live.
-const GROWTH: f64 = 0.02;
+/// A trim that gives back this share of resident memory is said first.
+const LARGE: f64 = 0.05;
 
 type Rule = fn(&Case) -> Option<HeapVerdict>;
 
 /// The rules that look at one inspection.
-const RULES: [Rule; 9] =
-    [fast_bins, tcaches, thread_tops, main_top, mmap_ratchet, pinned, fragmentation, not_the_heap, address_space];
+const RULES: [Rule; 10] = [
+    fast_bins,
+    tcaches,
+    thread_tops,
+    main_top,
+    mmap_ratchet,
+    small_mappings,
+    pinned,
+    fragmentation,
+    not_the_heap,
+    address_space,
+];
 
 /// What is the matter; `before` is an earlier inspection of the same process.
 pub fn verdict(now: &Inspection, before: Option<&Inspection>) -> HeapVerdict {
@@ -59,7 +74,28 @@ pub fn verdict(now: &Inspection, before: Option<&Inspection>) -> HeapVerdict {
         (None, None) => healthy(&case),
     };
     first.also = found;
+    // What can be had at once leads, whatever the finding is.
+    if case.trim_is_large() && case.now.heap.is_some() {
+        let release = remedy::trim(&case);
+        let saves = size(release.saves_bytes.unwrap_or(0));
+        first.summary = format!("malloc_trim(0) would give back {saves} of {} now. {}", size(case.rss), first.summary);
+        first.remedies.retain(|other| other.kind != release.kind);
+        first.remedies.insert(0, release);
+    }
+    if let Some(looks) = growth::looks(&case).filter(|looks| !looks.grows) {
+        first.summary = format!("{} {}", growth::steady(&looks), first.summary);
+        first.evidence.insert(0, growth::line(&looks));
+    }
+    first.growth = growth::looks(&case);
+    tell(&case, &mut first);
+    first.also.iter_mut().for_each(|also| tell(&case, also));
     first
+}
+
+/// Puts the remedies into words, before what else can be done.
+fn tell(case: &Case, verdict: &mut HeapVerdict) {
+    let lines = verdict.remedies.iter().map(|remedy| remedy::sentence(case, remedy));
+    verdict.next = lines.chain(std::mem::take(&mut verdict.next)).collect();
 }
 
 /// An inspection as the rules see it.
@@ -94,8 +130,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn kept(&self, reason: &str) -> u64 {
-        self.now.trim.as_ref().and_then(|trim| trim.kept.get(reason)).copied().unwrap_or(0)
+    fn kept(&self, reason: Kept) -> u64 {
+        self.now.trim.as_ref().and_then(|trim| trim.kept.get(&reason)).copied().unwrap_or(0)
     }
 
     fn fast(&self) -> u64 {
@@ -104,12 +140,12 @@ impl<'a> Case<'a> {
     }
 
     fn holder(&self, held: &Retained) -> Holder {
-        let live = held.pins.iter().any(|pin| pin.kind == "live");
-        let cached = held.pins.iter().any(|pin| matches!(pin.kind.as_str(), "tcache" | "own"));
+        let live = held.pins.iter().any(|pin| pin.kind == PinKind::Live);
+        let cached = held.pins.iter().any(|pin| matches!(pin.kind, PinKind::Tcache | PinKind::Own));
         let each = held.held_bytes / held.pin_chunks.max(1);
         match () {
             () if !live && cached => Holder::Tcache,
-            () if self.ratchet && held.mappable_chunks >= 4 && 2 * held.mappable_bytes >= held.free_resident_bytes => {
+            () if self.ratchet && 2 * held.mappable_bytes >= held.free_resident_bytes && held.mappable_bytes > 0 => {
                 Holder::Ratchet
             }
             () if each >= PIN_HOLDS => Holder::Pin,
@@ -128,12 +164,15 @@ impl<'a> Case<'a> {
         self.now.retained.iter().filter(|held| self.holder(held) == holder).collect()
     }
 
-    fn malloc_trim(&self) -> String {
+    /// Whether trimming would give back so much that it is said before all else.
+    fn trim_is_large(&self) -> bool {
         let release = self.now.trim.as_ref().map_or(0, |trim| trim.predicted_release_bytes);
-        match self.now.source.as_str() {
-            "live" => format!("`fragbench trim {}` gives back {} now (malloc_trim(0))", self.pid, size(release)),
-            _ => format!("malloc_trim(0) would give back {}", size(release)),
-        }
+        release >= LEAST && release as f64 >= LARGE * self.rss as f64
+    }
+
+    /// Free bytes in memory of blocks that would have been mapped one by one, had the threshold not risen.
+    fn mappable(&self, held: &[&Retained]) -> u64 {
+        if self.ratchet { held.iter().map(|held| held.mappable_bytes).sum() } else { 0 }
     }
 
     fn threads_of(&self, held: &[&Retained]) -> Option<u64> {
@@ -142,12 +181,18 @@ impl<'a> Case<'a> {
     }
 }
 
-fn tunables(settings: &str) -> String {
-    format!("start it with GLIBC_TUNABLES={settings} (systemd: Environment=GLIBC_TUNABLES={settings})")
-}
-
 fn say(kind: HeapVerdictKind, bytes: u64, summary: String) -> HeapVerdict {
-    HeapVerdict { kind, summary, bytes, evidence: Vec::new(), next: Vec::new(), resembles: None, also: Vec::new() }
+    HeapVerdict {
+        kind,
+        summary,
+        bytes,
+        evidence: Vec::new(),
+        next: Vec::new(),
+        remedies: Vec::new(),
+        growth: None,
+        resembles: None,
+        also: Vec::new(),
+    }
 }
 
 fn too_little(case: &Case) -> Option<HeapVerdict> {
@@ -174,48 +219,6 @@ fn too_little(case: &Case) -> Option<HeapVerdict> {
     Some(verdict)
 }
 
-/// Live bytes that rise from one inspection to the next.
-fn growth(case: &Case) -> Option<HeapVerdict> {
-    let (before, now) = (case.before?, case.now);
-    let (old, new) = (before.heap?, now.heap?);
-    let live = new.live_bytes.checked_sub(old.live_bytes)?;
-    let resident = now.rss_bytes?.saturating_sub(before.rss_bytes?);
-    if live < LEAST.min(1 << 20) || (live as f64) < GROWTH * old.live_bytes as f64 || 2 * live < resident {
-        return None;
-    }
-    let mut verdict = say(
-        K::LeakOrGrowth,
-        live,
-        format!("Live memory has risen by {}: a leak, or a program that grows.", size(live)),
-    );
-    verdict.evidence.push(format!(
-        "live {} → {}, resident {} → {}",
-        size(old.live_bytes),
-        size(new.live_bytes),
-        size(before.rss_bytes?),
-        size(now.rss_bytes?)
-    ));
-    let mut classes: Vec<(u64, u64, u64, u64)> = now
-        .sizes
-        .iter()
-        .filter_map(|class| {
-            let old = before.sizes.iter().find(|old| old.to_bytes == class.to_bytes).copied().unwrap_or_default();
-            let bytes = class.live_bytes.checked_sub(old.live_bytes)?;
-            Some((bytes, class.live_count.saturating_sub(old.live_count), class.from_bytes, class.to_bytes))
-        })
-        .collect();
-    classes.sort_unstable_by(|a, b| b.cmp(a));
-    for (bytes, count, from, to) in classes.into_iter().take(4).filter(|class| class.0 * 20 >= live) {
-        let range = if from == to { format!("{to}") } else { format!("{from} to {to}") };
-        verdict.evidence.push(format!("chunks of {range} bytes: {count} more, {}", size(bytes)));
-    }
-    verdict.next = vec![
-        "look again under the same load: what has warmed up stays, what leaks goes on".into(),
-        "`fragbench record -o FILE -- CMD…` shows which blocks are never freed (`fragbench trace leaks FILE`)".into(),
-    ];
-    Some(verdict)
-}
-
 fn fast_bins(case: &Case) -> Option<HeapVerdict> {
     let fast = case.fast();
     let heap = case.now.heap?;
@@ -224,7 +227,7 @@ fn fast_bins(case: &Case) -> Option<HeapVerdict> {
         fast,
         format!("{} lie in fast bins: small chunks that were freed and never joined.", size(fast)),
     );
-    let tops = case.kept("thread_top");
+    let tops = case.kept(Kept::ThreadTop);
     let in_threads = 2 * tops > fast;
     verdict.evidence.push(format!("fast bins {}, of {} free in all", size(heap.fast_bytes), size(heap.free_bytes)));
     if in_threads {
@@ -234,22 +237,23 @@ fn fast_bins(case: &Case) -> Option<HeapVerdict> {
         ));
         verdict.resembles = Some("fastbin-hoard-threads".into());
     } else {
-        verdict.next.push(case.malloc_trim());
+        verdict.remedies.push(remedy::trim(case));
         verdict.resembles = Some("fastbin-hoard".into());
     }
-    verdict.next.push(tunables("glibc.malloc.mxfast=0"));
+    verdict.remedies.push(remedy::fast_bins(fast));
     Some(verdict)
 }
 
 fn tcaches(case: &Case) -> Option<HeapVerdict> {
-    let cached = case.kept("tcache");
+    let cached = case.kept(Kept::Tcache);
     let held = case.held_by(Holder::Tcache);
     let behind: u64 = held.iter().map(|held| held.free_resident_bytes).sum();
     if cached + behind == 0 {
         return None;
     }
-    let own = held.iter().any(|held| held.pins.iter().all(|pin| pin.kind == "own"));
-    let heaps = held.iter().filter(|held| held.kind == "heap").map(|held| held.free_resident_bytes).sum::<u64>();
+    let own = held.iter().any(|held| held.pins.iter().all(|pin| pin.kind == PinKind::Own));
+    let heaps =
+        held.iter().filter(|held| held.kind == StretchKind::Heap).map(|held| held.free_resident_bytes).sum::<u64>();
     let mut verdict = say(
         K::TcacheRetention,
         cached + behind,
@@ -273,9 +277,9 @@ fn tcaches(case: &Case) -> Option<HeapVerdict> {
         .into(),
     );
     if behind > cached {
-        verdict.next.push(case.malloc_trim());
+        verdict.remedies.push(remedy::trim(case));
     }
-    verdict.next.push(tunables("glibc.malloc.tcache_count=0"));
+    verdict.remedies.push(remedy::tcache_count(cached + behind));
     Some(verdict)
 }
 
@@ -289,7 +293,10 @@ fn thread_tops(case: &Case) -> Option<HeapVerdict> {
     let mut verdict = say(
         K::ThreadTopRetention,
         tops,
-        format!("{} are retained in the tops of {arenas} threads' arenas; malloc_trim will not help.", size(tops)),
+        format!(
+            "{} are retained in the tops of {arenas} threads' arenas, which malloc_trim never shrinks.",
+            size(tops)
+        ),
     );
     verdict
         .evidence
@@ -301,15 +308,18 @@ fn thread_tops(case: &Case) -> Option<HeapVerdict> {
             if trim > THRESHOLD { ", risen from 128 KiB" } else { "" }
         ));
     }
-    verdict.next.push(tunables("glibc.malloc.trim_threshold=131072"));
-    verdict.next.push("fewer arenas keep fewer tops: MALLOC_ARENA_MAX=2, or what `fragbench tune` finds".into());
+    verdict.remedies.extend(remedy::trim_threshold(case, tops, arenas as u64));
+    verdict.remedies.extend(remedy::arena_limit(case));
+    if verdict.remedies.is_empty() {
+        verdict.next.push("fewer arenas keep fewer tops: `fragbench tune -- CMD…` finds a limit and its price".into());
+    }
     verdict.resembles = Some("ratcheted-top-threads".into());
     Some(verdict)
 }
 
 /// Resident bytes of the main arena's top.
 fn main_top_bytes(case: &Case) -> u64 {
-    let kept = case.now.trim.as_ref().map_or(0, |trim| trim.main_top_bytes) + case.kept("main_top");
+    let kept = case.now.trim.as_ref().map_or(0, |trim| trim.main_top_bytes) + case.kept(Kept::MainTop);
     case.now.arenas.first().map_or(0, |arena| arena.top_bytes.min(kept))
 }
 
@@ -320,37 +330,9 @@ fn main_top(case: &Case) -> Option<HeapVerdict> {
     if let Some(trim) = trim {
         verdict.evidence.push(format!("trim_threshold is {}: free() gives a top back only above it", size(trim)));
     }
-    verdict.next.push(case.malloc_trim());
-    verdict.next.push(tunables("glibc.malloc.trim_threshold=131072"));
+    verdict.remedies.push(remedy::trim(case));
+    verdict.remedies.extend(remedy::trim_threshold(case, top, 1));
     verdict.resembles = case.ratchet.then(|| "mmap-ratchet".into());
-    Some(verdict)
-}
-
-fn mmap_ratchet(case: &Case) -> Option<HeapVerdict> {
-    let held = case.held_by(Holder::Ratchet);
-    let bytes: u64 = held.iter().map(|held| held.free_resident_bytes).sum();
-    let chunks: u64 = held.iter().map(|held| held.mappable_chunks).sum();
-    let threshold = case.now.settings.mmap_threshold_bytes.filter(|_| bytes > 0)?;
-    let mut verdict = say(
-        K::MmapRatchet,
-        bytes,
-        format!(
-            "{} are retained where large blocks were: the mmap threshold has risen to {}.",
-            size(bytes),
-            size(threshold)
-        ),
-    );
-    verdict.evidence.push(format!(
-        "{chunks} free chunks of 128 KiB to {}: blocks of that size had mappings of their own before a freed one raised \
-         the threshold",
-        size(threshold)
-    ));
-    for held in held.iter().take(3) {
-        verdict.evidence.push(pins(held));
-    }
-    verdict.next.push(case.malloc_trim());
-    verdict.next.push(tunables("glibc.malloc.mmap_threshold=131072"));
-    verdict.resembles = Some("mmap-ratchet".into());
     Some(verdict)
 }
 
@@ -370,7 +352,8 @@ fn pinned(case: &Case) -> Option<HeapVerdict> {
     for held in held.iter().take(4) {
         verdict.evidence.push(pins(held));
     }
-    verdict.next.push(case.malloc_trim());
+    verdict.remedies.push(remedy::trim(case));
+    let large = Some(case.mappable(&held)).filter(|bytes| *bytes >= LEAST);
     verdict.next.push("call malloc_trim(0) in the program after its peaks, from a thread that may wait".into());
     let threads = case.threads_of(&held);
     verdict.resembles = Some(
@@ -383,8 +366,9 @@ fn pinned(case: &Case) -> Option<HeapVerdict> {
     );
     if !arenas.contains(&0) || arenas.len() > 1 {
         verdict.evidence.push(format!("in {} arenas: each keeps its own peak", arenas.len()));
-        verdict.next.push("fewer arenas share their peaks: MALLOC_ARENA_MAX=2, or what `fragbench tune` finds".into());
     }
+    // Fewer arenas do not help where each keeps large blocks.
+    verdict.remedies.extend(large.map(remedy::mmap_threshold).or_else(|| remedy::arena_limit(case)));
     Some(verdict)
 }
 
@@ -414,14 +398,12 @@ fn fragmentation(case: &Case) -> Option<HeapVerdict> {
     for held in held.iter().take(2) {
         verdict.evidence.push(pins(held));
     }
-    if 4 * release >= bytes {
-        verdict.next.push(case.malloc_trim());
-    }
-    verdict.next.push(
-        "an allocator that keeps sizes apart holds less here: `fragbench compare -- CMD…` or `fragbench replay FILE` shows \
-         how much"
-            .into(),
-    );
+    let trims = 4 * release >= bytes;
+    verdict.remedies.extend(trims.then(|| remedy::trim(case)));
+    let large = Some(case.mappable(&held)).filter(|bytes| *bytes >= LEAST);
+    verdict.remedies.extend(large.map(remedy::mmap_threshold).or_else(|| remedy::arena_limit(case)));
+    // Another allocator is the last thing to try, and not where trimming gives back most of it.
+    verdict.remedies.extend((2 * release < bytes).then(remedy::allocator));
     verdict.resembles = Some(if 4 * release < bytes { "interleaved-pins-page" } else { "interleaved-pins" }.into());
     Some(verdict)
 }
@@ -436,8 +418,8 @@ fn pins(held: &Retained) -> String {
         .map(|pin| {
             let kind = match pin.types.iter().max_by_key(|(_, n)| **n) {
                 Some((name, _)) => format!(" {name}"),
-                None if pin.kind == "live" => String::new(),
-                None => format!(" {}", pin.kind),
+                None if pin.kind == PinKind::Live => String::new(),
+                None => format!(" {}", pin.kind.name()),
             };
             format!("{} ×{kind} {} B", pin.chunks, pin.chunk_bytes)
         })

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use fragbench_model::HeapTrim;
+use fragbench_model::{HeapTrim, Kept};
 
 use crate::chunk::Kind;
 use crate::layout::{CHUNK_STRUCT, MIN_CHUNK};
@@ -33,7 +33,7 @@ impl Survey {
         }
         for chunk in &self.mmapped {
             trim.residency_known &= chunk.present_bytes.is_some();
-            *trim.kept.entry("mmapped".into()).or_default() += chunk.present_bytes.unwrap_or(chunk.bytes);
+            *trim.kept.entry(Kept::Mmapped).or_default() += chunk.present_bytes.unwrap_or(chunk.bytes);
         }
         trim.kept.retain(|_, bytes| *bytes > 0);
         trim.predicted_release_bytes = trim.interior_bytes + trim.main_top_bytes;
@@ -76,7 +76,7 @@ impl Survey {
         end - area / unit * unit..end
     }
 
-    fn keep(&self, segment: &Segment, left: &Runs, top_from: u64, kept: &mut BTreeMap<String, u64>) {
+    fn keep(&self, segment: &Segment, left: &Runs, top_from: u64, kept: &mut BTreeMap<Kept, u64>) {
         let mut sweep = left.sweep();
         let main = self.arenas[segment.arena].main;
         let mut sums = [0u64; Kind::ALL.len()];
@@ -86,16 +86,16 @@ impl Survey {
         }
         for kind in Kind::ALL {
             let reason = match kind {
-                Kind::Live => "live",
-                Kind::Tcache => "tcache",
-                Kind::Fast | Kind::Small | Kind::Large | Kind::Unsorted => "fragment",
-                Kind::Top if main => "main_top",
-                Kind::Top => "thread_top",
-                Kind::Own => "own",
-                Kind::Foreign => "foreign",
-                Kind::Unknown => "unknown",
+                Kind::Live => Kept::Live,
+                Kind::Tcache => Kept::Tcache,
+                Kind::Fast | Kind::Small | Kind::Large | Kind::Unsorted => Kept::Fragment,
+                Kind::Top if main => Kept::MainTop,
+                Kind::Top => Kept::ThreadTop,
+                Kind::Own => Kept::Own,
+                Kind::Foreign => Kept::Foreign,
+                Kind::Unknown => Kept::Unknown,
             };
-            *kept.entry(reason.into()).or_default() += sums[kind as usize];
+            *kept.entry(reason).or_default() += sums[kind as usize];
         }
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use fragbench_inspect::{Depth, Inspected, inspect, verdict};
-use fragbench_model::HeapVerdictKind as K;
+use fragbench_model::{HeapVerdictKind as K, PinKind};
 use fragbench_proc::LiveTarget;
 use support::{Subject, program};
 
@@ -286,7 +286,7 @@ fn the_type_of_what_holds_memory_is_named() {
     let seen = look(&subject).inspection;
     assert_eq!(seen.verdict.kind, K::PinnedRetention);
     let pin = &seen.retained[0].pins[0];
-    assert_eq!((pin.chunks, pin.kind.as_str()), (1, "live"), "{pin:?}");
+    assert_eq!((pin.chunks, pin.kind), (1, PinKind::Live), "{pin:?}");
     assert_eq!(pin.types.keys().next().map(String::as_str), Some("server::Session (objects)"), "{pin:?}");
     assert!(seen.verdict.evidence.iter().any(|line| line.contains("server::Session")), "{:#?}", seen.verdict);
 }

@@ -6,7 +6,7 @@
 mod support;
 
 use fragbench_inspect::{InspectError, Method, Survey, survey};
-use fragbench_model::HeapBytes;
+use fragbench_model::{HeapBytes, PinKind};
 use fragbench_proc::{LiveTarget, ProcError, Process};
 use support::{Subject, program};
 
@@ -112,10 +112,10 @@ fn what_holds_the_heap_is_named() {
         map.rows.into_iter().flat_map(|row| row.pins).collect::<Vec<_>>()
     };
     let [pin] = &pins("pinned-top")[..] else { panic!("one pin") };
-    assert_eq!((pin.chunks, pin.bytes, pin.kind.as_str()), (1, 1120, "live"));
+    assert_eq!((pin.chunks, pin.bytes, pin.kind), (1, 1120, PinKind::Live));
     assert!(pin.holds_bytes > 15 << 20, "{pin:?}");
     let [pin] = &pins("tcache-pins-top")[..] else { panic!("one pin") };
-    assert_eq!((pin.chunks, pin.bytes, pin.kind.as_str()), (7, 7 * 1008, "tcache"));
+    assert_eq!((pin.chunks, pin.bytes, pin.kind), (7, 7 * 1008, PinKind::Tcache));
     let [first, most] = &pins("interleaved-8")[..] else { panic!("two pins") };
     assert_eq!((first.chunks, first.holds_bytes), (1, 7 * 1008));
     assert!(most.chunks > 500 && most.holds_bytes > 6 << 20, "{most:?}");

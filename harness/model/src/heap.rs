@@ -55,12 +55,80 @@ pub struct HeapTrim {
     pub main_top_bytes: u64,
     /// Swapped bytes it would release, where the target tells of each page.
     pub swapped_release_bytes: u64,
-    /// Resident bytes that stay, by reason: `live`, `mmapped`, `tcache`, `fragment` (free, but on a page that is shared
-    /// with something else), `main_top`, `thread_top` (`malloc_trim` never shrinks another arena's top), `own`,
-    /// `foreign`, `unknown`.
-    pub kept: BTreeMap<String, u64>,
+    /// Resident bytes that stay, by reason.
+    pub kept: BTreeMap<Kept, u64>,
     /// Whether residency was known; otherwise everything is taken as resident and the prediction is an upper bound.
     pub residency_known: bool,
+}
+
+/// Why resident memory of a heap stays when it is trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// Live, in an arena.
+    Live,
+    /// Live, mapped one by one.
+    Mmapped,
+    /// In a thread's cache, which trimming does not empty.
+    Tcache,
+    /// Free, but on a page that is shared with something in use.
+    Fragment,
+    /// The least end of the main arena.
+    MainTop,
+    /// The top of another arena, which trimming never shrinks.
+    ThreadTop,
+    /// malloc's own.
+    Own,
+    /// Taken from `brk` by somebody else.
+    Foreign,
+    /// Not understood.
+    Unknown,
+}
+
+impl Kept {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kept::Live => "live",
+            Kept::Mmapped => "live, mapped one by one",
+            Kept::Tcache => "in threads' caches, which it does not empty",
+            Kept::Fragment => "free, but on pages shared with something in use",
+            Kept::MainTop => "least end of the main arena",
+            Kept::ThreadTop => "tops of threads' arenas, which it never shrinks",
+            Kept::Own => "malloc's own",
+            Kept::Foreign => "taken from brk by somebody else",
+            Kept::Unknown => "not understood",
+        }
+    }
+}
+
+/// What kind of chunk holds memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinKind {
+    /// In use by the program.
+    Live,
+    /// Freed, in a thread's cache.
+    Tcache,
+    /// malloc's own.
+    Own,
+    /// Not understood.
+    Unknown,
+    /// Several of these.
+    Mixed,
+}
+
+impl PinKind {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            PinKind::Live => "live",
+            PinKind::Tcache => "tcache",
+            PinKind::Own => "own",
+            PinKind::Unknown => "unknown",
+            PinKind::Mixed => "mixed",
+        }
+    }
 }
 
 /// What holds a heap.
@@ -74,8 +142,8 @@ pub struct HeapPin {
     pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// `live`, `tcache` or `own`; `mixed` for several.
-    pub kind: String,
+    /// What kind of chunks.
+    pub kind: PinKind,
     /// Free bytes below it that would join the top.
     pub holds_bytes: u64,
 }

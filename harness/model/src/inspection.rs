@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HeapBytes, HeapTrim};
+use crate::{HeapBytes, HeapTrim, PinKind};
 
 /// A process as it was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -235,11 +235,12 @@ pub struct Retained {
     pub held_bytes: u64,
     /// Of `free_resident_bytes` what `malloc_trim(0)` would give back.
     pub releasable_bytes: u64,
-    /// What kind of stretch: `top` (the pins keep it from the arena's top), `heap` (the pins keep a full heap mapped).
-    pub kind: String,
+    /// What kind of stretch.
+    pub kind: StretchKind,
     /// Number of the chunks that hold it: the fewest whose going would let `held_bytes` go.
     pub pin_chunks: u64,
-    /// Free chunks that the default mmap threshold (128 KiB) would have mapped one by one, and the one in force does not.
+    /// Free chunks in memory of the default mmap threshold (128 KiB) or more: blocks of that size would have been mapped
+    /// one by one, had the threshold stayed there. Neighbours that merged may be of any size above it.
     pub mappable_chunks: u64,
     /// Their bytes in memory.
     pub mappable_bytes: u64,
@@ -247,11 +248,21 @@ pub struct Retained {
     pub pins: Vec<PinGroup>,
 }
 
+/// What the pins of a stretch keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StretchKind {
+    /// Free memory from the arena's top.
+    Top,
+    /// A full heap mapped.
+    Heap,
+}
+
 /// Chunks of one size and kind that hold memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinGroup {
-    /// `live`, `tcache`, `own` or `unknown`.
-    pub kind: String,
+    /// What kind of chunks.
+    pub kind: PinKind,
     /// Size of each, header included.
     pub chunk_bytes: u64,
     /// How many.
@@ -271,8 +282,23 @@ pub struct MallocFact {
     pub name: String,
     /// File it is in.
     pub object: String,
-    /// Whether calls of `malloc` by that file's users go to it: it exports `malloc` and comes before libc.
+    /// Whether calls of `malloc` go to it: the dynamic linker finds it first. Where its list of files could not be read,
+    /// whether it exports `malloc` and is not libc.
     pub takes_malloc: bool,
+    /// Whether calls of C++'s `operator new` go to it without passing through `malloc`.
+    #[serde(default)]
+    pub takes_new: bool,
+    /// Resident bytes it holds, at most: of glibc's what its heap has, of another's all anonymous memory that is nobody
+    /// else's, the program's own mappings among it.
+    #[serde(default)]
+    pub holds_at_most_bytes: Option<u64>,
+}
+
+impl MallocFact {
+    /// Whether this is glibc's malloc.
+    pub fn is_glibc(&self) -> bool {
+        self.name == "glibc"
+    }
 }
 
 /// Settings of glibc's malloc as they stand now.
@@ -334,12 +360,60 @@ pub enum HeapVerdictKind {
     FastbinRetention,
     /// Large blocks that went to the heap because the mmap threshold has risen.
     MmapRatchet,
+    /// Small blocks, each on pages of its own: the mmap threshold has been set too low.
+    SmallMappings,
     /// Address space, not memory.
     AddressSpace,
     /// The memory is not in glibc's heap.
     NotTheHeap,
     /// Too little was seen.
     NotEnoughData,
+}
+
+/// What can be done about memory that malloc holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeapRemedyKind {
+    /// `malloc_trim(0)`, in the process as it runs.
+    Trim,
+    /// A fixed mmap threshold; it fixes the trim threshold too.
+    MmapThreshold,
+    /// A fixed trim threshold; it fixes the mmap threshold too.
+    TrimThreshold,
+    /// Fewer arenas.
+    ArenaLimit,
+    /// No caches of threads.
+    TcacheCount,
+    /// No fast bins.
+    FastBins,
+    /// Another allocator.
+    Allocator,
+}
+
+/// One of them, for the process that was inspected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapRemedy {
+    /// What.
+    pub kind: HeapRemedyKind,
+    /// Variables to start the program with; none where nothing need be started again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Resident bytes it takes away: of a trim what is predicted, of the others at most this much. `None` where an
+    /// inspection cannot say.
+    pub saves_bytes: Option<u64>,
+}
+
+/// Two looks at one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapGrowth {
+    /// Seconds between them; `None` when one does not say when it was taken.
+    pub seconds: Option<u64>,
+    /// Live bytes, first and second.
+    pub live_bytes: [u64; 2],
+    /// Resident bytes of the process, first and second; `None` when one does not tell.
+    pub rss_bytes: Option<[u64; 2]>,
+    /// Whether live bytes have risen by more than noise.
+    pub grows: bool,
 }
 
 /// The verdict: the weightiest finding, the others below it.
@@ -355,6 +429,12 @@ pub struct HeapVerdict {
     pub evidence: Vec<String>,
     /// What to do next: commands, lines to paste.
     pub next: Vec<String>,
+    /// What can be done, the first thing first; `next` has it in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<HeapRemedy>,
+    /// What an earlier look shows, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<HeapGrowth>,
     /// The bad case it looks like (`fragbench badcase NAME`).
     pub resembles: Option<String>,
     /// What else was found, the weightiest first.

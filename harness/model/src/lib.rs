@@ -37,10 +37,11 @@ pub use command::{CommandSpec, ProcessFact, Ready, ServerSpec, UserMetric};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 pub use diff::{CellDiff, CellName, Change, ConditionDiff, Diff, DiffOutcome, FigureDiff};
 pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
-pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim};
+pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim, Kept, PinKind};
 pub use inspection::{
-    ArenaFigures, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection, MallocFact, MappingClass, MappingKind,
-    PinGroup, Retained, SizeClass, Spread, SurveyCost, WaterfallStep,
+    ArenaFigures, HeapGrowth, HeapRemedy, HeapRemedyKind, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection,
+    MallocFact, MappingClass, MappingKind, PinGroup, Retained, SizeClass, Spread, StretchKind, SurveyCost,
+    WaterfallStep,
 };
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact};
 pub use message::{

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use fragbench_model::{HeapCell, HeapMap, HeapPin, HeapRow};
+use fragbench_model::{HeapCell, HeapMap, HeapPin, HeapRow, PinKind};
 
 use crate::units::{bytes, count};
 
@@ -113,7 +113,7 @@ pub(crate) fn groups<K: PartialEq>(
     look: impl Fn(&HeapRow) -> K,
 ) -> (Vec<&[HeapRow]>, Option<String>) {
     let held = |row: &HeapRow| {
-        row.pins.iter().map(|p| (p.offset, p.chunks, p.bytes, p.kind.clone(), p.holds_bytes)).collect::<Vec<_>>()
+        row.pins.iter().map(|p| (p.offset, p.chunks, p.bytes, p.kind, p.holds_bytes)).collect::<Vec<_>>()
     };
     let alike = |a: &HeapRow, b: &HeapRow| a.bytes == b.bytes && held(a) == held(b) && look(a) == look(b);
     let all: Vec<&[HeapRow]> = map.rows.chunk_by(alike).collect();
@@ -153,10 +153,10 @@ pub(crate) fn arena(row: &HeapRow) -> String {
 
 /// What a pin is and what it holds, in a sentence.
 pub(crate) fn pin_text(row: &HeapRow, pin: &HeapPin) -> String {
-    let kind = match pin.kind.as_str() {
-        "tcache" => "chunk in a tcache",
-        "live" => "live chunk",
-        "own" => "chunk of malloc's own",
+    let kind = match pin.kind {
+        PinKind::Tcache => "chunk in a tcache",
+        PinKind::Live => "live chunk",
+        PinKind::Own => "chunk of malloc's own",
         _ => "chunk in use",
     };
     let (size, held) = (bytes(pin.bytes as f64), bytes(pin.holds_bytes as f64));
@@ -209,12 +209,12 @@ pub(crate) mod tests {
         main.extend([held, top, away]);
         let mut other = vec![live, quarter, tcache, sparse, odd];
         other.extend(vec![absent; 20]);
-        let pin = |offset: u64, chunks, bytes, kind: &str, holds_bytes| HeapPin {
+        let pin = |offset: u64, chunks, bytes, kind: PinKind, holds_bytes| HeapPin {
             address: 0x5555_5555_9000 + offset,
             offset,
             chunks,
             bytes,
-            kind: kind.into(),
+            kind,
             holds_bytes,
         };
         let row = |arena, start, cells: Vec<HeapCell>, pins| HeapRow {
@@ -228,8 +228,8 @@ pub(crate) mod tests {
         HeapMap {
             cell_bytes: CELL,
             rows: vec![
-                row(0, 0x5555_5555_9000, main, vec![pin(120 * CELL, 1, 1120, "live", 90 * CELL)]),
-                row(1, 0x7fff_d000_0000, other, vec![pin(2 * CELL, 7, 7056, "tcache", CELL)]),
+                row(0, 0x5555_5555_9000, main, vec![pin(120 * CELL, 1, 1120, PinKind::Live, 90 * CELL)]),
+                row(1, 0x7fff_d000_0000, other, vec![pin(2 * CELL, 7, 7056, PinKind::Tcache, CELL)]),
             ],
         }
     }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use fragbench_model::{
-    ArenaFigures, HeapVerdict, HeapVerdictKind, Inspection, MappingClass, Retained, SizeClass, WaterfallStep,
+    ArenaFigures, HeapVerdict, HeapVerdictKind, Inspection, MappingClass, PinKind, Retained, SizeClass, StretchKind,
+    WaterfallStep,
 };
 
 use crate::table::{Row, Table, Value};
@@ -42,7 +43,7 @@ pub fn inspection_text(inspection: &Inspection, width: Option<u16>, colour: bool
         let mut kept: Vec<_> = trim.kept.iter().collect();
         kept.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
         for (reason, bytes) in kept {
-            let _ = writeln!(out, "  {:>10}  {}", size(*bytes), why_kept(reason));
+            let _ = writeln!(out, "  {:>10}  {}", size(*bytes), reason.name());
         }
     }
     if !inspection.arenas.is_empty() {
@@ -75,8 +76,15 @@ pub fn verdict_text(verdict: &HeapVerdict, wrap: usize) -> String {
     if let Some(case) = &verdict.resembles {
         paragraph(&mut out, wrap, "  ≈ ", &format!("looks like `fragbench badcase {case}`"));
     }
+    let mut said: Vec<&String> = verdict.next.iter().collect();
     for also in &verdict.also {
         paragraph(&mut out, wrap, "also: ", &also.summary);
+        for line in &also.next {
+            if !said.contains(&line) {
+                paragraph(&mut out, wrap, "  → ", line);
+                said.push(line);
+            }
+        }
     }
     out
 }
@@ -93,6 +101,7 @@ pub fn kind_word(kind: HeapVerdictKind) -> &'static str {
         HeapVerdictKind::TcacheRetention => "retention by tcaches",
         HeapVerdictKind::FastbinRetention => "retention in fast bins",
         HeapVerdictKind::MmapRatchet => "retention after a risen mmap threshold",
+        HeapVerdictKind::SmallMappings => "small blocks on pages of their own",
         HeapVerdictKind::AddressSpace => "address space only",
         HeapVerdictKind::NotTheHeap => "not glibc's heap",
         HeapVerdictKind::NotEnoughData => "not enough data",
@@ -136,21 +145,6 @@ fn waterfall(steps: &[WaterfallStep]) -> String {
         let _ = writeln!(out, "  {name:<46} {:>10}  {bar}", size(step.bytes));
     }
     out
-}
-
-fn why_kept(reason: &str) -> &str {
-    match reason {
-        "live" => "live",
-        "mmapped" => "live, mapped one by one",
-        "tcache" => "in threads' caches, which it does not empty",
-        "fragment" => "free, but on pages shared with something in use",
-        "main_top" => "least end of the main arena",
-        "thread_top" => "tops of threads' arenas, which it never shrinks",
-        "own" => "malloc's own",
-        "foreign" => "taken from brk by somebody else",
-        "unknown" => "not understood",
-        other => other,
-    }
 }
 
 fn text(value: impl Into<String>) -> Option<Value> {
@@ -262,7 +256,7 @@ fn stretch(out: &mut String, wrap: usize, held: &Retained) {
         1 => "1 chunk keeps".into(),
         n => format!("{} chunks keep", count(n as f64)),
     };
-    let what = if held.kind == "heap" { "the heap mapped" } else { "it from the top" };
+    let what = if held.kind == StretchKind::Heap { "the heap mapped" } else { "it from the top" };
     let line = format!(
         "{arena} at {:#x}: {} free and in memory; {pins} {what} ({} held); malloc_trim gives back {}",
         held.start,
@@ -272,7 +266,8 @@ fn stretch(out: &mut String, wrap: usize, held: &Retained) {
     );
     paragraph(out, wrap, "  ", &line);
     for pin in held.pins.iter().take(4) {
-        let kind = if pin.kind == "live" { "live".into() } else { format!("in use by malloc ({})", pin.kind) };
+        let kind =
+            if pin.kind == PinKind::Live { "live".into() } else { format!("in use by malloc ({})", pin.kind.name()) };
         let mut line = format!("{} × {} B, {kind}, e.g. at {:#x}", pin.chunks, pin.chunk_bytes, pin.example);
         let mut types: Vec<_> = pin.types.iter().collect();
         types.sort_by_key(|(_, n)| std::cmp::Reverse(**n));

@@ -95,7 +95,7 @@ fn text(trimmed: &Trimmed) -> String {
         ),
     ];
     let kept: Vec<(&str, String)> =
-        trimmed.kept.iter().map(|(reason, n)| (reason.as_str(), format!("{:>10}", b(*n)))).collect();
+        trimmed.kept.iter().map(|(reason, n)| ("", format!("{:>10}  {}", b(*n), reason.name()))).collect();
     if !kept.is_empty() {
         lines.push(("", String::new()));
         lines.push(("What stays resident of the heap, by what holds it", String::new()));

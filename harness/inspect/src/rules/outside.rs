@@ -1,9 +1,26 @@
 //! Rules about what is not in glibc's heap: memory of others, and address space that is no memory.
 
-use fragbench_model::{HeapVerdict, MappingKind};
+use fragbench_model::{HeapVerdict, MallocFact, MappingKind};
 
 use super::{Case, K, say};
 use crate::human::size;
+
+/// Allocators that can be asked through gdb.
+const ASKED: [&str; 3] = ["jemalloc", "mimalloc", "tcmalloc"];
+
+/// The setting by which an allocator gives back sooner.
+fn giving_back(allocator: &str) -> &'static str {
+    match allocator {
+        "jemalloc" => "MALLOC_CONF=background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0",
+        "mimalloc" => "MIMALLOC_PURGE_DELAY=0 (before 2.1: MIMALLOC_RESET_DELAY)",
+        _ => "TCMALLOC_RELEASE_RATE=10",
+    }
+}
+
+/// An allocator by its name, or by its file.
+fn called(malloc: &MallocFact) -> String {
+    if malloc.name == "unknown" { format!("an unknown allocator ({})", malloc.object) } else { malloc.name.clone() }
+}
 
 /// Memory that is not in glibc's heap.
 pub(super) fn not_the_heap(case: &Case) -> Option<HeapVerdict> {
@@ -21,13 +38,20 @@ pub(super) fn not_the_heap(case: &Case) -> Option<HeapVerdict> {
         .collect();
     classes.sort_by_key(|class| std::cmp::Reverse(class.0));
     let (most, kind, _) = *classes.first()?;
-    let other = case.now.mallocs.iter().find(|malloc| malloc.takes_malloc);
+    // Of several the one that malloc is.
+    let others = || case.now.mallocs.iter().filter(|malloc| !malloc.is_glibc());
+    let other = others().find(|malloc| malloc.takes_malloc).or_else(|| others().find(|malloc| malloc.takes_new));
+    let other = other.or_else(|| others().next());
     let mut verdict = say(
         K::NotTheHeap,
         outside,
         match (other, kind) {
             (Some(malloc), MappingKind::OtherAnonymous) => {
-                format!("The memory is {}'s, not glibc's: {} in other anonymous mappings.", malloc.name, size(most))
+                format!(
+                    "The memory is not in glibc's heap: {} in other anonymous mappings, {}'s and the program's own.",
+                    size(most),
+                    called(malloc)
+                )
             }
             _ => format!("The memory is not in glibc's heap: most of it is {}, {}.", kind.name(), size(most)),
         },
@@ -37,10 +61,14 @@ pub(super) fn not_the_heap(case: &Case) -> Option<HeapVerdict> {
         verdict.evidence.push(format!("{}: {count} mappings, {} in memory", kind.name(), size(bytes)));
     }
     verdict.next.push(match (other, kind) {
-        (Some(malloc), _) if malloc.name == "jemalloc" => {
-            "ask jemalloc: MALLOC_CONF=stats_print:true, or mallctl; its dirty pages go by dirty_decay_ms".into()
-        }
-        (Some(malloc), _) => format!("ask {} for its statistics; nothing here is about its heap", malloc.name),
+        (Some(malloc), _) if ASKED.contains(&malloc.name.as_str()) => format!(
+            "ask {name} itself what it holds: `fragbench inspect --malloc-info {pid}`; `fragbench trim {pid}` has it give back \
+             what it does not need; to have it do so by itself: {setting}",
+            name = malloc.name,
+            pid = case.pid,
+            setting = giving_back(&malloc.name)
+        ),
+        (Some(malloc), _) => format!("ask {} for its statistics; nothing here is about its heap", called(malloc)),
         (None, MappingKind::ThreadStack | MappingKind::MainStack) => {
             "fewer threads, or a smaller stack size (ulimit -s, thread_stack)".into()
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use fragbench_model::{CaseFact, HeapStage};
+use fragbench_model::{CaseFact, HeapStage, Kept};
 
 use crate::heap_map::heap_map;
 use crate::plots::{Plot, heap_plot};
@@ -40,10 +40,10 @@ fn released(before: &HeapStage, after: &HeapStage) -> String {
 
 /// What is free, in memory, and stays whatever `malloc_trim` does; `None` where that is nothing of size.
 fn kept(stage: &HeapStage) -> Option<String> {
-    let words = |reason: &str| match reason {
-        "tcache" => Some("in tcaches"),
-        "thread_top" => Some("in the tops of thread arenas"),
-        "fragment" => Some("on pages shared with live chunks"),
+    let words = |reason: Kept| match reason {
+        Kept::Tcache => Some("in tcaches"),
+        Kept::ThreadTop => Some("in the tops of thread arenas"),
+        Kept::Fragment => Some("on pages shared with live chunks"),
         _ => None,
     };
     let parts: Vec<String> = stage
@@ -51,7 +51,7 @@ fn kept(stage: &HeapStage) -> Option<String> {
         .kept
         .iter()
         .filter(|(_, n)| **n >= stage.map.cell_bytes)
-        .filter_map(|(reason, n)| Some(format!("{} {}", bytes(*n as f64), words(reason)?)))
+        .filter_map(|(reason, n)| Some(format!("{} {}", bytes(*n as f64), words(*reason)?)))
         .collect();
     (!parts.is_empty()).then(|| format!("malloc_trim would leave {}.", parts.join(", ")))
 }
