@@ -101,8 +101,7 @@ fn pins(segment: &Segment, page_bytes: u64) -> Vec<HeapPin> {
             Kind::Own => PinKind::Own,
             _ => PinKind::Unknown,
         };
-        let so_far =
-            pin.get_or_insert_with(|| HeapPin { address, offset: 0, chunks: 0, bytes: 0, kind: name, holds_bytes: 0 });
+        let so_far = pin.get_or_insert(HeapPin { address, offset: 0, chunks: 0, bytes: 0, kind: name, holds_bytes: 0 });
         so_far.address = address;
         so_far.offset = address - segment.start;
         so_far.chunks += 1;
