@@ -18,14 +18,14 @@ pub(crate) const PREFIX: &str = "profile:";
 pub(crate) fn workload(file: &Path) -> Result<WorkloadSpec> {
     read(file)?;
     let profile = file.canonicalize().with_context(|| format!("{}", file.display()))?;
-    Ok(WorkloadSpec::Profile { profile, trace: PathBuf::new() })
+    Ok(WorkloadSpec::Profile { profile, trace: PathBuf::new(), pace: Pace::Fast })
 }
 
 /// Decides where the trace of each profile will be: in the result directory.
 pub(crate) fn place(workloads: &mut [WorkloadSpec], dir: &Path) -> Result<()> {
     let dir = std::path::absolute(dir).with_context(|| format!("{}", dir.display()))?.join("profiles");
     for workload in workloads {
-        if let WorkloadSpec::Profile { profile, trace } = workload {
+        if let WorkloadSpec::Profile { profile, trace, .. } = workload {
             *trace = dir.join(profile.file_stem().unwrap_or_default()).with_extension("fbt");
         }
     }
@@ -37,7 +37,7 @@ pub(crate) fn generate_all(manifest: &mut Manifest) -> Result<()> {
     let Some(driver) = &manifest.common.driver else { return Ok(()) };
     let length = Length { threads: driver.threads, scale: driver.scale, seed: manifest.common.seed };
     for workload in manifest.plan.cells.iter().map(|cell| &cell.workload) {
-        let WorkloadSpec::Profile { profile: file, trace } = workload else { continue };
+        let WorkloadSpec::Profile { profile: file, trace, .. } = workload else { continue };
         let known = manifest.profiles.iter().any(|fact| fact.workload == workload.name());
         if known && trace.exists() {
             continue;

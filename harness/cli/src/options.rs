@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_model::{Common, Driver, Manifest, RunRecord, Touch, WorkloadSpec};
+use fragbench_model::{Common, Driver, Manifest, Pace, RunRecord, Touch, WorkloadSpec};
 use fragbench_run::{ResultDir, RunLimits, Selection, WorkerRunner};
 
 use crate::blocks::BlockOptions;
@@ -38,14 +38,6 @@ impl Profile {
         match self {
             Profile::Quick => 1.0,
             Profile::Full => 4.0,
-        }
-    }
-
-    fn idle(self) -> Duration {
-        match self {
-            Profile::Quick => Duration::from_millis(50),
-            // Longer than jemalloc's default decay of 10 s.
-            Profile::Full => Duration::from_secs(12),
         }
     }
 
@@ -97,13 +89,45 @@ pub(crate) struct RunOptions {
     /// Time one call in N (0: none)
     #[arg(long, value_name = "N", default_value_t = 97)]
     latency_every: u32,
-    /// Quiet time between work and purge [default: 50ms quick, 12s full]
-    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
-    idle: Option<Duration>,
+    /// Quiet time between work and purge, and as long again with a monitor; it takes no time but at --pace recorded
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "12s")]
+    idle: Duration,
+    #[command(flatten)]
+    pace: PaceOptions,
     #[command(flatten)]
     pub(crate) watching: WatchOptions,
     #[command(flatten)]
     pub(crate) output: OutputOptions,
+}
+
+/// Quiet after the work: longer than jemalloc's default decay of 10 s.
+pub(crate) const IDLE: Duration = Duration::from_secs(12);
+
+/// Which clock the work and the allocator go by.
+#[derive(Debug, Args)]
+pub(crate) struct PaceOptions {
+    /// `virtual` (as fast as it goes; the allocator reads recorded time), `fast` (the allocator reads the wall's clock),
+    /// `recorded`, or `recorded×K` (K times as fast as recorded)
+    #[arg(long, value_parser = parse_pace, default_value = "virtual")]
+    pub(crate) pace: Pace,
+    /// Allocations a second of a monitor's query in the second stretch of quiet (0: no such stretch)
+    #[arg(long, value_name = "CALLS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) monitor: u32,
+}
+
+fn parse_pace(text: &str) -> Result<Pace, String> {
+    let wrong = || format!("`{text}` is no pace: write virtual, fast, recorded, or for instance recorded×10");
+    match text {
+        "virtual" => Ok(Pace::Virtual),
+        "fast" => Ok(Pace::Fast),
+        "recorded" => Ok(Pace::Recorded { speed: 1.0 }),
+        _ => {
+            let factor =
+                text.strip_prefix("recorded").and_then(|t| t.strip_prefix(['×', 'x', '*'])).ok_or_else(wrong)?;
+            let speed: f64 = factor.parse().map_err(|_| wrong())?;
+            if speed.is_finite() && speed > 0.0 { Ok(Pace::Recorded { speed }) } else { Err(wrong()) }
+        }
+    }
 }
 
 /// How runs are watched and when they are ended.
@@ -180,6 +204,7 @@ impl RunOptions {
         let common = self.common(threads);
         let dir = self.output.directory();
         generated::place(&mut workloads, &dir)?;
+        let workloads = workloads.into_iter().map(|workload| workload.at_pace(self.pace.pace)).collect();
         let mut plan = fragbench_run::build(&self.selection(workloads)?);
         // A result that is finished has its plan.
         let part = if self.output.resume.is_none() { self.blocks.part(&mut plan)? } else { None };
@@ -227,10 +252,10 @@ impl RunOptions {
             },
             thp: self.thp,
             latency_every: self.latency_every,
+            monitor_calls: self.pace.monitor,
             epilogue: true,
         };
-        let idle_ms = self.idle.unwrap_or(self.profile.idle()).as_millis() as u64;
-        Common { seed: self.seed, idle_ms, driver: Some(driver) }
+        Common { seed: self.seed, idle_ms: self.idle.as_millis() as u64, driver: Some(driver) }
     }
 }
 
@@ -277,5 +302,27 @@ impl OutputOptions {
         }
         blocks.agrees(&resumed.1)?;
         Ok(Some(resumed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paces() {
+        for (text, pace) in [
+            ("virtual", Pace::Virtual),
+            ("fast", Pace::Fast),
+            ("recorded", Pace::Recorded { speed: 1.0 }),
+            ("recorded×2.5", Pace::Recorded { speed: 2.5 }),
+        ] {
+            assert_eq!(parse_pace(text), Ok(pace));
+            assert_eq!(pace.to_string(), text);
+        }
+        assert_eq!(parse_pace("recordedx10"), Ok(Pace::Recorded { speed: 10.0 }));
+        for wrong in ["slow", "recorded×0", "recorded×-1", "recorded×nan", "recorded2"] {
+            assert!(parse_pace(wrong).is_err(), "{wrong}");
+        }
     }
 }

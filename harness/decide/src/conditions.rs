@@ -45,6 +45,7 @@ fn facts(m: &Manifest) -> Vec<Fact> {
             ("scale".into(), Some(driver.scale.to_string()), WORK),
             ("threads".into(), Some(threads), WORK),
             ("huge pages allowed".into(), Some(driver.thp.to_string()), BOTH),
+            ("monitor's allocations a second".into(), Some(driver.monitor_calls.to_string()), "idle memory, polled"),
             ("one call in N timed".into(), Some(driver.latency_every.to_string()), "latency and time"),
         ]);
     }

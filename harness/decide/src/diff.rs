@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use fragbench_model::{
     Better, CellDiff, CellName, Change, Diff, DiffOutcome, FigureDiff, Interval, Manifest, Pace, RunRecord, SCHEMA,
-    WorkloadSpec, label,
+    label,
 };
 
 use crate::bootstrap::ratio_interval;
@@ -168,11 +168,7 @@ fn why_lacking(a: &[f64], b: &[f64]) -> Option<String> {
 /// Why the work of two cells of one name is not the same; `None` where it is, or where a command did it.
 fn other_work(a: (&Manifest, &CellRuns), b: (&Manifest, &CellRuns)) -> Option<String> {
     let spec = |(manifest, cell): (&Manifest, &CellRuns)| {
-        let pace = match cell.cell.workload {
-            WorkloadSpec::Replay { pace, .. } => pace,
-            _ => Pace::Fast,
-        };
-        (manifest.common.driver.as_ref().map(|driver| driver.touch), pace, cell.cell.workload.command().is_some())
+        (manifest.common.driver.as_ref().map(|driver| driver.touch), cell.cell.workload.pace(), cell.cell.workload.command().is_some())
     };
     let ((touch_a, pace_a, command_a), (touch_b, pace_b, command_b)) = (spec(a), spec(b));
     if command_a != command_b {
@@ -187,7 +183,8 @@ fn other_work(a: (&Manifest, &CellRuns), b: (&Manifest, &CellRuns)) -> Option<St
         );
     }
     if pace_a != pace_b {
-        return Some("the recording was replayed at another pace (--pace)".into());
+        let text = |pace: Option<Pace>| pace.map_or_else(|| "none".to_owned(), |pace| pace.to_string());
+        return Some(format!("the work was done at another pace (--pace {} and {})", text(pace_a), text(pace_b)));
     }
     a.1.ok.iter().find_map(|run| {
         let done = |run: &RunRecord| run.done.as_ref().filter(|d| !d.adaptive).map(|d| [d.ops, d.live_end_bytes, d.checksum]);

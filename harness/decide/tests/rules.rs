@@ -325,7 +325,7 @@ fn without_baseline_noise_or_pairs_nothing_is_said() {
 
 fn plan(names: &[(&str, bool)], repetitions: u32) -> Plan {
     let cell = |&(name, aa): &(&str, bool)| Cell {
-        workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new() },
+        workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new(), pace: Default::default() },
         allocator: change(name, Settings::new()),
         aa,
         thp: None,

@@ -65,7 +65,7 @@ fn simulate(rng: &mut Pcg64Mcg, noise: Noise, blocks: u32, candidates: usize, sh
     let cells: Vec<Cell> = names
         .iter()
         .map(|(name, aa)| Cell {
-            workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new() },
+            workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new(), pace: Default::default() },
             allocator: Allocator {
                 name: name.clone(),
                 kind: AllocatorKind::Other,

@@ -21,7 +21,7 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 
 /// A plan of the baseline, its copy and these, and the records of so many blocks with 1 % of noise.
 fn measured(effects: &[Effect], blocks: u32, seed: u64) -> (Plan, Vec<RunRecord>) {
-    let workload = WorkloadSpec::Named { name: "w".into(), parameters: Default::default() };
+    let workload = WorkloadSpec::Named { name: "w".into(), parameters: Default::default(), pace: Default::default() };
     let all: Vec<(bool, Effect)> = [(false, ("glibc", &[][..], 1.0, 1.0)), (true, ("glibc", &[][..], 1.0, 1.0))]
         .into_iter()
         .chain(effects.iter().map(|e| (false, *e)))

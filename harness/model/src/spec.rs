@@ -23,14 +23,17 @@ pub enum Touch {
     Full,
 }
 
-/// How a replay follows the recording's clock.
+/// Which clock the work goes by, and which one the allocator reads.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Pace {
-    /// As fast as possible; threads stay within the skew of each other.
+    /// As fast as possible, under the wall's clock; threads stay within the skew of each other. Results of versions that
+    /// knew no other pace mean this one.
     #[default]
     Fast,
-    /// The recorded gaps, divided by `speed`.
+    /// As fast as possible, while the allocator's readings of the clock and its timed waits are answered in recorded time.
+    Virtual,
+    /// The recorded gaps, divided by `speed`, under the wall's clock.
     Recorded {
         /// 1 is the recording's own speed, 2 twice as fast.
         speed: f64,
@@ -47,6 +50,9 @@ pub enum WorkloadSpec {
         name: String,
         /// Parameters that differ from the defaults; the workload checks names and values.
         parameters: BTreeMap<String, String>,
+        /// The clock of its work.
+        #[serde(default)]
+        pace: Pace,
     },
     /// A recorded trace.
     Replay {
@@ -66,12 +72,27 @@ pub enum WorkloadSpec {
         profile: PathBuf,
         /// The trace generated from it.
         trace: PathBuf,
+        /// How the generated work's clock is followed.
+        #[serde(default)]
+        pace: Pace,
     },
     /// A command of the user's. It is not the worker's to run.
     Command {
         /// The command.
         command: CommandSpec,
     },
+}
+
+impl std::fmt::Display for Pace {
+    /// As on the command line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Pace::Fast => f.write_str("fast"),
+            Pace::Virtual => f.write_str("virtual"),
+            Pace::Recorded { speed: 1.0 } => f.write_str("recorded"),
+            Pace::Recorded { speed } => write!(f, "recorded×{speed}"),
+        }
+    }
 }
 
 impl WorkloadSpec {
@@ -86,6 +107,28 @@ impl WorkloadSpec {
     /// Whether its runs have a quiet stretch after the work: a command that ends by itself has none.
     pub fn idles(&self) -> bool {
         self.command().is_none_or(|command| command.server.is_some())
+    }
+
+    /// The clock of its work; `None` for a command, which has the wall's.
+    pub fn pace(&self) -> Option<Pace> {
+        match self {
+            WorkloadSpec::Named { pace, .. }
+            | WorkloadSpec::Replay { pace, .. }
+            | WorkloadSpec::Profile { pace, .. } => Some(*pace),
+            WorkloadSpec::Command { .. } => None,
+        }
+    }
+
+    /// The same work by another clock.
+    #[must_use]
+    pub fn at_pace(mut self, chosen: Pace) -> Self {
+        if let WorkloadSpec::Named { pace, .. }
+        | WorkloadSpec::Replay { pace, .. }
+        | WorkloadSpec::Profile { pace, .. } = &mut self
+        {
+            *pace = chosen;
+        }
+        self
     }
 
     /// Name shown in tables: the workload's own, or the file name of the trace or profile without its ending.
@@ -134,13 +177,16 @@ pub struct Driver {
     pub thp: bool,
     /// One call in this many is timed; 0 times none.
     pub latency_every: u32,
+    /// Allocations a second that a monitor makes in the second stretch of quiet; 0: there is no such stretch.
+    #[serde(default)]
+    pub monitor_calls: u32,
     /// Whether the epilogue (idle, purge, resume, stall) is run after the work.
     pub epilogue: bool,
 }
 
 impl Default for Driver {
     fn default() -> Self {
-        Self { threads: None, scale: 1.0, touch: Touch::Page, thp: false, latency_every: 97, epilogue: true }
+        Self { threads: None, scale: 1.0, touch: Touch::Page, thp: false, latency_every: 97, monitor_calls: 0, epilogue: true }
     }
 }
 

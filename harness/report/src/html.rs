@@ -249,7 +249,8 @@ fn how(data: &ResultData) -> Markup {
             @if let Some(driver) = m.common.driver.as_ref().filter(|_| !commands) {
                 li { "Touch policy: " code { (format!("{:?}", driver.touch).to_lowercase()) } "; transparent huge pages "
                     @if driver.thp { "allowed" } @else { "off for the worker" } "; " (latency(driver)) "." }
-                li { "After the work: " (duration_ns(m.common.idle_ms as f64 * 1e6)) " of quiet, then the purge"
+                li { "After the work: " (duration_ns(m.common.idle_ms as f64 * 1e6)) " of quiet untouched"
+                    @if driver.monitor_calls > 0 { ", as long again with a monitor of " (driver.monitor_calls) " allocations a second" } ", then the purge"
                     @if !driver.epilogue { " (left out in this result)" } "." }
             }
             li { "Noise floor, the baseline against its own copy: memory " (noise.0) ", throughput " (noise.1) ". Nothing within it is called a difference." }

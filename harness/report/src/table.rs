@@ -13,7 +13,8 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("heap_rss_peak_bytes", "RSS peak"),
     ("heap_rss_mean_bytes", "RSS mean"),
     ("heap_rss_end_bytes", "RSS end"),
-    ("heap_rss_idle_bytes", "RSS idle"),
+    ("heap_rss_idle_bytes", "RSS idle, untouched"),
+    ("heap_rss_polled_bytes", "RSS idle, polled"),
     ("heap_rss_after_purge_bytes", "RSS purged"),
     ("rss_over_live_at_live_peak_ratio", "RSS/live at peak"),
     ("vm_peak_bytes", "VIRT peak"),
@@ -24,7 +25,7 @@ pub const COLUMNS: &[(&str, &str)] = &[
 ];
 
 /// Columns of the page's table of memory: those of [`COLUMNS`] that are.
-pub const MEMORY_COLUMNS: &[(&str, &str)] = COLUMNS.split_at(7).0;
+pub const MEMORY_COLUMNS: &[(&str, &str)] = COLUMNS.split_at(8).0;
 
 /// Columns of the page's table of time and arenas.
 pub const SPEED_COLUMNS: &[(&str, &str)] = &[

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fragbench_model::{
-    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, PhaseRecord, Remedy, RunRecord, RunSpec,
+    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, Pace, PhaseRecord, Remedy, RunRecord, RunSpec,
     SCHEMA, WorkloadSpec,
 };
 
@@ -52,6 +52,7 @@ pub fn case_runs<E>(
         let workload = WorkloadSpec::Named {
             name: fact.workload(),
             parameters: remedy.action.iter().map(|a| (ACTION_PARAMETER.to_owned(), (*a).to_owned())).collect(),
+            pace: Pace::Virtual,
         };
         let cell = Cell { thp: (fact.thp || remedy.thp).then_some(true), ..Cell::new(workload, allocator) };
         match runs.iter_mut().find(|run| run.cell == cell) {

@@ -1,6 +1,18 @@
-//! The clock of phases and latencies: `CLOCK_MONOTONIC`, read through the vDSO.
+//! The clock of phases and latencies: `CLOCK_MONOTONIC` of the wall, whatever the allocator is told (`timeline`).
 
-pub use crate::sys::{monotonic_ns, sleep_ns};
+use crate::timeline::sys;
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    sys::clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Sleeps on the monotonic clock without touching any heap.
+pub fn sleep_ns(ns: u64) {
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    sys::sleep(libc::CLOCK_MONOTONIC, 0, &time, std::ptr::null_mut());
+}
 
 /// Cost of one reading in nanoseconds: the least mean over batches, so that an interruption does not count.
 pub fn cost_ns() -> f64 {

@@ -1,12 +1,16 @@
 //! The course of a run as the worker drives it: introduction, the work, then what is measured after it. The epilogue is
 //! the same for all workloads: quiet, a purge, and, where there is work to go on with, work again and a purge beside work.
 
-use fragbench_model::{Done, Hello, Message, RunSpec, SCHEMA};
+use std::time::Duration;
 
-use crate::{Context, Settings, Workload, clock, fail, link, offheap, probe, refuse, sys};
+use fragbench_model::{Done, Hello, Message, Pace, RunSpec, SCHEMA};
+
+use crate::{Context, Settings, Workload, clock, fail, link, monitor, offheap, probe, refuse, sys, timeline};
 
 /// Runs `workload` as `spec` says, speaking to the parent over standard input and output.
 pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
+    timeline::belongs_to_harness();
+    timeline::prepare();
     sys::die_with_parent();
     sys::name_process();
     if !sys::allow_thp(spec.driver.thp) {
@@ -25,6 +29,7 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
     }));
     ctx.wait();
     workload.run(&mut ctx);
+    ctx.fact("clock_read", f64::from(u8::from(timeline().was_read())));
     let totals = ctx.spawner().totals();
     let mut done = Done {
         ops: totals.sums.ops,
@@ -40,7 +45,15 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
         facts: std::mem::take(&mut ctx.facts),
     };
     if spec.driver.epilogue {
-        ctx.phase("idle", |_| sys::sleep_ns(spec.idle_ms * 1_000_000));
+        let quiet = Duration::from_millis(spec.idle_ms);
+        if !matches!(spec.workload.pace(), Some(Pace::Recorded { .. })) {
+            // Quiet takes no time of the machine's, whatever clock the work went by.
+            timeline().begin_virtual();
+        }
+        ctx.phase("idle", |_| timeline().pass_or_sleep(quiet.as_nanos() as u64));
+        if spec.driver.monitor_calls > 0 {
+            ctx.phase("polled", |ctx| monitor::watch(ctx.spawner(), quiet, spec.driver.monitor_calls));
+        }
         if workload.resumes() {
             ctx.phase("resume", |ctx| workload.resume(ctx));
         }

@@ -22,7 +22,7 @@ pub fn fail(error: WorkerError) -> ! {
         // Another thread is already saying why; this one only has to keep out of the way.
         loop {
             std::hint::spin_loop();
-            sys::sleep_ns(1_000_000);
+            crate::clock::sleep_ns(1_000_000);
         }
     }
     let line = serde_json::to_string(&Message::Error(error)).unwrap_or_default();

@@ -6,22 +6,6 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Sleeps on the monotonic clock without touching any heap.
-pub fn sleep_ns(ns: u64) {
-    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
-    // SAFETY: `time` is a valid timespec and the remainder pointer may be null.
-    unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &time, std::ptr::null_mut()) };
-}
-
-/// `CLOCK_MONOTONIC` in nanoseconds.
-#[inline]
-pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec to write to; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// Allows or forbids transparent huge pages for this process; `false` when the kernel refuses.
 pub(crate) fn allow_thp(allow: bool) -> bool {
     // SAFETY: takes integers only.

@@ -3,7 +3,7 @@
 //! Each thread reads its own stream of operations, block by block. What must not happen is an operation on a block
 //! that another thread has yet to make; such an operation waits for that one slot, and for nothing else (`slots`).
 //! Threads stay within a window of recorded time of each other, since the live memory of a replay whose threads stray
-//! is no longer the recording's (`horizon`). Threads begin and end in recorded order, so that arenas are taken and
+//! is no longer the recording's (the engine's `timeline`). Threads begin and end in recorded order, so that arenas are taken and
 //! given back as they were (`turns`).
 //!
 //! # Why it cannot dead-lock
@@ -25,7 +25,6 @@
 //! A damaged trace: a stream with a hole names blocks that were never made. A trace whose checksums hold but that
 //! contradicts itself (one made by hand) ends the run with `bad_trace`, or crashes the worker, which is a failed run.
 
-mod horizon;
 mod load;
 mod pace;
 mod peak;

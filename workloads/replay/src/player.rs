@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use fragbench_engine::clock::{monotonic_ns, sleep_ns};
-use fragbench_engine::{ALL_PAGES, Block, Ledger, fail, refuse};
+use fragbench_engine::timeline::Seat;
+use fragbench_engine::{ALL_PAGES, Block, Ledger, fail, refuse, timeline};
 use fragbench_model::Touch;
 use fragbench_trace::decode::{Alloc, Block as TraceBlock, Fault, Op, Visitor};
 
@@ -36,7 +37,7 @@ pub(crate) fn play(
     let mut player = Player {
         run,
         copy,
-        seat: run.seat(copy, place.unwrap_or(run.threads.len())),
+        seat: run.seat(copy, place),
         own: run.copies[copy].lane(lane),
         ids: id(copy, lane, 0),
         ledger,
@@ -68,6 +69,11 @@ fn id(copy: usize, lane: u32, slot: u32) -> u64 {
     (copy as u64) << 55 | u64::from(lane) << 31 | u64::from(slot)
 }
 
+/// The least microsecond that is not below a horizon.
+fn below(horizon_ns: u64) -> u64 {
+    horizon_ns.div_ceil(1000)
+}
+
 fn contradiction(thread: u32, offset: u64, what: &str) -> ! {
     fail(refuse(
         "bad_trace",
@@ -94,7 +100,7 @@ const BEYOND: Stop = Stop::Fault("a slot beyond its lane");
 struct Player<'r> {
     run: &'r Arc<Run>,
     copy: usize,
-    seat: usize,
+    seat: &'r Seat,
     /// Slots of the thread's own lane.
     own: &'r [Slot],
     /// Identity of the own lane's slot 0.
@@ -122,7 +128,7 @@ impl Player<'_> {
         }
         self.tell();
         self.run.counts.add(&self.tally);
-        self.run.horizon.leave();
+        timeline().leave(self.seat);
         if self.exited {
             self.run.turns.pass_and_exit();
         }
@@ -157,10 +163,10 @@ impl Player<'_> {
     /// Returns when recorded time, and with a pace the wall's, has come to `us`.
     fn reach(&mut self, us: u64) {
         if us >= self.horizon_us {
-            self.horizon_us = self.run.horizon.us();
+            self.horizon_us = below(timeline().horizon_ns());
             if us >= self.horizon_us {
                 self.tell();
-                self.horizon_us = self.run.horizon.park(self.seat, us);
+                self.horizon_us = below(timeline().park(self.seat, us.saturating_mul(1000)));
             }
         }
         if let Some(paced) = &self.run.paced

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::horizon::Horizon;
+use fragbench_engine::timeline::Seat;
+
 use crate::load::Loader;
 use crate::pace::Paced;
 use crate::peak::Peak;
@@ -20,7 +21,8 @@ pub(crate) struct Run {
     pub(crate) starts: Vec<Start>,
     /// Slots of each copy of the trace.
     pub(crate) copies: Vec<Lanes>,
-    pub(crate) horizon: Horizon,
+    /// One a thread of the trace, in each copy.
+    pub(crate) seats: Vec<Seat>,
     pub(crate) turns: Turns,
     pub(crate) peak: Peak,
     pub(crate) paced: Option<Paced>,
@@ -77,10 +79,10 @@ impl Run {
         number.saturating_mul(self.copies.len() as u64).saturating_add(copy as u64)
     }
 
-    /// Seat of a thread at the horizon.
-    pub(crate) fn seat(&self, copy: usize, place: usize) -> usize {
+    /// Seat of a thread in the timeline; `None`: of a first thread without operations.
+    pub(crate) fn seat(&self, copy: usize, place: Option<usize>) -> &Seat {
         // A trace whose first thread makes no event still has a first thread here: the last seat of the copy.
-        copy * (self.threads.len() + 1) + place
+        &self.seats[copy * (self.threads.len() + 1) + place.unwrap_or(self.threads.len())]
     }
 }
 

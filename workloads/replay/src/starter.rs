@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fragbench_engine::{Spawner, Thread};
+use fragbench_engine::{Spawner, Thread, timeline};
 
 use crate::player;
 use crate::run::{Run, Start};
@@ -43,7 +43,7 @@ impl Starter {
         self.reap();
         let exited = Arc::new(AtomicBool::new(false));
         let (run, copy, ended) = (self.run.clone(), self.copy, exited.clone());
-        run.horizon.enter();
+        timeline().enter(run.seat(copy, Some(start.place)));
         let thread = self.spawner.spawn(move |ledger| {
             if player::play(&run, copy, Some(start.place), ledger, None) {
                 ended.store(true, Ordering::Release);

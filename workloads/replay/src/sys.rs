@@ -1,28 +1,4 @@
-//! The kernel's side of waiting: futexes, thread ids and absolute sleeps.
-
-use std::sync::atomic::AtomicU32;
-
-/// Sleeps while `*word == expected`; may return early.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
-    // SAFETY: the word outlives the call, and the kernel only reads it. All errors mean: look again.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            expected,
-            std::ptr::null::<libc::timespec>(),
-        );
-    }
-}
-
-/// Wakes one sleeper of `word`.
-pub(crate) fn futex_wake(word: &AtomicU32) {
-    // SAFETY: the kernel uses the address only to find sleepers.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
-    }
-}
+//! The kernel's side of waiting: thread ids and absolute sleeps.
 
 /// The kernel's number of this thread.
 pub(crate) fn thread_id() -> u32 {

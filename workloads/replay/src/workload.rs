@@ -4,12 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fragbench_engine::{Context, Ledger, Spawner, Thread, Workload, refuse};
+use fragbench_engine::{Context, Ledger, Spawner, Thread, Workload, refuse, timeline};
 use fragbench_model::{Pace, WorkerError};
 use fragbench_trace::decode::{Block, Op};
 use fragbench_trace::{Scratch, Totals, Trace};
 
-use crate::horizon::Horizon;
 use crate::load::Loader;
 use crate::pace::Paced;
 use crate::peak::Peak;
@@ -34,6 +33,8 @@ pub struct Replay {
     run: Arc<Run>,
     totals: Totals,
     skew_us: u64,
+    /// The allocator reads recorded time.
+    by_virtual_clock: bool,
     /// First threads of the copies but the first, and what keeps each copy's threads.
     firsts: Vec<Thread<()>>,
     starter: Option<Starter>,
@@ -58,7 +59,7 @@ impl Replay {
             return Err(refuse("bad_spec", text));
         }
         let paced = match pace {
-            Pace::Fast => None,
+            Pace::Fast | Pace::Virtual => None,
             Pace::Recorded { speed } if speed.is_finite() && speed > 0.0 => Some(Paced::new(speed)),
             Pace::Recorded { speed } => {
                 return Err(refuse("bad_spec", format!("--pace recorded×{speed}: the factor must lie above 0")));
@@ -89,7 +90,7 @@ impl Replay {
         );
         let run = Run {
             loader: Loader::new(opened),
-            horizon: Horizon::new((threads.len() + 1) * copies as usize, skew_us),
+            seats: (0..(threads.len() + 1) * copies as usize).map(|_| timeline().seat()).collect(),
             threads,
             starts,
             copies: (0..copies).map(|_| Lanes::new(&slots)).collect(),
@@ -99,7 +100,8 @@ impl Replay {
             counts: Counts::default(),
             gate: Gate::default(),
         };
-        Ok(Replay { run: Arc::new(run), totals, skew_us, firsts: Vec::new(), starter: None })
+        let by_virtual_clock = pace == Pace::Virtual;
+        Ok(Replay { run: Arc::new(run), totals, skew_us, by_virtual_clock, firsts: Vec::new(), starter: None })
     }
 
     fn place_of_first(&self) -> Option<usize> {
@@ -114,8 +116,12 @@ impl Replay {
         if let Some(paced) = &run.paced {
             paced.begin();
         }
+        timeline().open(self.skew_us.saturating_mul(1000));
+        if self.by_virtual_clock {
+            timeline().begin_virtual();
+        }
         // All first threads are there before any of them moves the horizon.
-        (0..copies).for_each(|_| run.horizon.enter());
+        (0..copies).for_each(|copy| timeline().enter(run.seat(copy, place)));
         for copy in 1..copies {
             let (run, own) = (run.clone(), spawner.clone());
             self.firsts.push(spawner.spawn(move |ledger| {
@@ -126,9 +132,12 @@ impl Replay {
         }
         let starter = self.starter.insert(Starter::new(&run, spawner, 0));
         player::play(&run, 0, place, ledger, Some(starter));
-        run.horizon.wait_quiet();
+        timeline().wait_quiet();
+        let end_us = self.totals.duration_us;
         if let Some(paced) = &run.paced {
-            paced.wait(self.totals.duration_us);
+            paced.wait(end_us);
+        } else if self.by_virtual_clock {
+            timeline().pass((end_us * 1000).saturating_sub(timeline().elapsed_ns()));
         }
         starter.reap();
     }
@@ -153,7 +162,7 @@ impl Replay {
             Some(paced) => facts.push(("late_max_us", paced.late_ns() as f64 / 1e3)),
             None => {
                 facts.push(("skew_us", self.skew_us as f64));
-                facts.push(("horizon_moves", run.horizon.moves() as f64));
+                facts.push(("horizon_moves", timeline().moves() as f64));
             }
         }
         facts

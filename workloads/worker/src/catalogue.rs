@@ -2,7 +2,7 @@
 //! profiles.
 
 use fragbench_engine::{Entry, Request, Workload, nearest, refuse};
-use fragbench_model::{CASE_FAMILY, Description, Pace, RunSpec, WorkerError, WorkloadSpec};
+use fragbench_model::{CASE_FAMILY, Description, RunSpec, WorkerError, WorkloadSpec};
 
 use crate::empty;
 
@@ -25,7 +25,7 @@ pub(crate) fn describe() -> Description {
 /// `bad_spec` for a name or parameter that does not exist, `bad_trace` for a trace that cannot be replayed.
 pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
     match &spec.workload {
-        WorkloadSpec::Named { name, parameters } => {
+        WorkloadSpec::Named { name, parameters, .. } => {
             let request = Request { parameters: parameters.clone(), threads: spec.driver.threads };
             if name.starts_with(CASE_FAMILY)
                 && let Some(case) = fragbench_badcase::build(name, &request)
@@ -42,7 +42,7 @@ pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
         WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
             fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
         }
-        WorkloadSpec::Profile { trace, .. } => fragbench_replay::build(trace, Pace::Fast, 0, 1),
+        WorkloadSpec::Profile { trace, pace, .. } => fragbench_replay::build(trace, *pace, 0, 1),
         WorkloadSpec::Command { command } => {
             Err(refuse("bad_spec", format!("{} is a command, which is not the worker's to run", command.name)))
         }

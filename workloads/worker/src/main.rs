@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod empty;
+mod sys;
 
 use std::process::ExitCode;
 

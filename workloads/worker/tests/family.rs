@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command as Process, Stdio};
 
 use fragbench_model::{
-    Command, Description, Done, Driver, Message, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec,
+    Command, Description, Done, Driver, Message, Pace, RunSpec, SCHEMA, Touch, WorkloadFact, WorkloadSpec,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_fragbench-worker");
@@ -26,7 +26,7 @@ fn run(name: &str, threads: u32, seed: u64, given: &[(&str, &str)]) -> (Done, Ve
     let parameters: BTreeMap<_, _> = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let spec = RunSpec {
         schema: SCHEMA,
-        workload: WorkloadSpec::Named { name: name.to_owned(), parameters },
+        workload: WorkloadSpec::Named { name: name.to_owned(), parameters, pace: Pace::Fast },
         seed,
         idle_ms: 1,
         driver: Driver {

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 
 use fragbench_model::{
-    AllocatorKind, AllocatorStats, Command, Description, Done, Driver, Hello, Message, Purge, RunSpec, SCHEMA, Touch,
+    AllocatorKind, AllocatorStats, Command, Description, Done, Driver, Hello, Message, Pace, Purge, RunSpec, SCHEMA, Touch,
     WorkerError, WorkloadSpec,
 };
 
@@ -18,7 +18,7 @@ fn named(name: &str, parameters: &[(&str, &str)]) -> RunSpec {
     let parameters = parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     RunSpec {
         schema: SCHEMA,
-        workload: WorkloadSpec::Named { name: name.to_owned(), parameters },
+        workload: WorkloadSpec::Named { name: name.to_owned(), parameters, pace: Pace::Fast },
         seed: 1,
         idle_ms: 1,
         driver: Driver { threads: Some(4), latency_every: 0, epilogue: false, ..Driver::default() },

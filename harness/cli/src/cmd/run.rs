@@ -79,7 +79,8 @@ pub(crate) fn resolve_workloads(
             }
             None => {
                 let fact = named.iter().find(|fact| fact.name == name);
-                WorkloadSpec::Named { parameters: fact.map(|fact| chosen.of(fact)).unwrap_or_default(), name }
+                let parameters = fact.map(|fact| chosen.of(fact)).unwrap_or_default();
+                WorkloadSpec::Named { parameters, name, pace: Pace::Fast }
             }
         })
         .collect();

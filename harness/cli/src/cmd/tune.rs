@@ -16,7 +16,7 @@ use super::run::resolve_workloads;
 use crate::command::{self, CommandOptions, Commands};
 use crate::emission::EmitOptions;
 use crate::measure::{default_directory, new_manifest, terminal, unix_now};
-use crate::options::{Format, WatchOptions};
+use crate::options::{Format, IDLE, PaceOptions, WatchOptions};
 use crate::parameters::ParameterOptions;
 use crate::search::{Found, Runners, Search, Workers, first_plan};
 use crate::sizes::{parse_duration, parse_share};
@@ -70,9 +70,12 @@ pub(crate) struct Tune {
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Quiet time after the work: longer than the longest interval of trimming and decay that is to show
-    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "2500ms")]
-    idle: Duration,
+    /// Quiet time after the work: longer than the longest interval of trimming and decay that is to show [default: 12s; of
+    /// a command 2500ms]
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    idle: Option<Duration>,
+    #[command(flatten)]
+    pace: PaceOptions,
     #[command(flatten)]
     watching: WatchOptions,
     /// Result directory [default: fragbench-results/DATE]
@@ -91,6 +94,9 @@ pub(crate) struct Tune {
     )]
     command: Vec<OsString>,
 }
+
+/// Quiet after a command, which takes its time.
+const COMMAND_IDLE: Duration = Duration::from_millis(2500);
 
 /// A search that was set up.
 struct Set<'a> {
@@ -116,7 +122,7 @@ impl Tune {
             return Err(usage(format!("{option} is about a command: give one after `--`")));
         }
         let worker = WorkerBinary::beside_this_program()?;
-        let mut workloads = [self.workload(&worker)?];
+        let mut workloads = [self.workload(&worker)?.at_pace(self.pace.pace)];
         let dir = self.directory();
         generated::place(&mut workloads, &dir)?;
         let [workload] = workloads;
@@ -162,7 +168,7 @@ impl Tune {
             Set {
                 plan: first_plan(&workload, baseline, allocators, self.seed),
                 workload,
-                common: command::common(self.seed, self.idle),
+                common: command::common(self.seed, self.idle.unwrap_or(COMMAND_IDLE)),
                 programs: &command::images(&programs),
                 runners: &Commands { programs: &programs, limits },
                 limits,
@@ -224,8 +230,8 @@ impl Tune {
     }
 
     fn common(&self) -> Common {
-        let driver = Driver { threads: self.threads, ..Driver::default() };
-        Common { seed: self.seed, idle_ms: self.idle.as_millis() as u64, driver: Some(driver) }
+        let driver = Driver { threads: self.threads, monitor_calls: self.pace.monitor, ..Driver::default() };
+        Common { seed: self.seed, idle_ms: self.idle.unwrap_or(IDLE).as_millis() as u64, driver: Some(driver) }
     }
 
     fn glibc(&self, settings: &Settings) -> Result<Allocator> {

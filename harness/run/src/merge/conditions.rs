@@ -139,7 +139,7 @@ fn identity(cell: &Cell) -> Value {
         WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
             json!([file(trace), pace, skew_us, threads_scale])
         }
-        WorkloadSpec::Profile { profile, .. } => json!(file(profile)),
+        WorkloadSpec::Profile { profile, pace, .. } => json!([file(profile), pace]),
         other => json!(other),
     };
     let allocator = &cell.allocator;

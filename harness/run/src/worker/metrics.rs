@@ -54,12 +54,18 @@ pub(crate) fn derive(observed: &Observed) -> BTreeMap<String, f64> {
     let idle = observed.phases.iter().find(|p| p.name == "idle");
     if let Some(idle) = idle {
         put("heap_rss_idle_bytes", Some(idle.snapshot.heap_rss_bytes as f64));
-        if let (Some(purge), Some(after)) = (idle.purge.as_ref().filter(|p| p.supported), observed.purged) {
+    }
+    if let Some(polled) = observed.phases.iter().find(|p| p.name == "polled") {
+        put("heap_rss_polled_bytes", Some(polled.snapshot.heap_rss_bytes as f64));
+    }
+    let quiet = observed.phases.iter().find(|p| p.name != "resume" && p.purge.is_some());
+    if let Some(quiet) = quiet {
+        if let (Some(purge), Some(after)) = (quiet.purge.as_ref().filter(|p| p.supported), observed.purged) {
             put("purge_ms", Some(purge.duration_ns as f64 / 1e6));
             put("purge_second_ms", observed.second_purge_ns.map(|ns| ns as f64 / 1e6));
             put("heap_rss_after_purge_bytes", Some(after.heap_rss_bytes as f64));
             put("vm_after_purge_bytes", Some(after.vm_bytes as f64));
-            put("purge_released_bytes", Some(idle.snapshot.heap_rss_bytes as f64 - after.heap_rss_bytes as f64));
+            put("purge_released_bytes", Some(quiet.snapshot.heap_rss_bytes as f64 - after.heap_rss_bytes as f64));
             if let Some(resume) = observed.phases.iter().find(|p| p.name == "resume") {
                 put("refault_count", Some(resume.snapshot.minor_faults.saturating_sub(after.minor_faults) as f64));
             }

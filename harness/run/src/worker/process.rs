@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fragbench_model::{
-    Allocator, CaseFact, Cell, Command, Common, Description, Driver, Message, RunSpec, WorkerError, WorkloadFact,
+    Allocator, CaseFact, Cell, Command, Common, Description, Driver, Message, Pace, RunSpec, WorkerError, WorkloadFact,
     WorkloadSpec,
 };
 
@@ -70,7 +70,7 @@ pub fn check(worker: &WorkerBinary, spec: &RunSpec) -> Result<Option<WorkerError
 /// Version of an allocator as it says it in a worker; `None` when it cannot be put in place.
 pub fn allocator_version(worker: &WorkerBinary, allocator: &Allocator) -> Option<String> {
     let workload = describe(worker).ok()?.into_iter().next()?;
-    let workload = WorkloadSpec::Named { name: workload.name, parameters: BTreeMap::new() };
+    let workload = WorkloadSpec::Named { name: workload.name, parameters: BTreeMap::new(), pace: Pace::Fast };
     let common = Common { seed: 0, idle_ms: 0, driver: Some(Driver::default()) };
     let spec = common.spec(&workload, common.seed)?;
     let cell = Cell::new(workload, allocator.clone());

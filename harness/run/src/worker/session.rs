@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fragbench_model::{
-    Allocator, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad, Message, PhaseRecord,
+    Allocator, AllocatorKind, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad, Message, Pace, PhaseRecord,
     Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
 };
 use fragbench_proc::{CpuTotals, Process};
@@ -19,8 +19,9 @@ use super::process::{Silence, Worker};
 use super::sampler::{Sampled, Sampler};
 use crate::sys;
 
-/// Phase at whose barrier the parent purges.
+/// Quiet after the work, and quiet with a monitor that calls; the parent purges at the barrier of the last of them.
 const IDLE: &str = "idle";
+const POLLED: &str = "polled";
 /// Phase at whose barrier the parent purges while a thread works.
 const RESUME: &str = "resume";
 /// A sampler that takes more than this share of a core is named in the record.
@@ -107,12 +108,19 @@ pub fn run_watched(
         purged: None,
         start: None,
         harness_vm_bytes: 0,
+        pace: spec.workload.pace(),
+        last_quiet: if spec.driver.monitor_calls > 0 { POLLED } else { IDLE },
         look,
     };
     let outcome = course.go(allocator);
     let sampled = course.sampler.take().map(Sampler::finish).unwrap_or_default();
-    let samples = course.end(outcome, sampled);
+    let samples = course.end(outcome, sampled, allocator.kind);
     (record, samples)
+}
+
+/// Whether a phase is the work's, and not the epilogue's.
+fn is_work(phase: &PhaseRecord) -> bool {
+    ![IDLE, POLLED, RESUME].contains(&phase.name.as_str())
 }
 
 pub(crate) fn failed(kind: FailureKind, reason: impl Into<String>) -> RunStatus {
@@ -134,6 +142,9 @@ struct Course<'a> {
     purged: Option<Snapshot>,
     start: Option<Snapshot>,
     harness_vm_bytes: u64,
+    pace: Option<Pace>,
+    /// The stretch of quiet after which the parent purges.
+    last_quiet: &'static str,
     look: &'a mut dyn FnMut(&str, u32),
 }
 
@@ -178,7 +189,7 @@ impl Course<'_> {
                     // The snapshot after the work tells what the worker itself used; what the machine did besides
                     // is judged over the same stretch.
                     self.barrier(name, at_ns)?;
-                    if let Some(phase) = self.record.phases.last().filter(|p| p.name != IDLE && p.name != RESUME) {
+                    if let Some(phase) = self.record.phases.last().filter(|p| is_work(p)) {
                         self.record.load = load.until_now(&phase.snapshot);
                     }
                     self.worker.say(Command::Continue);
@@ -195,7 +206,7 @@ impl Course<'_> {
         let snapshot = self.snapshot(&name)?;
         let mut phase = PhaseRecord { name, start_ns, end_ns, snapshot, stats: None, purge: None };
         match phase.name.as_str() {
-            IDLE => {
+            name if name == self.last_quiet => {
                 phase.purge = Some(self.purge(false)?);
                 self.purged = Some(self.snapshot("purged")?);
                 (self.look)("purged", self.worker.pid());
@@ -203,6 +214,7 @@ impl Course<'_> {
                 self.second_purge_ns = second.supported.then_some(second.duration_ns);
             }
             RESUME => phase.purge = Some(self.purge(true)?),
+            IDLE => {}
             _ => {
                 phase.stats = Some(self.stats()?);
                 (self.look)(&phase.name, self.worker.pid());
@@ -301,7 +313,7 @@ impl Course<'_> {
     }
 
     /// Turns whatever happened into the record.
-    fn end(mut self, outcome: Result<Done, Stop>, sampled: Sampled) -> Vec<Sample> {
+    fn end(mut self, outcome: Result<Done, Stop>, sampled: Sampled, allocator: AllocatorKind) -> Vec<Sample> {
         if outcome.is_err() {
             self.worker.kill();
         }
@@ -325,7 +337,7 @@ impl Course<'_> {
             Ok(done) => {
                 let harness = self.harness_vm_bytes.max(done.harness_vm_bytes);
                 subtract_harness(harness, &mut samples, self.record, self.start.as_mut(), self.purged.as_mut());
-                let work_phases = self.record.phases.iter().take_while(|p| p.name != IDLE && p.name != RESUME).count();
+                let work_phases = self.record.phases.iter().take_while(|p| is_work(p)).count();
                 if let Some(start) = &self.start {
                     self.record.metrics = metrics::derive(&Observed {
                         start,
@@ -337,6 +349,7 @@ impl Course<'_> {
                         done: &done,
                     });
                 }
+                self.record.cautions.extend(unread_clock(self.pace, allocator, &done));
                 self.record.done = Some(done);
                 if let Some(cost) = sampled.cpu_ratio.filter(|&cost| cost > SAMPLER_COST_LIMIT) {
                     self.record.cautions.push(Caution {
@@ -369,6 +382,19 @@ impl Course<'_> {
         }
         samples
     }
+}
+
+/// At the virtual pace, a word about an allocator that has read no clock through the C library: glibc and gperftools'
+/// tcmalloc have none, null gives nothing back.
+fn unread_clock(pace: Option<Pace>, allocator: AllocatorKind, done: &Done) -> Option<Caution> {
+    let timeless = [AllocatorKind::Glibc, AllocatorKind::Tcmalloc, AllocatorKind::Null].contains(&allocator);
+    let read = done.facts.get("clock_read").is_none_or(|read| *read != 0.0);
+    (pace == Some(Pace::Virtual) && !timeless && !read).then(|| Caution {
+        kind: "clock_unread".into(),
+        text: "it read no clock through the C library, so the recording's time does not reach it; if it gives memory back by \
+               time, its figures need --pace recorded"
+            .into(),
+    })
 }
 
 /// What the harness itself has mapped in the worker is taken out of every VIRT.

@@ -18,6 +18,7 @@ pub(crate) struct Posix {
 extern "C" fn enter(body: *mut c_void) -> *mut c_void {
     // SAFETY: `start` gave this thread a pointer from `Box::into_raw`, and gave it to nobody else.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
+    crate::timeline::belongs_to_harness();
     body();
     std::ptr::null_mut()
 }
