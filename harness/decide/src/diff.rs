@@ -168,7 +168,11 @@ fn why_lacking(a: &[f64], b: &[f64]) -> Option<String> {
 /// Why the work of two cells of one name is not the same; `None` where it is, or where a command did it.
 fn other_work(a: (&Manifest, &CellRuns), b: (&Manifest, &CellRuns)) -> Option<String> {
     let spec = |(manifest, cell): (&Manifest, &CellRuns)| {
-        (manifest.common.driver.as_ref().map(|driver| driver.touch), cell.cell.workload.pace(), cell.cell.workload.command().is_some())
+        (
+            manifest.common.driver.as_ref().map(|driver| driver.touch),
+            cell.cell.workload.pace(),
+            cell.cell.workload.command().is_some(),
+        )
     };
     let ((touch_a, pace_a, command_a), (touch_b, pace_b, command_b)) = (spec(a), spec(b));
     if command_a != command_b {

@@ -163,7 +163,7 @@ fn the_same_allocator_under_other_names_is_never_recommended() {
 /// of the baseline, its copy and the candidates.
 fn repeated(blocks: &[Vec<(f64, f64)>], times: usize) -> Summary {
     let cell = |i: usize| Cell {
-        workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new() },
+        workload: WorkloadSpec::Named { name: "w".into(), parameters: BTreeMap::new(), pace: Default::default() },
         allocator: Allocator {
             name: if i < 2 { "glibc".into() } else { format!("other{i}") },
             kind: AllocatorKind::Other,

@@ -186,7 +186,15 @@ pub struct Driver {
 
 impl Default for Driver {
     fn default() -> Self {
-        Self { threads: None, scale: 1.0, touch: Touch::Page, thp: false, latency_every: 97, monitor_calls: 0, epilogue: true }
+        Self {
+            threads: None,
+            scale: 1.0,
+            touch: Touch::Page,
+            thp: false,
+            latency_every: 97,
+            monitor_calls: 0,
+            epilogue: true,
+        }
     }
 }
 

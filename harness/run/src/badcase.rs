@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fragbench_model::{
-    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, Pace, PhaseRecord, Remedy, RunRecord, RunSpec,
-    SCHEMA, WorkloadSpec,
+    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, Pace, PhaseRecord, Remedy, RunRecord,
+    RunSpec, SCHEMA, WorkloadSpec,
 };
 
 /// One run that is needed, and what it is needed for.

@@ -86,7 +86,11 @@ pub(crate) mod tests {
 
     /// Two workloads under glibc and null, four blocks.
     pub(crate) fn selection() -> Selection {
-        let named = |name: &str| WorkloadSpec::Named { name: name.into(), parameters: Default::default(), pace: Default::default() };
+        let named = |name: &str| WorkloadSpec::Named {
+            name: name.into(),
+            parameters: Default::default(),
+            pace: Default::default(),
+        };
         Selection {
             workloads: vec![named("a"), named("b")],
             allocators: vec![allocator("glibc", AllocatorKind::Glibc), allocator("null", AllocatorKind::Null)],

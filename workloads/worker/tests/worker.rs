@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 
 use fragbench_model::{
-    AllocatorKind, AllocatorStats, Command, Description, Done, Driver, Hello, Message, Pace, Purge, RunSpec, SCHEMA, Touch,
-    WorkerError, WorkloadSpec,
+    AllocatorKind, AllocatorStats, Command, Description, Done, Driver, Hello, Message, Pace, Purge, RunSpec, SCHEMA,
+    Touch, WorkerError, WorkloadSpec,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_fragbench-worker");

@@ -59,16 +59,16 @@ pub(crate) fn derive(observed: &Observed) -> BTreeMap<String, f64> {
         put("heap_rss_polled_bytes", Some(polled.snapshot.heap_rss_bytes as f64));
     }
     let quiet = observed.phases.iter().find(|p| p.name != "resume" && p.purge.is_some());
-    if let Some(quiet) = quiet {
-        if let (Some(purge), Some(after)) = (quiet.purge.as_ref().filter(|p| p.supported), observed.purged) {
-            put("purge_ms", Some(purge.duration_ns as f64 / 1e6));
-            put("purge_second_ms", observed.second_purge_ns.map(|ns| ns as f64 / 1e6));
-            put("heap_rss_after_purge_bytes", Some(after.heap_rss_bytes as f64));
-            put("vm_after_purge_bytes", Some(after.vm_bytes as f64));
-            put("purge_released_bytes", Some(quiet.snapshot.heap_rss_bytes as f64 - after.heap_rss_bytes as f64));
-            if let Some(resume) = observed.phases.iter().find(|p| p.name == "resume") {
-                put("refault_count", Some(resume.snapshot.minor_faults.saturating_sub(after.minor_faults) as f64));
-            }
+    if let Some(quiet) = quiet
+        && let (Some(purge), Some(after)) = (quiet.purge.as_ref().filter(|p| p.supported), observed.purged)
+    {
+        put("purge_ms", Some(purge.duration_ns as f64 / 1e6));
+        put("purge_second_ms", observed.second_purge_ns.map(|ns| ns as f64 / 1e6));
+        put("heap_rss_after_purge_bytes", Some(after.heap_rss_bytes as f64));
+        put("vm_after_purge_bytes", Some(after.vm_bytes as f64));
+        put("purge_released_bytes", Some(quiet.snapshot.heap_rss_bytes as f64 - after.heap_rss_bytes as f64));
+        if let Some(resume) = observed.phases.iter().find(|p| p.name == "resume") {
+            put("refault_count", Some(resume.snapshot.minor_faults.saturating_sub(after.minor_faults) as f64));
         }
     }
     if let Some(resume) = observed.phases.iter().find(|p| p.name == "resume") {
@@ -200,10 +200,13 @@ mod tests {
         let mut idle = phase("idle", 200, 300, snapshot("idle", 280, 100, 51));
         idle.purge =
             Some(Purge { call: "malloc_trim(0)".into(), duration_ns: 5_000_000, stall_max_ns: None, supported: true });
+        let purge = idle.purge.take();
+        let mut polled = phase("polled", 300, 350, snapshot("polled", 250, 100, 51));
+        polled.purge = purge;
         let mut resume = phase("resume", 400, 500, snapshot("resume", 290, 100, 95));
         resume.purge =
             Some(Purge { call: "malloc_trim(0)".into(), duration_ns: 1, stall_max_ns: Some(77), supported: true });
-        let phases = [steady, idle, resume];
+        let phases = [steady, idle, polled, resume];
         let after = snapshot("purged", 120, 100, 55);
         // The sample at 150 lies between the phases and must not count.
         let samples = [sample(0, 100, 50), sample(50, 500, 200), sample(60, 400, 250), sample(150, 9000, 9000)];
@@ -230,7 +233,8 @@ mod tests {
         assert_eq!(get("arena_count"), Some(3.0));
         assert_eq!(get("purge_ms"), Some(5.0));
         assert_eq!(get("purge_second_ms"), Some(2.0));
-        assert_eq!(get("purge_released_bytes"), Some(160.0));
+        assert_eq!((get("heap_rss_idle_bytes"), get("heap_rss_polled_bytes")), (Some(280.0), Some(250.0)));
+        assert_eq!(get("purge_released_bytes"), Some(130.0), "from what the second quiet has left");
         assert_eq!(get("vm_after_purge_bytes"), Some(1200.0));
         assert_eq!(get("refault_count"), Some(40.0));
         assert_eq!(get("purge_stall_max_ns"), Some(77.0));

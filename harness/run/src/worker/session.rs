@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fragbench_model::{
-    Allocator, AllocatorKind, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad, Message, Pace, PhaseRecord,
-    Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
+    Allocator, AllocatorKind, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad,
+    Message, Pace, PhaseRecord, Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
 };
 use fragbench_proc::{CpuTotals, Process};
 

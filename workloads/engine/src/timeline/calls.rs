@@ -228,7 +228,9 @@ pub fn cond_wait(
         }
         // Without a clock to name, one slice on a condition that goes by the other is as good as endless.
         let named = sys::has_clockwait().then_some(libc::CLOCK_REALTIME);
-        return wait_for_condition((cond, mutex), libc::CLOCK_REALTIME, named, u64::MAX, || sys::cond_wait(cond, mutex));
+        return wait_for_condition((cond, mutex), libc::CLOCK_REALTIME, named, u64::MAX, || {
+            sys::cond_wait(cond, mutex)
+        });
     };
     if !is_valid(until) {
         return libc::EINVAL;
