@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fragbench_model::{Manifest, Profile, ProfileFact, Shape, WorkloadSpec};
+use fragbench_model::{Manifest, Pace, Profile, ProfileFact, Shape, WorkloadSpec};
 
 use fragbench_trace::profile::{Length, from_toml, generate};
 use fragbench_trace::{PackOptions, Totals};
