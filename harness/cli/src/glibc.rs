@@ -53,7 +53,7 @@ impl GlibcOptions {
         let worker = WorkerBinary::for_libcs(&libcs)?;
         let built = |worker: &WorkerBinary| worker.path().metadata().and_then(|file| file.modified());
         if built(&worker)? < built(&own)? {
-            eprintln!(
+            note!(
                 "{} is older than {}: if the sources have changed since, build it again with harness/glibc/worker.sh",
                 worker.path().display(),
                 own.path().display()

@@ -3,6 +3,9 @@
 //! One file a subcommand below `cmd`. Exit status: 0 success, 1 the thing asked about failed or fell short,
 //! 2 wrong usage.
 
+// What is printed goes through `output`, which shows what would act on a terminal.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[macro_use]
 mod output;
 
@@ -116,7 +119,7 @@ fn main() -> ExitCode {
             if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("fragbench: {error:#}");
+            note!("fragbench: {error:#}");
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }

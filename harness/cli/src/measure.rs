@@ -52,7 +52,7 @@ impl Measurement<'_> {
         }
         show(&data, self.results.path(), self.format, emitted.as_ref())?;
         if partial {
-            eprintln!(
+            note!(
                 "stopped before the end: {} holds what was done; go on with --resume {}",
                 self.results.path().display(),
                 self.results.path().display()

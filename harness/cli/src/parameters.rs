@@ -81,7 +81,7 @@ impl ParameterOptions {
             }
             let options = option_file::read(file, self.flavor.unwrap_or(FlavorChoice::Mariadb).groups())?;
             let translated = translate(&options, &known);
-            translated.unknown.iter().for_each(|line| eprintln!("{line}"));
+            translated.unknown.iter().for_each(|line| note!("{line}"));
             chosen = translated.given;
         }
         if let Some(flavor) = self.flavor {

@@ -1,4 +1,6 @@
-//! Sizes and durations as people write them on a command line.
+//! Sizes, durations and numbers of processes as people write them on a command line.
+
+use std::ffi::{OsStr, OsString};
 
 /// Parses `4096`, `64K`, `4M`, `1.5G` (binary units, an optional `iB` or `B` after them).
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
@@ -41,6 +43,41 @@ pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses the number of a process.
+pub(crate) fn parse_pid(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        // Numbers are at most 2^22 (proc_sys_kernel(5), pid_max); what fits pid_t is let through to say that it is not there.
+        Ok(pid) if (1..=i32::MAX as u32).contains(&pid) => Ok(pid),
+        _ => Err(format!("`{text}` is no process: write its number, for instance $(pidof -s mariadbd)")),
+    }
+}
+
+/// Parses what may be any bytes but none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotEmpty;
+
+impl clap::builder::TypedValueParser for NotEmpty {
+    type Value = OsString;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<OsString, clap::Error> {
+        if value.is_empty() {
+            // Says which option it is, as for every other value.
+            return Err(clap::builder::NonEmptyStringValueParser::new()
+                .parse_ref(command, arg, value)
+                .err()
+                .unwrap_or_else(|| {
+                    command.clone().error(clap::error::ErrorKind::InvalidValue, "a value is required")
+                }));
+        }
+        Ok(value.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +90,14 @@ mod tests {
         assert_eq!(parse_size("10mb"), Ok(10 << 20));
         for wrong in ["", "M", "4X", "-1", "1e300G", "four"] {
             assert!(parse_size(wrong).is_err_and(|e| e.contains(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_processes() {
+        assert_eq!(parse_pid("4711"), Ok(4711));
+        for wrong in ["", "0", "-1", "abc", "4294967296", "1.5", "1 2"] {
+            assert!(parse_pid(wrong).is_err_and(|e| e.contains("pidof")), "{wrong}");
         }
     }
 

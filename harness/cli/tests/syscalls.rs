@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{arg, json, program, refuse, stderr, stdout, succeed};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{arg, fragbench, json, program, refuse, stderr, stdout, succeed};
 
 #[test]
 fn a_command_is_watched_to_its_end_with_table_and_flame_graph() {
@@ -27,6 +30,42 @@ fn a_command_is_watched_to_its_end_with_table_and_flame_graph() {
     let lines = summary["summary"]["lines"].as_array().unwrap();
     assert!(lines.iter().any(|l| l["purpose"] == "file" && l["call"] == "mmap" && l["bytes"].as_u64() > Some(1 << 20)));
     assert_eq!(summary["summary"]["stacks"], json("[]"));
+}
+
+/// Whether a process is traced, by whom; `None` when it has ended.
+fn tracer(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()
+}
+
+#[test]
+fn a_tool_does_not_outlive_who_started_it() {
+    if program("strace").is_none() {
+        return;
+    }
+    let until = |what: &str, came: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !came() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for _ in 0..3 {
+        let mut subject = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = subject.id();
+        let arguments = ["syscalls", "--with", "strace", "--seconds", "1h", &pid.to_string()];
+        let mut watching = fragbench().args(arguments).stderr(Stdio::null()).spawn().unwrap();
+        until("strace takes hold", &|| tracer(pid).is_some_and(|by| by != 0));
+        let tool = tracer(pid).unwrap();
+        // SIGKILL: nothing of it can tidy up.
+        watching.kill().unwrap();
+        watching.wait().unwrap();
+        until("strace lets go", &|| tracer(pid) == Some(0));
+        until("strace ends", &|| !std::path::Path::new(&format!("/proc/{tool}")).exists() || tracer(tool).is_none());
+        assert!(subject.try_wait().unwrap().is_none(), "the process it watched goes on");
+        subject.kill().unwrap();
+        subject.wait().unwrap();
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod manifest;
 mod message;
 mod metric;
 mod plan;
+mod printable;
 mod profile;
 mod reading;
 mod record;
@@ -50,6 +51,7 @@ pub use message::{
 };
 pub use metric::{Better, COMMAND_HOW, METRICS, Metric, Unit, how_of_command, metric};
 pub use plan::{Cell, Plan, PlannedRun};
+pub use printable::{printable, printable_lines, text_of};
 pub use profile::{Blocks, Columns, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows, Wave};
 pub use reading::{ArenaReading, Event, Reading, Trend, TrendKind};
 pub use record::{Caution, Failure, FailureKind, MachineLoad, PhaseRecord, RunRecord, RunStatus};

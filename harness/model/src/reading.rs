@@ -38,7 +38,10 @@ pub struct Reading {
     pub minor_faults: u64,
     /// Major faults since it started.
     pub major_faults: u64,
-    /// The heap; `None` when there is no glibc heap or its memory may not be read.
+    /// Whose malloc the process uses, as far as its files tell; `None` when they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub malloc: Option<String>,
+    /// The heap; `None` when the process does not use glibc's malloc, or its memory may not be read.
     pub heap: Option<HeapBytes>,
     /// What `malloc_trim(0)` would release, bytes.
     pub predicted_release_bytes: Option<u64>,

@@ -201,7 +201,10 @@ pub fn record(
             }
         }
         Subject::Command(words) => {
-            tool_command(tool, &file, min_bytes, stacks).arg("--").args(words).status()?;
+            let mut command = tool_command(tool, &file, min_bytes, stacks);
+            // As ^C ends both the tool and the command.
+            sys::end_with_us(&mut command, libc::SIGTERM);
+            command.arg("--").args(words).status()?;
             if !file.exists() {
                 let said = format!("{:?} was not run", words[0]);
                 return Err(SyscallsError::Failed { tool, said });
@@ -253,6 +256,8 @@ fn for_a_while(
 ) -> Result<(), SyscallsError> {
     let words = dir.join("words");
     let mut gate = Gate::new(tool, pid, dir, command)?;
+    // Both let go of the process on that signal, as they do on ^C.
+    sys::end_with_us(command, libc::SIGTERM);
     let mut child = command.arg("-p").arg(pid.to_string()).stderr(File::create(&words)?).spawn()?;
     let mut end = None;
     let mut asked = false;

@@ -3,7 +3,11 @@
 //! Source: proc_pid_comm(5), proc_pid_cgroup(5), cgroups(7).
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use fragbench_model::text_of;
 
 /// Which processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,7 +15,7 @@ pub struct Select {
     /// By number.
     pub pids: Vec<u32>,
     /// By name, as `ps -C` compares it: the whole of it, at most 15 bytes as the kernel keeps it.
-    pub names: Vec<String>,
+    pub names: Vec<OsString>,
     /// By a cgroup they are in, or below: `/system.slice/mariadb.service`, or the end of it.
     pub cgroups: Vec<String>,
 }
@@ -24,10 +28,13 @@ pub fn discover(proc: &Path, select: &Select) -> Vec<u32> {
         let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
         found.extend(entries.filter_map(|entry| {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-            let named = select.names.iter().any(|name| cut(name) == read("comm").trim_end());
+            // Names and paths are bytes, not always text.
+            let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
+            let comm = read("comm");
+            let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+            let named = !comm.is_empty() && select.names.iter().any(|name| meant(name, comm));
             let grouped = || {
-                let cgroup = read("cgroup");
+                let cgroup = String::from_utf8_lossy(&read("cgroup")).into_owned();
                 let paths: Vec<&str> = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
                 select.cgroups.iter().any(|group| paths.iter().any(|path| within(path, group)))
             };
@@ -37,13 +44,11 @@ pub fn discover(proc: &Path, select: &Select) -> Vec<u32> {
     found.into_iter().collect()
 }
 
-/// A name as the kernel keeps it (`TASK_COMM_LEN` is 16 with the NUL).
-fn cut(name: &str) -> &str {
-    let mut end = name.len().min(15);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    &name[..end]
+/// Whether a name is that of a process: as the kernel keeps it (`TASK_COMM_LEN` is 16 with the NUL, so that a longer one
+/// is cut, in the middle of a letter too), or as it is shown when it is not text.
+fn meant(name: &OsStr, comm: &[u8]) -> bool {
+    let bytes = name.as_bytes();
+    &bytes[..bytes.len().min(15)] == comm || bytes == text_of(comm).as_bytes()
 }
 
 /// Whether a cgroup is the one meant, or below it: by whole parts of its path.
@@ -59,20 +64,25 @@ mod tests {
     #[test]
     fn by_number_name_and_cgroup() {
         let proc = tempfile::tempdir().unwrap();
-        let process = |pid: u32, comm: &str, cgroup: &str| {
+        let process = |pid: u32, comm: &[u8], cgroup: &str| {
             let dir = proc.path().join(pid.to_string());
             std::fs::create_dir(&dir).unwrap();
-            std::fs::write(dir.join("comm"), format!("{comm}\n")).unwrap();
+            std::fs::write(dir.join("comm"), [comm, b"\n"].concat()).unwrap();
             std::fs::write(dir.join("cgroup"), format!("0::{cgroup}\n")).unwrap();
         };
-        process(10, "mariadbd", "/system.slice/mariadb.service");
-        process(20, "a-very-long-nam", "/system.slice/mariadb.service-2");
-        process(30, "sh", "/user.slice/1/job");
+        process(10, b"mariadbd", "/system.slice/mariadb.service");
+        process(20, b"a-very-long-nam", "/system.slice/mariadb.service-2");
+        process(30, b"sh", "/user.slice/1/job");
+        process(40, b"caf\xe9", "/");
+        process(50, &"vierzehnzeichenä".as_bytes()[..15], "/");
         std::fs::create_dir(proc.path().join("sys")).unwrap();
         let by = |pids: &[u32], names: &[&str], cgroups: &[&str]| {
-            let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
-            discover(proc.path(), &Select { pids: pids.to_vec(), names: words(names), cgroups: words(cgroups) })
+            let names = names.iter().map(|w| (*w).into()).collect();
+            let cgroups = cgroups.iter().map(|w| (*w).to_owned()).collect();
+            discover(proc.path(), &Select { pids: pids.to_vec(), names, cgroups })
         };
+        assert_eq!(by(&[], &["caf\\xe9"], &[]), [40], "as it is shown");
+        assert_eq!(by(&[], &["vierzehnzeichenäöü"], &[]), [50], "as it was given");
         assert_eq!(by(&[30, 99], &[], &[]), [30]);
         assert_eq!(by(&[30], &["mariadbd"], &[]), [10, 30]);
         assert_eq!(by(&[], &["maria"], &[]), [0; 0], "part of a name is none");

@@ -67,6 +67,7 @@ pub(crate) mod tests {
             threads: 14,
             minor_faults: 100_000,
             major_faults: 3,
+            malloc: Some("glibc".into()),
             heap: Some(HeapBytes { system_bytes: 180 << 20, resident_bytes: 150 << 20, live_bytes: 41 << 20, ..main }),
             predicted_release_bytes: Some(50 << 20),
             arenas: vec![

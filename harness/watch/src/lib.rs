@@ -9,11 +9,14 @@ mod event;
 mod file;
 mod metrics;
 mod reading;
+mod serve;
+mod sys;
 mod view;
 
 pub use discover::{Select, discover};
 pub use event::{events, events_of};
 pub use file::{ReadError, read, write};
-pub use metrics::{CONTENT_TYPE, openmetrics, respond};
+pub use metrics::openmetrics;
 pub use reading::{Watched, pause};
+pub use serve::{Limits, Server};
 pub use view::{History, draw};

@@ -95,14 +95,14 @@ impl Badcase {
         let interrupted = interrupt::flag()?;
         let (mut manifest, mut results) = self.result_directory(&worker, &planned, &limits)?;
         let Some(records) = self.carry_out(&worker, &planned, &limits, interrupted, results.as_mut())? else {
-            eprintln!("stopped before the end: nothing is concluded");
+            note!("stopped before the end: nothing is concluded");
             return Ok(Outcome::FellShort);
         };
         let of_versions = planned.chunks(cases.len()).zip(records.chunks(cases.len()));
         let mut reports: Vec<CaseReport> =
             of_versions.map(|(planned, records)| judge(planned, records)).collect::<Result<_>>()?;
         if self.explain && !draw(&worker, &planned, &limits, interrupted, &mut reports)? {
-            eprintln!("stopped before the end: nothing is concluded");
+            note!("stopped before the end: nothing is concluded");
             return Ok(Outcome::FellShort);
         }
         let Some((own, others)) = reports.split_first() else { return Err(usage("there is nothing to run")) };
@@ -293,7 +293,7 @@ fn draw(
         match heap_stages(worker, run, &environments[0], limits, interrupted) {
             _ if interrupted.load(Ordering::Acquire) => return Ok(false),
             Ok(stages) => outcome.heap = stages,
-            Err(why) => eprintln!("{}: its heap is not drawn: {why}", case.fact.name),
+            Err(why) => note!("{}: its heap is not drawn: {why}", case.fact.name),
         }
     }
     Ok(true)

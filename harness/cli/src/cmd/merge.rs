@@ -40,14 +40,14 @@ impl Merge {
         let merged = fragbench_run::merge(&sources)
             .map_err(|reasons| anyhow!("these results are not parts of one:{}", list(&reasons)))?;
         for warning in &merged.warnings {
-            eprintln!("warning: {warning}");
+            note!("warning: {warning}");
         }
         if !merged.missing.is_empty() {
             let missing = list(&merged.missing);
             if !self.partial {
                 bail!("the plan is not whole (--partial merges what is there):{missing}");
             }
-            eprintln!("missing:{missing}");
+            note!("missing:{missing}");
         }
         let data = self.write(merged)?;
         show(&data, &self.output, self.format, None)?;

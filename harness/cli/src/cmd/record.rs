@@ -113,11 +113,11 @@ impl Record {
         let packed = self.pack(&spools, child.id(), &observer, end_ns)?;
         ended::describe_end(&program.file, &run.status);
         for (pid, it) in unrecorded.iter().filter(|(pid, _)| **pid != child.id()) {
-            eprintln!("not recorded: process {pid} ({}): {}", it.program.display(), it.reason);
+            note!("not recorded: process {pid} ({}): {}", it.program.display(), it.reason);
         }
         let using = spools.remove();
         if !using.is_empty() {
-            eprintln!("processes {using:?} still record: the spools are kept");
+            note!("processes {using:?} still record: the spools are kept");
         }
 
         let told = packed.main.as_ref().map(|(_, told)| told);
@@ -131,7 +131,7 @@ impl Record {
             bail!("nothing was recorded of {}: {why}", program.file.display());
         }
         if let Some((made, told)) = &packed.main {
-            eprintln!("{}", ended::describe(made));
+            note!("{}", ended::describe(made));
             told.describe(&made.trace);
         }
         ended::describe_others(packed.others);
@@ -205,7 +205,7 @@ impl Record {
         }
         following.observer.last_look(child.id());
         if let Some(trouble) = memory.and_then(MemoryLog::finish) {
-            eprintln!("the log of --memory has gaps: {trouble}");
+            note!("the log of --memory has gaps: {trouble}");
         }
         let status = child.wait()?;
         attend_rest(following, interrupted, &mut told)?;
@@ -302,7 +302,7 @@ fn attend_rest(following: &mut Following<'_>, interrupted: &AtomicBool, told: &m
         let Some(first) = rest.first() else { return Ok(()) };
         if !said {
             let names: Vec<String> = rest.iter().map(u32::to_string).collect();
-            eprintln!(
+            note!(
                 "the program has ended; processes it left behind are still recorded ({}). Waiting for them; Ctrl-C ends them",
                 names.join(", ")
             );

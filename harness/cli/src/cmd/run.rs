@@ -60,9 +60,7 @@ pub(crate) fn resolve_workloads(
     let all: Vec<String> =
         shipped.iter().map(|(name, _)| name.clone()).chain(named.iter().map(|fact| fact.name.clone())).collect();
     if shipped.is_empty() && given.is_empty() {
-        eprintln!(
-            "the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run"
-        );
+        note!("the shipped traces (workloads/replay/traces) are not found from here: only modelled workloads are run");
     }
     let (files, names): (Vec<&String>, Vec<&String>) = given.iter().partition(|text| is_file(text));
     let wanted = if given.is_empty() {

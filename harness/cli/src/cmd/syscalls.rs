@@ -76,7 +76,7 @@ impl Syscalls {
         {
             return Err(usage(format!("{:?} is no program on the PATH", words[0])));
         }
-        eprintln!("{}", choice(tool, &machine));
+        note!("{}", choice(tool, &machine));
         let flag = interrupt::flag()?;
         let recording = record(&subject, tool, self.min_size, stacks, || flag.load(Ordering::Acquire))?;
         let lost = recording.lost;

@@ -221,7 +221,7 @@ impl Pack {
         };
         let report = fragbench_trace::pack(&self.spool, &self.output, &options)
             .with_context(|| format!("{}", self.spool.display()))?;
-        eprintln!(
+        note!(
             "{}: {} events, {} bytes from {} of spool",
             self.output.display(),
             report.totals.events,

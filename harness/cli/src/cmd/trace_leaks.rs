@@ -40,7 +40,7 @@ impl Leaks {
         let trace = open(&self.file)?;
         let leaks = fragbench_trace::leaks(&trace);
         if trace.info().stacks && leaks.stacks.is_none() {
-            eprintln!("{}: the call stacks are damaged, everything else can be read", self.file.display());
+            note!("{}: the call stacks are damaged, everything else can be read", self.file.display());
         }
         if let Some(file) = &self.flame {
             let lines = leaks.stacks.as_deref().map(folded).unwrap_or_default();

@@ -27,7 +27,7 @@ impl TraceProfile {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let trace = super::trace::open(&self.file)?;
         if let Some(first) = trace.damage().first() {
-            eprintln!("{}: {first}; the profile is of what could be read", self.file.display());
+            note!("{}: {first}; the profile is of what could be read", self.file.display());
         }
         let profile = distil(&trace);
         let text = to_toml(&profile);

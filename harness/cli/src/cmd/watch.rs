@@ -1,6 +1,6 @@
 //! `fragbench watch`: a process's heap over time, on a terminal and into a file.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use fragbench_report::bytes;
 use fragbench_watch::{History, Watched, events, pause, write};
 use ratatui::crossterm::event::{self, KeyCode};
 
-use crate::sizes::parse_duration;
+use crate::sizes::{parse_duration, parse_pid};
 use crate::{Outcome, interrupt};
 
 /// Watch a process's heap live: memory from address space to live bytes, arenas, events
@@ -25,6 +25,7 @@ use crate::{Outcome, interrupt};
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// Process
+    #[arg(value_parser = parse_pid)]
     pid: u32,
     /// Time between two readings
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "1s")]
@@ -64,7 +65,7 @@ impl Watch {
                 let wait = pause(self.interval, &reading);
                 if screen.is_none() {
                     let seen = history.last().map_or_else(Vec::new, |last| events(last, &reading));
-                    print(&reading, &seen)?;
+                    print(&reading, &seen, history.last().and_then(|last| last.lacks.as_ref()));
                 }
                 history.push(reading);
                 if self.readings == Some(taken) {
@@ -93,7 +94,7 @@ impl Watch {
         let last: Result<&str> = result;
         let last = last?;
         if !last.is_empty() {
-            eprintln!("{last}");
+            note!("{last}");
         }
         Ok(Outcome::Success)
     }
@@ -116,15 +117,17 @@ fn rest(limit: Duration) -> bool {
 }
 
 /// A reading in one line, and what happened before it.
-fn print(reading: &Reading, events: &[Event]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(reading: &Reading, events: &[Event], last_lacks: Option<&String>) {
     let size = |value: Option<u64>| value.map_or_else(|| "unknown".to_owned(), |n| bytes(n as f64));
     let heap = reading.heap.as_ref();
     for event in events {
-        writeln!(out, "  {event}")?;
+        say!("  {event}");
     }
-    writeln!(
-        out,
+    // Said once, and again when it changes.
+    if let (Some(why), false) = (&reading.lacks, last_lacks == reading.lacks.as_ref()) {
+        say!("  no heap is seen: {why}");
+    }
+    say!(
         "rss {}  heap {}  live {}  free {}  tops {}  trim would free {}  arenas {}  threads {}  survey {:.1} ms",
         bytes(reading.rss_bytes as f64),
         size(heap.map(|h| h.resident_bytes)),
@@ -135,6 +138,5 @@ fn print(reading: &Reading, events: &[Event]) -> std::io::Result<()> {
         reading.arenas.len(),
         reading.threads,
         reading.survey_ms
-    )?;
-    out.flush()
+    );
 }

@@ -55,11 +55,11 @@ fn tell(programs: &BTreeMap<String, Program>) {
         match &program.own_malloc {
             // Refused by `Program::find`.
             None | Some(OwnMalloc::Exported(_)) => {}
-            Some(OwnMalloc::Embedded(name)) => eprintln!(
+            Some(OwnMalloc::Embedded(name)) => note!(
                 "{image} has {name} built in under names of its own: what it asks of that is not moved by preloading; only its \
                  other memory is compared"
             ),
-            Some(OwnMalloc::Linked { library, .. }) => eprintln!(
+            Some(OwnMalloc::Linked { library, .. }) => note!(
                 "{image} is linked with {}, which brings malloc: as it is linked it is the cell `{}`; for the cells of glibc, \
                  libc is preloaded so that its malloc comes first",
                 library.display(),

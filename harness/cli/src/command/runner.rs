@@ -44,7 +44,7 @@ impl<'a> CommandRunner<'a> {
             for (cell, of) in cells.iter().enumerate().filter(|(_, of)| !of.aa) {
                 let (record, _) = self.run(&PlannedRun { run: 0, cell, repetition }, of, 0, interrupted);
                 if let RunStatus::Failed(failure) = record.status {
-                    eprintln!("warm-up of {} under {}: {}", record.workload, of.allocator.label(), failure.reason);
+                    note!("warm-up of {} under {}: {}", record.workload, of.allocator.label(), failure.reason);
                 }
             }
         }

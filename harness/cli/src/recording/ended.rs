@@ -50,14 +50,14 @@ impl Told {
     pub(crate) fn describe(&self, trace: &Path) {
         let shown = trace.display();
         if self.passing_loads > 0 {
-            eprintln!(
+            note!(
                 "{shown}: {} libraries were loaded with a search order of their own (RTLD_DEEPBIND, dlmopen): what these \
                  allocate passes the recorder by, so the trace is marked as incomplete",
                 self.passing_loads
             );
         }
         if self.filtered {
-            eprintln!(
+            note!(
                 "{shown}: recording ended when the program installed a seccomp filter that would have ended it for a system \
                  call of the recorder's"
             );
@@ -110,13 +110,13 @@ pub(crate) fn describe_end(program: &Path, status: &ExitStatus) {
     let shown = program.display();
     match (status.code(), status.signal()) {
         (Some(0), _) => {}
-        (Some(code), _) => eprintln!("{shown} ended with exit status {code}"),
-        (_, Some(libc::SIGSYS)) => eprintln!(
+        (Some(code), _) => note!("{shown} ended with exit status {code}"),
+        (_, Some(libc::SIGSYS)) => note!(
             "{shown} was ended by SIGSYS: a filter of system calls (seccomp) does not allow one it made. If it runs without \
              fragbench, it was one of the recorder's (pwrite64, fstat, rt_sigprocmask, mincore, futex, mmap): allow these \
              while recording"
         ),
-        (_, Some(signal)) => eprintln!("{shown} was ended by signal {signal}"),
+        (_, Some(signal)) => note!("{shown} was ended by signal {signal}"),
         _ => {}
     }
 }
@@ -152,9 +152,9 @@ pub(crate) fn describe_others(mut others: Vec<Made>) {
     others.sort_by_key(|made| std::cmp::Reverse(made.report.totals.events));
     for made in others.iter().take(NAMED) {
         let whole = if made.report.totals.complete { "" } else { "; incomplete" };
-        eprintln!("{}: {} events{whole}", made.trace.display(), made.report.totals.events);
+        note!("{}: {} events{whole}", made.trace.display(), made.report.totals.events);
     }
     if others.len() > NAMED {
-        eprintln!("and {} more there", others.len() - NAMED);
+        note!("and {} more there", others.len() - NAMED);
     }
 }
