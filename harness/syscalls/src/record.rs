@@ -241,7 +241,7 @@ fn tool_command(tool: Tool, file: &Path, min_bytes: u64, stacks: bool) -> Comman
 }
 
 fn mappings(pid: u32) -> Result<Vec<fragbench_proc::Mapping>, ProcError> {
-    Ok(Process::live(pid).maps()?)
+    Process::live(pid).maps()
 }
 
 /// Runs the tool until the time is over, which begins when it has hold of the process; until the process has ended, or
