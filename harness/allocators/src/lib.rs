@@ -29,7 +29,7 @@ pub use c_library::{LibcError, find, find_all};
 pub use environment::{PADDING_VARIABLE, PRELOAD, command, padding, variables};
 pub use error::AllocatorError;
 pub use glibc::{ARENA_MAX, TRIM_EVERY};
-pub use space::candidates;
+pub use space::{Choice, USUAL, USUAL_OF_A_COMMAND, candidates, settings};
 
 /// An allocator that comes with fragbench.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,7 @@ use fragbench_model::{AllocatorKind, Settings};
 use crate::glibc::{ARENA_MAX, TRIM_EVERY};
 
 /// One value of each of a few settings.
-type Choice = &'static [(&'static str, &'static str)];
+pub type Choice = &'static [(&'static str, &'static str)];
 
 // Where the time does not suffice for all, the first are tried: each mechanism once before one of them twice.
 const GLIBC: &[Choice] = &[
@@ -51,6 +51,21 @@ const MIMALLOC: &[Choice] = &[
     &[("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_ARENA_EAGER_COMMIT", "0")],
 ];
 
+/// glibc's default and the settings people choose among, for a first answer: arena limits, a trim threshold that no longer
+/// rises, and trimming at an interval.
+pub const USUAL: &[Choice] = &[
+    &[],
+    &[(ARENA_MAX, "1")],
+    &[(ARENA_MAX, "2")],
+    &[(ARENA_MAX, "4")],
+    &[("MALLOC_TRIM_THRESHOLD_", "131072")],
+    &[(TRIM_EVERY, "1000")],
+];
+
+/// The same for a program that runs for seconds, where each cell costs its time.
+pub const USUAL_OF_A_COMMAND: &[Choice] =
+    &[&[], &[(ARENA_MAX, "2")], &[("MALLOC_TRIM_THRESHOLD_", "131072")], &[(TRIM_EVERY, "1000")]];
+
 /// Settings to try; the allocator's defaults are among them unless they are the baseline. Of other families none.
 pub fn candidates(kind: AllocatorKind) -> Vec<Settings> {
     let choices = match kind {
@@ -59,7 +74,12 @@ pub fn candidates(kind: AllocatorKind) -> Vec<Settings> {
         AllocatorKind::Mimalloc => MIMALLOC,
         AllocatorKind::Tcmalloc | AllocatorKind::Null | AllocatorKind::Other => &[],
     };
-    choices.iter().map(|choice| choice.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()).collect()
+    choices.iter().map(|choice| settings(choice)).collect()
+}
+
+/// A choice as settings.
+pub fn settings(choice: Choice) -> Settings {
+    choice.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -84,5 +104,13 @@ mod tests {
             }
         }
         assert!(candidates(AllocatorKind::Null).is_empty());
+        for choice in USUAL.iter().chain(USUAL_OF_A_COMMAND) {
+            glibc::interpret(&settings(choice), None).unwrap();
+        }
+        for holds in ["MALLOC_TRIM_THRESHOLD_", TRIM_EVERY] {
+            for usual in [USUAL, USUAL_OF_A_COMMAND] {
+                assert!(usual.iter().any(|choice| choice.iter().any(|(key, _)| *key == holds)), "{holds}");
+            }
+        }
     }
 }

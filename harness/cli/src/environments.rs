@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use clap::Args;
+use fragbench_allocators::{Choice, TRIM_EVERY};
 use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
 
 use crate::{companions, usage};
@@ -14,7 +15,8 @@ pub(crate) struct EnvironmentOptions {
     /// Allocators: glibc, jemalloc, mimalloc, null, or NAME=/path/lib.so
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     allocator: Vec<String>,
-    /// MALLOC_ARENA_MAX values for glibc; `default` leaves it unset [default: default,1,2,4,8; of a command default,2]
+    /// MALLOC_ARENA_MAX values for glibc; `default` leaves it unset [default: default,1,2,4 beside a
+    /// fixed trim threshold and trimming every second; of a command default,2]
     #[arg(long, value_delimiter = ',', value_name = "N")]
     arena_max: Vec<String>,
     /// Emulate a server of N cores: where glibc's arena limit is not set, set it to 8 × N, its default there
@@ -26,25 +28,22 @@ pub(crate) struct EnvironmentOptions {
     setting: Vec<String>,
 }
 
-/// Arena limits that are tried when none is named: glibc's default and these.
-pub(crate) const SWEEP: [Option<&str>; 5] = [None, Some("1"), Some("2"), Some("4"), Some("8")];
-
 impl EnvironmentOptions {
-    /// Allocators in the order of the tables, `usual` ones where none is named, with the arena limits of `sweep` where none is
-    /// given: each with default settings, glibc with each arena limit, then the
+    /// Allocators in the order of the tables, `usual` ones where none is named, with the settings of glibc in `sweep` where no
+    /// arena limit is given: each with default settings, glibc with each arena limit, then the
     /// variants that `--setting` asks for; after the system's glibc, each other one in the same way.
     pub(crate) fn allocators(
         &self,
         versions: &[(String, Libc)],
         usual: &[&str],
-        sweep: &[Option<&str>],
+        sweep: &[Choice],
     ) -> Result<Vec<Allocator>> {
         let names: Vec<String> = if self.allocator.is_empty() {
             usual.iter().map(|name| (*name).to_owned()).collect()
         } else {
             self.allocator.clone()
         };
-        let arena_limits = self.arena_limits(sweep)?;
+        let sweep = self.of_glibc(sweep)?;
         let settings = self.settings()?;
         let mut used = BTreeSet::new();
         let mut allocators: Vec<Allocator> = Vec::new();
@@ -63,17 +62,15 @@ impl EnvironmentOptions {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect();
             used.extend(own.keys().cloned());
-            let mut variants: Vec<Settings> = if plain.kind == AllocatorKind::Glibc {
-                arena_limits.iter().map(arena_limit_setting).collect()
-            } else {
-                vec![Settings::new()]
-            };
-            variants.extend((!own.is_empty()).then_some(own));
+            let mut variants: Vec<Settings> =
+                if plain.kind == AllocatorKind::Glibc { sweep.clone() } else { vec![Settings::new()] };
+            variants.extend((!own.is_empty() && !variants.contains(&own)).then_some(own));
             for settings in &variants {
                 allocators.push(resolve(settings)?);
             }
             for (name, libc) in versions.iter().filter(|_| plain.kind == AllocatorKind::Glibc) {
-                for settings in &variants {
+                // The library that trims is there for the system's glibc only.
+                for settings in variants.iter().filter(|settings| !settings.contains_key(TRIM_EVERY)) {
                     allocators.push(fragbench_allocators::resolve_glibc(name, libc, settings).map_err(usage)?);
                 }
             }
@@ -101,10 +98,15 @@ impl EnvironmentOptions {
         Ok(allocators)
     }
 
-    fn arena_limits(&self, sweep: &[Option<&str>]) -> Result<Vec<Option<String>>> {
+    /// The settings of glibc that are tried without `--setting`.
+    fn of_glibc(&self, sweep: &[Choice]) -> Result<Vec<Settings>> {
         if self.arena_max.is_empty() {
-            return Ok(sweep.iter().map(|n| n.map(String::from)).collect());
+            return Ok(sweep.iter().map(|choice| fragbench_allocators::settings(choice)).collect());
         }
+        Ok(self.arena_limits()?.iter().map(arena_limit_setting).collect())
+    }
+
+    fn arena_limits(&self) -> Result<Vec<Option<String>>> {
         let mut limits = Vec::new();
         for text in &self.arena_max {
             let limit = match (text.as_str(), text.parse::<u32>()) {

@@ -26,6 +26,7 @@ mod option_file;
 mod options;
 mod parameters;
 mod parquet_file;
+mod recorded;
 mod recording;
 mod search;
 mod sizes;

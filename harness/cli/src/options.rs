@@ -11,11 +11,11 @@ use fragbench_run::{ResultDir, RunLimits, Selection, WorkerRunner};
 
 use crate::blocks::BlockOptions;
 use crate::emission::EmitOptions;
-use crate::environments::{EnvironmentOptions, SWEEP};
+use crate::environments::EnvironmentOptions;
 use crate::glibc::GlibcOptions;
 use crate::measure::{Measurement, default_directory, new_manifest, show_plan};
 use crate::sizes::{parse_duration, parse_size};
-use crate::{Outcome, generated, usage};
+use crate::{Outcome, generated, recorded, usage};
 
 /// How much time to spend.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -182,13 +182,19 @@ fn parse_scale(text: &str) -> Result<f64, String> {
 impl RunOptions {
     /// What is to be run.
     pub(crate) fn selection(&self, workloads: Vec<WorkloadSpec>) -> Result<Selection> {
+        let mut allocators = self.environments.allocators(
+            &self.glibc.versions()?,
+            &["glibc", "jemalloc", "mimalloc", "null"],
+            fragbench_allocators::USUAL,
+        )?;
+        let baseline = recorded::baseline(&workloads)?;
+        if let Some(own) = baseline.as_ref().filter(|own| !allocators.iter().any(|a| a.is(own))) {
+            allocators.insert(0, own.clone());
+        }
         Ok(Selection {
             workloads,
-            allocators: self.environments.allocators(
-                &self.glibc.versions()?,
-                &["glibc", "jemalloc", "mimalloc", "null"],
-                &SWEEP,
-            )?,
+            allocators,
+            baseline,
             repetitions: self.blocks.first(self.profile.repetitions()),
             seed: self.seed,
         })

@@ -64,9 +64,9 @@ fn a_program_is_measured_under_every_environment_and_each_proves_itself() {
         "{MIB}",
     ]);
     let summary = json(&text);
-    assert_eq!(summary["cells"].as_array().unwrap().len(), 8, "two sizes of glibc, arena_max=2, jemalloc, mimalloc");
+    assert_eq!(summary["cells"].as_array().unwrap().len(), 12, "two sizes of six environments");
     let records = runs(&out);
-    assert_eq!(records.len(), 20, "with the baseline's copy, twice");
+    assert_eq!(records.len(), 28, "with the baseline's copy, twice");
     for record in &records {
         assert_eq!(record["status"], "ok", "{record}");
         assert_eq!(record["processes"][0]["proved"], 1, "{record}");

@@ -34,7 +34,14 @@ fn check(trace: &Path, least_events: u64) {
         "--format",
         "json",
     ]);
-    assert_eq!(json(&text)["cells"].as_array().unwrap().len(), 3);
+    let summary = json(&text);
+    assert_eq!(summary["cells"].as_array().unwrap().len(), 3);
+    let weighing = &summary["verdict"]["weighing"];
+    if info["recorded_on"]["cpu_us"].as_u64().is_some_and(|cpu_us| cpu_us > 0) {
+        let used = info["recorded_on"]["cpu_us"].as_f64().unwrap() / 1e6;
+        assert_eq!(weighing["by"], "server_time", "the recording tells the price: {weighing}");
+        assert!((weighing["cpu_s"].as_f64().unwrap() - used).abs() < 1e-6, "{weighing} {used}");
+    }
     for record in runs(&out) {
         assert_eq!(record["status"], "ok", "{record}");
         assert_eq!(record["done"]["live_end_bytes"], info["live_end_bytes"], "{record}");

@@ -22,21 +22,23 @@ pub struct Selection {
     pub workloads: Vec<WorkloadSpec>,
     /// Environments, in the order of the tables.
     pub allocators: Vec<Allocator>,
+    /// What the user runs today, among `allocators`: the others are compared with it. `None` for the system's glibc without
+    /// settings.
+    pub baseline: Option<Allocator>,
     /// Runs of each cell.
     pub repetitions: u32,
     /// Seed of order and workloads.
     pub seed: u64,
 }
 
-/// Makes the plan. The baseline (the system's glibc without settings, if it is among the allocators) gets a second copy per
-/// workload, whose distance from the first is the noise floor.
+/// Makes the plan. The baseline, if it is among the allocators, gets a second copy per workload, whose distance from the first is the noise floor.
 pub fn build(selection: &Selection) -> Plan {
     let mut cells = Vec::new();
     for workload in &selection.workloads {
         for allocator in &selection.allocators {
             cells.push(Cell::new(workload.clone(), allocator.clone()));
         }
-        if let Some(baseline) = selection.allocators.iter().find(|a| is_baseline(a)) {
+        if let Some(baseline) = selection.allocators.iter().find(|a| is_baseline(a, selection)) {
             cells.push(Cell { aa: true, ..Cell::new(workload.clone(), baseline.clone()) });
         }
     }
@@ -63,7 +65,10 @@ pub fn add_block(plan: &mut Plan) {
     }));
 }
 
-fn is_baseline(allocator: &Allocator) -> bool {
+fn is_baseline(allocator: &Allocator, selection: &Selection) -> bool {
+    if let Some(baseline) = &selection.baseline {
+        return allocator.is(baseline);
+    }
     allocator.kind == AllocatorKind::Glibc && allocator.libc.is_none() && allocator.settings.is_empty()
 }
 
@@ -94,9 +99,23 @@ pub(crate) mod tests {
         Selection {
             workloads: vec![named("a"), named("b")],
             allocators: vec![allocator("glibc", AllocatorKind::Glibc), allocator("null", AllocatorKind::Null)],
+            baseline: None,
             repetitions: 4,
             seed: 7,
         }
+    }
+
+    #[test]
+    fn the_copy_is_of_what_the_user_runs() {
+        let copied = |selection: &Selection| -> Vec<String> {
+            build(selection).cells.iter().filter(|c| c.aa).map(|c| c.allocator.name.clone()).collect()
+        };
+        assert_eq!(copied(&selection()), ["glibc", "glibc"]);
+        let linked = allocator("as-linked", AllocatorKind::Other);
+        let mut own = selection();
+        own.allocators.push(linked.clone());
+        own.baseline = Some(linked);
+        assert_eq!(copied(&own), ["as-linked", "as-linked"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fragbench_engine::{Context, Ledger, Spawner, Thread, Workload, refuse, timeline};
-use fragbench_model::{Pace, WorkerError};
+use fragbench_model::{Pace, SERVER_CPU_S, SERVER_SPAN_S, WorkerError};
 use fragbench_trace::decode::{Block, Op};
 use fragbench_trace::{Scratch, Totals, Trace};
 
@@ -32,6 +32,8 @@ const COPIES_MAX: u32 = 256;
 pub struct Replay {
     run: Arc<Run>,
     totals: Totals,
+    /// Processor time of the recorded process.
+    recorded_cpu_us: Option<u64>,
     skew_us: u64,
     /// The allocator reads recorded time.
     by_virtual_clock: bool,
@@ -77,6 +79,7 @@ impl Replay {
         };
         let slots = opened.lane_slots().map_err(|e| bad(e.to_string()))?;
         let threads: Vec<u32> = opened.threads().collect();
+        let recorded_cpu_us = opened.recorded_on().cpu_us;
         let starts = starts(&opened, &threads).map_err(bad)?;
         let skew_us = match (&paced, skew_us) {
             // The wall's clock keeps the threads together.
@@ -101,7 +104,8 @@ impl Replay {
             gate: Gate::default(),
         };
         let by_virtual_clock = pace == Pace::Virtual;
-        Ok(Replay { run: Arc::new(run), totals, skew_us, by_virtual_clock, firsts: Vec::new(), starter: None })
+        let run = Arc::new(run);
+        Ok(Replay { run, totals, recorded_cpu_us, skew_us, by_virtual_clock, firsts: Vec::new(), starter: None })
     }
 
     fn place_of_first(&self) -> Option<usize> {
@@ -164,6 +168,11 @@ impl Replay {
                 facts.push(("skew_us", self.skew_us as f64));
                 facts.push(("horizon_moves", timeline().moves() as f64));
             }
+        }
+        // The whole trace's: copies are as many servers.
+        if let Some(cpu_us) = self.recorded_cpu_us.filter(|cpu_us| *cpu_us > 0) {
+            facts.push((SERVER_CPU_S, cpu_us as f64 * copies / 1e6));
+            facts.push((SERVER_SPAN_S, self.totals.duration_us as f64 / 1e6));
         }
         facts
     }

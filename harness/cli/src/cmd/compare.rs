@@ -19,8 +19,6 @@ use crate::{Outcome, usage};
 
 /// Blocks when nothing else is asked for: enough to exclude chance in a handful of cells.
 const BLOCKS: u32 = 10;
-/// Arena limits when none is named: a program runs for seconds, and each costs its time.
-const SWEEP: [Option<&str>; 2] = [None, Some("2")];
 
 /// Run any command under every allocator and compare memory, time and your own figures
 ///
@@ -74,9 +72,12 @@ impl Compare {
             None => {
                 let mut allocators = self.allocators()?;
                 let as_linked = command::fit(&mut allocators, &programs)?;
+                // What runs today is what everything is compared with.
+                let baseline = as_linked.clone();
                 allocators.extend(as_linked);
                 let mut plan = fragbench_run::build(&Selection {
                     allocators,
+                    baseline,
                     workloads: commands.into_iter().map(|command| WorkloadSpec::Command { command }).collect(),
                     repetitions: self.blocks.first(BLOCKS),
                     seed: self.seed,
@@ -113,7 +114,11 @@ impl Compare {
     fn allocators(&self) -> Result<Vec<Allocator>> {
         let versions =
             fragbench_allocators::find_all(&self.glibc).map_err(|error| usage(format!("--glibc: {error}")))?;
-        let allocators = self.environments.allocators(&versions, &["glibc", "jemalloc", "mimalloc"], &SWEEP)?;
+        let allocators = self.environments.allocators(
+            &versions,
+            &["glibc", "jemalloc", "mimalloc"],
+            fragbench_allocators::USUAL_OF_A_COMMAND,
+        )?;
         match allocators.iter().find(|a| a.kind == AllocatorKind::Null) {
             Some(null) => Err(usage(format!("{}: a program that runs for long needs memory to be reused", null.name))),
             None => Ok(allocators),

@@ -1,0 +1,122 @@
+//! What a recorded server ran with: its provider of malloc and its settings are what a replay's other environments are
+//! compared with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use fragbench_model::{Allocator, Settings, WorkloadSpec};
+use fragbench_trace::{RecordedOn, Trace};
+
+use crate::companions;
+
+/// Directories in which distributions keep libraries, below them those named by architecture.
+const DIRECTORIES: [&str; 5] = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"];
+/// What the name of a library tells of its family, and the bundled allocator of it.
+const FAMILIES: [(&str, &str); 2] = [("jemalloc", "jemalloc"), ("mimalloc", "mimalloc")];
+
+/// The environment that all recordings among these works were made in; `None` where there is none, where they differ, or where
+/// it was glibc with default settings.
+pub(crate) fn baseline(workloads: &[WorkloadSpec]) -> Result<Option<Allocator>> {
+    let mut of_all: Vec<Option<Allocator>> = Vec::new();
+    for workload in workloads {
+        let WorkloadSpec::Replay { trace, .. } = workload else { return Ok(None) };
+        let Ok(opened) = Trace::open(trace) else { return Ok(None) };
+        of_all.push(environment(opened.recorded_on(), &workload.name())?);
+    }
+    let Some(Some(first)) = of_all.first().cloned() else { return Ok(None) };
+    let same = of_all.iter().all(|own| own.as_ref().is_some_and(|own| own.is(&first)));
+    if !same {
+        eprintln!("the recordings were made with different allocators: glibc with default settings is the baseline");
+    }
+    Ok(same.then_some(first))
+}
+
+/// What a recording was made with, where it is not glibc with default settings.
+fn environment(on: &RecordedOn, name: &str) -> Result<Option<Allocator>> {
+    let libraries = companions::libraries()?;
+    let settings = on.settings.as_deref().map(parse).unwrap_or_default();
+    let Some((request, stand_in)) = request(on) else {
+        return Ok(None);
+    };
+    let resolve = |settings: &Settings| fragbench_allocators::resolve(&request, settings, &libraries);
+    let Ok(plain) = resolve(&Settings::new()) else { return Ok(None) };
+    let own = settings.into_iter().filter(|(key, _)| fragbench_allocators::accepts(plain.kind, key)).collect();
+    let allocator = resolve(&own).unwrap_or_else(|error| {
+        eprintln!("{name} was recorded with settings that are not understood here ({error}); the baseline has none");
+        plain
+    });
+    if let Some(missing) = stand_in {
+        eprintln!(
+            "{name} was recorded with {missing}, which is not found here: {} stands in for it",
+            allocator.label()
+        );
+    }
+    let plain_glibc = fragbench_decide::is_plain_glibc(&allocator.name, &allocator.settings);
+    Ok((!plain_glibc).then_some(allocator))
+}
+
+/// How the provider of a recording is asked for, and its name where another stands in for it; `None` where it is not known.
+fn request(on: &RecordedOn) -> Option<(String, Option<String>)> {
+    let provider = on.malloc.as_ref().map(|p| p.name.clone()).or_else(|| on.allocator.clone());
+    let Some(name) = provider.filter(|name| !is_libc(name)) else {
+        return Some((fragbench_decide::BASELINE.to_owned(), None));
+    };
+    if let Some(path) = find(&name) {
+        return Some((format!("{name}={}", path.display()), None));
+    }
+    let family = FAMILIES.iter().find(|(part, _)| name.contains(part))?.1;
+    Some((family.to_owned(), Some(name)))
+}
+
+fn is_libc(name: &str) -> bool {
+    name == "libc.so.6" || name.starts_with("libc-2.")
+}
+
+/// A library of this name where the dynamic linker would look.
+fn find(name: &str) -> Option<PathBuf> {
+    let below = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    DIRECTORIES
+        .iter()
+        .map(Path::new)
+        .flat_map(|dir| std::iter::once(dir.to_owned()).chain(below(dir)))
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+}
+
+/// `NAME=value` separated by blanks.
+fn parse(text: &str) -> Settings {
+    text.split_whitespace()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fragbench_trace::Provider;
+
+    fn recorded_with(name: &str) -> RecordedOn {
+        let malloc = Provider { name: name.to_owned(), ..Provider::default() };
+        RecordedOn { malloc: Some(malloc), ..RecordedOn::default() }
+    }
+
+    #[test]
+    fn a_provider_that_is_not_here_has_a_stand_in_of_its_family_or_none() {
+        assert_eq!(request(&recorded_with("libc.so.6")), Some(("glibc".into(), None)));
+        assert_eq!(request(&RecordedOn::default()), Some(("glibc".into(), None)), "an older recording");
+        let missing = "libjemalloc.so.999";
+        assert_eq!(request(&recorded_with(missing)), Some(("jemalloc".into(), Some(missing.into()))));
+        assert_eq!(request(&recorded_with("libnobody.so.999")), None);
+    }
+
+    #[test]
+    fn settings_are_parted_at_blanks() {
+        let settings = parse("GLIBC_TUNABLES=glibc.malloc.tcache_count=0 MALLOC_ARENA_MAX=2");
+        assert_eq!(settings["GLIBC_TUNABLES"], "glibc.malloc.tcache_count=0");
+        assert_eq!(settings["MALLOC_ARENA_MAX"], "2");
+    }
+}
