@@ -14,7 +14,10 @@ PURGE = signal.SIGRTMIN + 5  # server_shim.c
 
 
 def check_preloaded(pid, libraries):
-    """Raises when a library is not mapped in the process."""
+    """Raises when a library is not there, or not mapped in the process."""
+    for library in libraries:
+        if not pathlib.Path(library).exists():
+            raise ServerError(f"{library} not found: cargo build --release")
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
         mapped = maps.read()
     for library in libraries:
@@ -22,16 +25,16 @@ def check_preloaded(pid, libraries):
             raise ServerError(f"{library} is not mapped in the server: the figures would be another allocator's")
 
 
-def measure(name, allocator, shim, scratch, check=lambda pid: None):
+def measure(name, allocator, shim, scratch, check=lambda pid: None, installation=None):
     """Bytes at peak, end, idle, purged, and what was subtracted from RssAnon to get them. `check` sees the server's process
     before the load."""
     scenario = SCENARIOS[name]
     directory = pathlib.Path(scratch) / f"real-{name}"
-    server = Server(directory, scenario.variables, template(scenario, scratch))
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "LD_PRELOAD": allocator.preload(shim)}
+    server = Server(directory, scenario.variables, template(scenario, scratch, installation), installation)
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "LD_PRELOAD": allocator.preload(shim, server.installation)}
     try:
         server.start(environment=environment | allocator.environment)
-        check_preloaded(server.pid, filter(None, [shim, allocator.library]))
+        check_preloaded(server.pid, list(filter(None, [shim, allocator.library])))
         pid = server.pid
         check(pid)
         time.sleep(0.5)

@@ -6,6 +6,7 @@ frees the heap, is not in it.
 """
 
 import json
+import os
 import pathlib
 import struct
 import subprocess
@@ -38,11 +39,11 @@ class Marks:
         return next((mark["at_s"] for mark in reversed(self.list) if mark["name"] == name), None)
 
 
-def template(scenario, scratch):
+def template(scenario, scratch, installation=None):
     """A data directory with the scenario's tables, made once by a server that is neither recorded nor measured."""
     made = pathlib.Path(scratch) / f"template-{scenario.name}"
     if not made.exists():
-        server = Server(pathlib.Path(scratch) / f"prepare-{scenario.name}", scenario.variables)
+        server = Server(pathlib.Path(scratch) / f"prepare-{scenario.name}", scenario.variables, None, installation)
         try:
             server.start()
             scenario.prepare(server)
@@ -61,14 +62,23 @@ def recording_start_ns(trace):
         return struct.unpack("<Q", file.read(8))[0]
 
 
-def record(name, trace, fragbench, scratch, idle_s=0.0):
+def recorded_under(installation):
+    """The environment a server is recorded in: under its C library's malloc, also one that is linked with another."""
+    if installation.flavor != "mysql":
+        return None
+    own = [installation.library(name) for name in ["libstdc++.so.6", "libc.so.6"]]
+    return os.environ | {"LD_PRELOAD": ":".join(map(str, own))}
+
+
+def record(name, trace, fragbench, scratch, idle_s=0.0, installation=None):
     """Makes `trace`, NAME.fbt, with NAME.json (the marks) and NAME.memory.csv (the heap, 20 times a second) beside it."""
     scenario = SCENARIOS[name]
     trace = pathlib.Path(trace).resolve()
-    server = Server(pathlib.Path(scratch) / f"record-{name}", scenario.variables, template(scenario, scratch))
+    tables = template(scenario, scratch, installation)
+    server = Server(pathlib.Path(scratch) / f"record-{name}", scenario.variables, tables, installation)
     sampler = None
     try:
-        server.start([str(fragbench), "record", "-o", str(trace), "--end-at-signal", "--"])
+        server.start([str(fragbench), "record", "-o", str(trace), "--end-at-signal", "--"], recorded_under(server.installation))
         heap_rss = pathlib.Path(__file__).with_name("heap_rss.py")
         memory = trace.with_suffix(".memory.csv")
         sampler = subprocess.Popen([sys.executable, heap_rss, str(server.pid), memory, "20"])

@@ -1,8 +1,8 @@
-"""A private MariaDB server: its own data directory, a unix socket, no configuration file. A server of the system's is
-neither used nor touched, and only processes started here are ended.
+"""A private MySQL or MariaDB server: its own data directory, a unix socket, no configuration file. A server of the
+system's is neither used nor touched, and only processes started here are ended.
 
-Refuses to run without Debian's mariadb-server and sysbench. The options differ from the server's defaults as OPTIONS
-says, each for a reason.
+Refuses to run without Debian's mariadb-server (whose clients talk to all of them) and sysbench. The options differ from
+the server's defaults as OPTIONS says, each for a reason.
 """
 
 import ctypes
@@ -12,21 +12,27 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass, field
+
+import servers
 
 # Each keeps memory that is not malloc's small or steady, or keeps the disk from setting the pace.
 OPTIONS = [
     "--skip-networking",
     "--performance-schema=OFF",
-    # Reserved whole at the start (10.11): small, the heap is most of what the server holds.
     "--innodb-buffer-pool-size=64M",
-    "--innodb-buffer-pool-size-max=64M",
-    "--innodb-log-file-size=64M",
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=OFF",
     "--innodb-flush-method=nosync",
-    "--sync-frm=OFF",
     "--open-files-limit=4096",
 ]
+OF_FLAVOR = {
+    # The pool's address space is reserved whole at the start: small, the heap is most of what the server holds.
+    "mariadb": ["--innodb-buffer-pool-size-max=64M", "--innodb-log-file-size=64M", "--sync-frm=OFF"],
+    "mysql": ["--innodb-redo-log-capacity=64M", "--skip-log-bin", "--mysqlx=OFF", "--secure-file-priv="],
+}
+# The statements that make MariaDB's own tables, in the order of mariadb-install-db, which would not start by a loader.
+SYSTEM_TABLES = ["system_tables", "performance_tables", "system_tables_data"]
 # Server variables of every load; the model of a load has them too.
 VARIABLES = {
     "max_connections": "500",
@@ -66,6 +72,46 @@ def without_huge_pages():
     ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
+@dataclass(frozen=True)
+class Installation:
+    """Which server is started: `command` are its first words, `home` what a fetched one lies in (None: the machine's)."""
+
+    name: str = "mariadb-10.11"
+    command: list = field(default_factory=lambda: servers.command(None, "mariadb-10.11"))
+    home: pathlib.Path | None = None
+
+    @staticmethod
+    def named(name, root):
+        """The machine's, or one that fetch_servers.sh unpacked in `root`."""
+        if name == "mariadb-10.11":
+            return Installation()
+        home, _ = servers.fetched(root, name)
+        return Installation(name, servers.command(root, name), home)
+
+    @property
+    def flavor(self):
+        """`mysql` or `mariadb`."""
+        return self.name.split("-")[0]
+
+    @property
+    def options(self):
+        """What every start of this server needs."""
+        own = OPTIONS + OF_FLAVOR[self.flavor]
+        if self.home:
+            own += [f"--basedir={self.home}/usr", f"--lc-messages-dir={self.share}", f"--character-sets-dir={self.share}/charsets"]
+        return own
+
+    @property
+    def share(self):
+        """Messages, character sets and the statements that make MariaDB's own tables."""
+        return self.home / "usr/share" / self.flavor
+
+    def library(self, name):
+        """A library as this server would load it; None for one that the machine's loader finds by itself."""
+        found = sorted(self.home.glob(f"usr/lib/*/{name}")) if self.home else []
+        return found[0] if found else None
+
+
 class Session:
     """One connection that stays: statements through a pipe, so that asking often makes no threads in the server."""
 
@@ -96,7 +142,8 @@ class Session:
 class Server:
     """A server on `directory`, which is made from `template` (a prepared data directory) or anew."""
 
-    def __init__(self, directory, variables, template=None):
+    def __init__(self, directory, variables, template=None, installation=None):
+        self.installation = installation or Installation()
         self.directory = pathlib.Path(directory)
         self.socket = self.directory / "socket"
         self.pid_file = self.directory / "pid"
@@ -105,21 +152,36 @@ class Server:
         here = self.directory
         self.options = ["--no-defaults", f"--datadir={here}/data", f"--socket={self.socket}"]
         self.options += [f"--pid-file={self.pid_file}", f"--tmpdir={here}/tmp", f"--log-error={here}/error.log"]
-        self.options += OPTIONS + [f"--{name}={value}" for name, value in (VARIABLES | variables).items()]
+        self.options += self.installation.options + [f"--{name}={value}" for name, value in (VARIABLES | variables).items()]
         if os.geteuid() == 0:
             self.options.append("--user=root")
         if template:
             shutil.copytree(template, here / "data")
         else:
+            self._install()
+
+    def _install(self):
+        """Makes a data directory with the server's own tables and a root without a password."""
+        here, kind = self.directory, self.installation
+        if kind.flavor == "mysql":
+            self._run([*kind.command, *self.options, "--initialize-insecure"], here / "install.log")
+        elif kind.home is None:
             install = ["mariadb-install-db", *self.options, "--auth-root-authentication-method=normal", "--skip-test-db"]
             self._run(install, here / "install.log")
+        else:
+            (here / "data/mysql").mkdir(parents=True)
+            files = [(kind.share / f"mariadb_{name}.sql").read_text() for name in SYSTEM_TABLES]
+            script = here / "install.sql"
+            script.write_text("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n" + "\n".join(files))
+            with open(script, encoding="utf-8") as statements:
+                self._run([*kind.command, *self.options, "--bootstrap"], here / "install.log", stdin=statements)
 
     def start(self, run_by=(), environment=None):
         """Starts the server, by the command `run_by` when given, and waits for its answer."""
         self.pid_file.unlink(missing_ok=True)
         with open(self.directory / "out.log", "ab") as log:
             self.process = subprocess.Popen(
-                [*run_by, shutil.which("mariadbd"), *self.options],
+                [*run_by, *self.installation.command, *self.options],
                 stdout=log,
                 stderr=log,
                 env=environment,
@@ -178,9 +240,9 @@ class Server:
         command = ["mariadb-dump", "--no-defaults", f"--socket={self.socket}", "--user=root", *arguments, DATABASE]
         self._run(command, self.directory / "dump.log", stdout=subprocess.DEVNULL)
 
-    def _run(self, command, log_path, stdout=None):
+    def _run(self, command, log_path, stdout=None, stdin=None):
         with open(log_path, "w+b") as log:
-            done = subprocess.run(command, stdout=stdout if stdout is not None else log, stderr=log)
+            done = subprocess.run(command, stdin=stdin, stdout=stdout if stdout is not None else log, stderr=log)
             if done.returncode:
                 raise ServerError(f"{command[0]}: {log_path.read_text(errors='replace')[-2000:]}")
 

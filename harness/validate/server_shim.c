@@ -70,19 +70,28 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *given, void *(*run)(
   return error;
 }
 
+/* The function of that name, when it is of the library whose malloc the server calls: one that it is linked with but does
+ * not use has the name too. */
+static void *of_malloc(const char *name) {
+  Dl_info of_malloc, own;
+  void *found = dlsym(RTLD_DEFAULT, name);
+  if (!found || !dladdr(dlsym(RTLD_DEFAULT, "malloc"), &of_malloc) || !dladdr(found, &own)) return NULL;
+  return of_malloc.dli_fbase == own.dli_fbase ? found : NULL;
+}
+
 static void purge(int signal) {
   (void)signal;
   int (*mallctl)(const char *, void *, size_t *, void *, size_t);
   void (*call)();
   const char *said;
-  if ((*(void **)&mallctl = dlsym(RTLD_DEFAULT, "mallctl"))) {
+  if ((*(void **)&mallctl = of_malloc("mallctl"))) {
     mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
     mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* MALLCTL_ARENAS_ALL */
     said = "purged by mallctl\n";
-  } else if ((*(void **)&call = dlsym(RTLD_DEFAULT, "mi_collect"))) {
+  } else if ((*(void **)&call = of_malloc("mi_collect"))) {
     ((void (*)(bool))call)(true);
     said = "purged by mi_collect\n";
-  } else if ((*(void **)&call = dlsym(RTLD_DEFAULT, "MallocExtension_ReleaseFreeMemory"))) {
+  } else if ((*(void **)&call = of_malloc("MallocExtension_ReleaseFreeMemory"))) {
     ((void (*)(void))call)();
     said = "purged by ReleaseFreeMemory\n";
   } else {

@@ -7,7 +7,6 @@ import json
 import subprocess
 
 from record import recording_start_ns
-from scenarios import model_variables
 from synthetic import FragbenchError, output, workloads
 
 SCHEMA = 1  # of fragbench-model
@@ -55,7 +54,7 @@ def distances(campaign, scenario):
     recording = campaign.trace(scenario.name)
     at = {mark["name"]: mark["at_s"] for mark in json.loads(recording.with_suffix(".json").read_text())["marks"]}
     trace = campaign.options.output.resolve() / f"{scenario.name}.model.fbt"
-    begin, end = record_model(campaign.fragbench, scenario.model, model_variables(scenario), trace)
+    begin, end = record_model(campaign.fragbench, scenario.model, campaign.model_variables(scenario.name), trace)
     files = [trace, "--from", f"{begin * 1e6:.0f}us", "--to", f"{end * 1e6:.0f}us", "--against", recording]
     window = ["--against-from", f"{at['load_begin']}s", "--against-to", f"{at['load_end']}s"]
     compared = output(campaign.fragbench, "trace", "stat", *files, *window, "--format", "json")

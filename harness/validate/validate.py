@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks replays and models against a real MariaDB server under several allocators; see README.md beside this file.
+"""Checks replays and models against a real MySQL or MariaDB server under several allocators; see README.md beside this file.
 
 Each run is a line of RESULT/figures.jsonl the moment it ends; the same command again does what is missing. Refuses to
 start without the programs it needs, and to count a run whose allocator is not the one asked for.
@@ -21,10 +21,13 @@ import shape
 import synthetic
 import table
 from scenarios import SCENARIOS, model_variables
-from server import ServerError, require
+from server import Installation, ServerError, require
+from servers import NoServer
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ["record", "server", "replay", "model", "shape", "table"]
+# Options of server.py that a flavor's model has otherwise by default.
+MODELLED = {"mariadb": {}, "mysql": {"log_bin": "OFF", "performance_schema": "OFF"}}
 VALIDATED = [name for name, scenario in SCENARIOS.items() if scenario.model]
 
 
@@ -43,7 +46,9 @@ def arguments():
 
     choice("--scenarios", list(SCENARIOS), VALIDATED, "scenario")
     names = list(allocators.known("."))
-    choice("--allocators", names, names, "allocator")
+    choice("--allocators", names, [name for name in names if name != "linked"], "allocator")
+    parser.add_argument("--server", default="mariadb-10.11", metavar="NAME", help="mariadb-10.11 (the machine's), mariadb-11.8, mysql-9.7 [default: mariadb-10.11]")
+    parser.add_argument("--servers", type=pathlib.Path, default=HERE / "../../target/servers", metavar="DIR", help="directory of fetch_servers.sh")
     choice("--parts", PARTS, PARTS, "part")
     parser.add_argument("--reps", type=int, default=2, metavar="N", help="runs of each, in turns [default: 2]")
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("validation"), metavar="DIR", help="result directory")
@@ -62,13 +67,19 @@ class Campaign:
         self.options, self.scratch = options, scratch
         self.fragbench = options.fragbench.resolve()
         self.recordings = (options.recordings or options.output / "recordings").resolve()
-        self.allocators = [allocators.known(self.fragbench, options.tcmalloc)[name] for name in options.allocators]
+        self.installation = Installation.named(options.server, options.servers)
+        known = allocators.known(self.fragbench, options.tcmalloc, self.installation)
+        self.allocators = [known[name] for name in options.allocators]
         self.file = options.output / "figures.jsonl"
         self.done = table.read_figures(self.file)
         self.failures = 0
 
     def trace(self, scenario):
         return self.recordings / f"{scenario}.fbt"
+
+    def model_variables(self, scenario):
+        """What the model of a load is to be told, of this server."""
+        return model_variables(SCENARIOS[scenario]) | MODELLED[self.installation.flavor] | {"flavor": self.installation.name}
 
     def run(self):
         parts = self.options.parts
@@ -77,7 +88,8 @@ class Campaign:
             for scenario in self.options.scenarios:
                 if self.options.again or not self.trace(scenario).with_suffix(".json").exists():
                     print(f"record {scenario}", flush=True)
-                    record.record(scenario, self.trace(scenario), self.fragbench, self.scratch, self.options.record_idle)
+                    idle_s = self.options.record_idle
+                    record.record(scenario, self.trace(scenario), self.fragbench, self.scratch, idle_s, self.installation)
         self.measure([part for part in ["server", "replay", "model"] if part in parts])
         if "shape" in parts:
             for scenario in self.options.scenarios:
@@ -97,10 +109,10 @@ class Campaign:
                 model = SCENARIOS[name].model
                 for allocator in self.allocators:
                     calls = {
-                        "server": lambda: real.measure(name, allocator, shim, self.scratch),
+                        "server": lambda: real.measure(name, allocator, shim, self.scratch, installation=self.installation),
                         "replay": lambda: synthetic.replay(self.fragbench, self.scratch, self.trace(name), allocator),
                         "model": lambda: synthetic.model(
-                            self.fragbench, self.scratch, model, model_variables(SCENARIOS[name]), allocator
+                            self.fragbench, self.scratch, model, self.model_variables(name), allocator
                         ),
                     }
                     for part in parts:
@@ -116,7 +128,7 @@ class Campaign:
         begun = time.monotonic()
         try:
             entry |= call()
-        except (ServerError, synthetic.FragbenchError, shape.NotYet) as error:
+        except (ServerError, NoServer, synthetic.FragbenchError, shape.NotYet) as error:
             entry["error"] = str(error)
             self.failures += not isinstance(error, shape.NotYet)
         entry["took_s"] = round(time.monotonic() - begun, 2)
@@ -144,7 +156,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="fragbench-validate-") as scratch:
             campaign = Campaign(options, scratch)
             campaign.run()
-    except (ServerError, synthetic.FragbenchError) as error:
+    except (ServerError, NoServer, synthetic.FragbenchError) as error:
         sys.exit(f"validate.py: {error}")
     sys.exit(1 if campaign.failures else 0)
 

@@ -5,48 +5,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use fragbench_model::{Common, Parameter, WorkloadFact, WorkloadSpec};
+use fragbench_option_file::Server;
 use fragbench_run::WorkerBinary;
 
 use crate::nearest::did_you_mean;
-use crate::option_file::{self, variables::Given, variables::translate};
+use crate::option_file::{Given, translate};
 use crate::usage;
-
-/// Which server is modelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FlavorChoice {
-    Mariadb,
-    Mysql,
-}
-
-impl FlavorChoice {
-    fn name(self) -> &'static str {
-        match self {
-            FlavorChoice::Mariadb => "mariadb",
-            FlavorChoice::Mysql => "mysql",
-        }
-    }
-
-    /// Groups of an option file that the server reads: MariaDB "Option Groups" for 10.11, MySQL Reference Manual
-    /// "Using Option Files" for 8.4.
-    fn groups(self) -> &'static [&'static str] {
-        match self {
-            FlavorChoice::Mariadb => &[
-                "mysqld",
-                "server",
-                "mysqld-10.11",
-                "mariadb",
-                "mariadb-10.11",
-                "mariadbd",
-                "mariadbd-10.11",
-                "client-server",
-                "galera",
-            ],
-            FlavorChoice::Mysql => &["mysqld", "server", "mysqld-8.4"],
-        }
-    }
-}
 
 /// What sizes the modelled server.
 #[derive(Debug, Args)]
@@ -57,9 +24,10 @@ pub(crate) struct ParameterOptions {
     /// The server's option file: its variables size the modelled server
     #[arg(long, value_name = "FILE")]
     my_cnf: Option<PathBuf>,
-    /// Whose growth rules and defaults the modelled server has [default: mariadb]
-    #[arg(long, value_enum)]
-    flavor: Option<FlavorChoice>,
+    /// Whose defaults, bounds and growth rules the modelled server has, and who reads --my-cnf; mariadb is 10.11, mysql is
+    /// 9.7 [default: mariadb]
+    #[arg(long, value_name = "SERVER", value_parser = PossibleValuesParser::new(Server::NAMES.map(|(name, _)| name)))]
+    flavor: Option<String>,
 }
 
 /// Values by parameter name.
@@ -79,16 +47,15 @@ impl ParameterOptions {
             if !takes(&known, "flavor") {
                 return Err(usage("--my-cnf sizes modelled servers, and none is among the workloads; add mysql"));
             }
-            let options = option_file::read(file, self.flavor.unwrap_or(FlavorChoice::Mariadb).groups())?;
-            let translated = translate(&options, &known);
-            translated.unknown.iter().for_each(|line| note!("{line}"));
+            let translated = translate(file, self.server(), &known)?;
+            translated.notes.iter().for_each(|line| note!("{line}"));
             chosen = translated.given;
         }
-        if let Some(flavor) = self.flavor {
+        if let Some(flavor) = &self.flavor {
             if !takes(&known, "flavor") {
                 return Err(usage("--flavor is of modelled servers, and none is among the workloads; add mysql"));
             }
-            chosen.insert("flavor".into(), Given { value: flavor.name().into(), origin: None });
+            chosen.insert("flavor".into(), Given { value: flavor.clone(), origin: None });
         }
         for text in &self.set {
             let (name, value) =
@@ -105,6 +72,14 @@ impl ParameterOptions {
             chosen.insert(parameter.name.clone(), Given { value: value.trim().to_owned(), origin: None });
         }
         Ok(Chosen(chosen))
+    }
+
+    /// Which server reads the option file: `--set flavor` goes before `--flavor`, as it does for the workload.
+    fn server(&self) -> Server {
+        let set =
+            self.set.iter().rev().find_map(|text| text.split_once('=').filter(|(name, _)| name.trim() == "flavor"));
+        let name = set.map(|(_, value)| value.trim()).or(self.flavor.as_deref());
+        name.and_then(Server::named).unwrap_or_default()
     }
 }
 

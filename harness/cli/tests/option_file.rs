@@ -6,7 +6,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{arg, json, refuse, succeed};
+use common::{arg, json, refuse, succeed, succeed_in};
 
 fn option_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/option_files").join(name)
@@ -17,24 +17,28 @@ fn peaks(workload: &str, file: &str) -> (f64, f64) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("r");
     let file = option_file(file);
-    let text = succeed(&[
-        "run",
-        workload,
-        "--my-cnf",
-        arg(&file),
-        "--allocator",
-        "glibc",
-        "--arena-max",
-        "default",
-        "--reps",
-        "1",
-        "--scale",
-        "0.05",
-        "--format",
-        "json",
-        "-o",
-        arg(&out),
-    ]);
+    // The server's working directory, which names of included files are relative to.
+    let text = succeed_in(
+        file.parent().unwrap(),
+        &[
+            "run",
+            workload,
+            "--my-cnf",
+            arg(&file),
+            "--allocator",
+            "glibc",
+            "--arena-max",
+            "default",
+            "--reps",
+            "1",
+            "--scale",
+            "0.05",
+            "--format",
+            "json",
+            "-o",
+            arg(&out),
+        ],
+    );
     let metrics = json(&text)["cells"][0]["metrics"].clone();
     let median = |name: &str| metrics[name]["median"].as_f64().unwrap();
     (median("live_peak_bytes"), median("heap_rss_peak_bytes"))
@@ -77,20 +81,53 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn what_is_wrong_names_the_variable_the_file_and_the_line() {
+fn what_the_server_refuses_names_the_variable_the_file_and_the_line() {
     for (text, words) in [
         ("[mysqld]\nsort_buffer_size = lots\n", ["my.cnf:2: sort_buffer_size=lots", "16K"]),
-        ("[mysqld]\n\nskip-name-resolve\nnet-buffer-length=99G\n", ["my.cnf:4: net_buffer_length=99G", "range"]),
-        ("[mysqld]\nperformance_schema=perhaps\n", ["my.cnf:2: performance_schema=perhaps", "ON or OFF"]),
+        (
+            "[mysqld]\n\nskip-name-resolve\nnet-buffer-length=-1\n",
+            ["my.cnf:4: net-buffer-length=-1", "1024 to 1048576"],
+        ),
+        ("[mysqld]\nsort_buffer_size\n", ["my.cnf:2: sort_buffer_size: it takes a value", "refuses"]),
         ("[mysqld\nsort_buffer_size=1M\n", ["my.cnf:1: ", "bracket"]),
         ("sort_buffer_size=1M\n", ["my.cnf:1: ", "[mysqld]"]),
-        ("[mysqld]\n!include nowhere.cnf\n", ["nowhere.cnf", "my.cnf:2"]),
+        ("[mysqld]\n!includedir /nowhere\n", ["/nowhere", "my.cnf:2"]),
     ] {
         let (_dir, file) = written(text);
         refuse(2, &["run", "mysql/oltp-read-write", "--my-cnf", arg(&file), "--dry-run"], &words);
     }
     refuse(2, &["run", "mysql", "--my-cnf", "/nowhere/my.cnf"], &["/nowhere/my.cnf"]);
     refuse(2, &["run", "empty", "--my-cnf", "/etc/passwd"], &["--my-cnf", "mysql"]);
+}
+
+/// What the server adjusts, or passes over, is so here, with a word; the worker takes what came of it.
+#[test]
+fn what_the_server_adjusts_is_adjusted() {
+    for (flavor, text, name, value, said) in [
+        ("mariadb", "net-buffer-length=99G", "net_buffer_length", "1048576", "106300440576 adjusted to 1048576"),
+        ("mysql", "sort_buffer_size=-1", "sort_buffer_size", "32768", "-1 adjusted to 32768"),
+        ("mariadb-11.8", "performance_schema=perhaps", "performance_schema", "OFF", "neither ON nor OFF"),
+        (
+            "mysql-9.7",
+            "tmp_table_size=8G\n!include nowhere.cnf",
+            "tmp_memory_table_size",
+            "8589934592",
+            "my.cnf:3: !include",
+        ),
+        ("mariadb", "table_cache=1", "table_open_cache", "1", ""),
+        ("mysql", "log_bin=OFF\n[mysqld-8.0]\nlog_bin=x", "log_bin", "ON", "[mysqld-8.0]"),
+    ] {
+        let (_dir, file) = written(&format!("[mysqld]\n{text}\n"));
+        let dry = ["run", "mysql/connection-storm", "--my-cnf", arg(&file), "--flavor", flavor, "--dry-run"];
+        let output = common::run(&[&dry[..], &["--format", "json"]].concat());
+        assert!(
+            output.status.success() && common::stderr(&output).contains(said),
+            "{text}: {}",
+            common::stderr(&output)
+        );
+        let parameters = json(&common::stdout(&output))["cells"][0]["workload"]["parameters"].clone();
+        assert_eq!(parameters[name], value, "{text}: {parameters}");
+    }
 }
 
 #[test]

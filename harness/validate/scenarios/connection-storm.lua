@@ -32,7 +32,8 @@ event = gated(in_lane(function(thread_id)
       -- A large sort whose result is sent, one whose result stays a temporary table of the session, a grouping with
       -- distinct values, a long concatenation that stays a variable of the session.
       con:query("SELECT id, note FROM " .. slice .. " ORDER BY note, amount DESC LIMIT 100")
-      con:query("CREATE OR REPLACE TEMPORARY TABLE held ENGINE=MEMORY AS SELECT grp, COUNT(*) n, SUM(amount) total, " ..
+      con:query("DROP TEMPORARY TABLE IF EXISTS held")
+      con:query("CREATE TEMPORARY TABLE held ENGINE=MEMORY AS SELECT grp, COUNT(*) n, SUM(amount) total, " ..
                 "MIN(note) note FROM " .. slice .. " GROUP BY grp ORDER BY total DESC")
       con:query("SELECT kind, COUNT(DISTINCT grp), AVG(amount) FROM " .. slice .. " GROUP BY kind ORDER BY 3")
       con:query("SET @joined = (SELECT GROUP_CONCAT(note ORDER BY amount DESC SEPARATOR ';') FROM " .. slice .. ")")

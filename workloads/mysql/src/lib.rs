@@ -12,7 +12,6 @@ mod client;
 mod connection_storm;
 mod definition;
 mod definition_cache;
-mod flavor;
 mod fulltext_burst;
 mod handover;
 mod lanes;
@@ -37,8 +36,8 @@ mod trx_pool_burst;
 
 use fragbench_engine::Entry;
 
-pub use flavor::Flavor;
-pub use sysvars::{Load, Range, Sysvars, TmpEngine, VARIABLES, Variable, variable};
+pub use fragbench_option_file::{Flavor, Server};
+pub use sysvars::{Load, Sysvars, TmpEngine, VARIABLES, Variable, variable};
 
 /// One line a workload; the file's name is the workload's.
 pub const WORKLOADS: &[Entry] = &[
@@ -70,7 +69,6 @@ mod tests {
         "client",
         "definition",
         "definition-cache",
-        "flavor",
         "handover",
         "lanes",
         "purge",

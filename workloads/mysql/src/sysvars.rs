@@ -1,48 +1,17 @@
-//! The server's variables that decide what it allocates, with the defaults of MariaDB 10.11 and MySQL 8.4, their
-//! aliases and their ranges.
+//! The server's variables that decide what it allocates: their names, aliases and meaning. Defaults and bounds are those
+//! that each server prints (`fragbench-option-file`).
 //!
 //! A value is checked as the server checks it, but refused where the server would adjust it. Variables that size
 //! memory outside the C heap (buffer pool, thread stacks) are known and change nothing.
-//!
-//! Source: `mariadbd --no-defaults --verbose --help` of 10.11.19; MySQL 8.4 Reference Manual, "Server System
-//! Variables", "InnoDB Startup Options and System Variables", "Replication and Binary Logging Options and Variables".
 
 use std::collections::BTreeMap;
 
 use fragbench_engine::{Parameters, Request, nearest, parse_size, refuse};
 use fragbench_model::{Parameter, WorkerError};
+use fragbench_option_file::{Flavor, Kind, Number, Server};
 
-use crate::Flavor;
-
-/// Largest value most of them take: what 64-bit servers accept at most is no allocation anybody wants here.
-const MOST: u64 = 1 << 32;
-/// Largest value of what is not allocated.
-const NO_LIMIT: u64 = u64::MAX;
-
-/// What a variable takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
-    /// A number of bytes or of things, both ends included.
-    Size(u64, u64),
-    /// `ON`, `OFF`, `TRUE`, `FALSE`, `1` or `0`, in either case; a name alone means `ON`.
-    Switch,
-    /// A switch that is turned on by the base name of files as well.
-    BaseName,
-    /// One of these words, in either case.
-    Words(&'static [&'static str]),
-}
-
-impl std::fmt::Display for Range {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Range::Size(least, NO_LIMIT) => write!(f, "{least} or more"),
-            Range::Size(least, most) => write!(f, "{least} to {most}"),
-            Range::Switch => f.write_str("ON, OFF"),
-            Range::BaseName => f.write_str("ON, OFF or the base name of files"),
-            Range::Words(words) => f.write_str(&words.join(", ")),
-        }
-    }
-}
+/// Greatest size that is handed on: more than any address space holds, so that sums do not overflow.
+const ADDRESSABLE: u64 = 1 << 47;
 
 /// A variable of the server.
 #[derive(Debug, Clone, Copy)]
@@ -51,62 +20,107 @@ pub struct Variable {
     pub name: &'static str,
     /// Names that mean the same: MySQL's, and those of older or newer versions.
     pub aliases: &'static [&'static str],
-    /// Default of MariaDB 10.11.
-    pub mariadb: &'static str,
-    /// Default of MySQL 8.4.
-    pub mysql: &'static str,
-    /// Values it takes.
-    pub range: Range,
     /// One line.
     pub meaning: &'static str,
 }
 
 impl Variable {
-    /// Default under a flavor.
-    pub fn default(&self, flavor: Flavor) -> &'static str {
-        match flavor {
-            Flavor::Mariadb => self.mariadb,
-            Flavor::Mysql => self.mysql,
+    /// What it takes under a server, or under another one where this server has no such variable.
+    fn kind(&self, server: Server) -> &'static Kind {
+        let of = |server: Server| {
+            let mut names = std::iter::once(&self.name).chain(self.aliases);
+            names.find_map(|name| server.variable(name)).map(|variable| &variable.kind)
+        };
+        of(server)
+            .or_else(|| Server::ALL.into_iter().find_map(of))
+            .unwrap_or_else(|| unreachable!("{} stands in no server's table", self.name))
+    }
+
+    /// Default under a server, as a value is written.
+    pub fn default(&self, server: Server) -> String {
+        match self.kind(server) {
+            Kind::Number(number) => written(number.default),
+            Kind::Switch(on) | Kind::File(on) => if *on { "ON" } else { "OFF" }.to_owned(),
+            // A server without the choice has what all had before there was one.
+            Kind::Words { words, .. } if server.variable(self.name).is_none() => words[0].to_owned(),
+            Kind::Words { default, .. } => (*default).to_owned(),
+            Kind::Plugin | Kind::Other => String::new(),
         }
     }
 
     fn parameter(&self) -> Parameter {
+        let [mariadb, mysql] = [Server::Mariadb10_11, Server::Mysql9_7].map(|server| self.default(server));
         let mut meaning = self.meaning.to_owned();
-        if self.mysql != self.mariadb {
-            meaning += &format!(" (mysql: {})", self.mysql);
+        if mysql != mariadb {
+            meaning += &format!(" (mysql: {mysql})");
         }
         Parameter {
             name: self.name.to_owned(),
             aliases: self.aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-            default: self.mariadb.to_owned(),
-            range: self.range.to_string(),
+            default: mariadb,
+            range: range(self.kind(Server::Mariadb10_11)),
             meaning,
         }
     }
 
-    /// Reads a value; `written` is the name the user gave it under.
-    fn read(&self, written: &str, text: &str) -> Result<Value, WorkerError> {
-        let wrong = |what: &str| Err(refuse("bad_spec", format!("{written}={text}: {what}")));
-        match self.range {
-            Range::Size(least, most) => match parse_size(text) {
-                Some(value) if (least..=most).contains(&value) => Ok(Value::Size(value as usize)),
-                Some(_) => wrong(&format!("must lie in the range {}", self.range)),
+    /// Whether a number is in bounds under one of the variable's names: `table_cache` may be less than
+    /// `table_open_cache`.
+    fn takes(&self, server: Server, value: u64) -> bool {
+        let in_bounds = |kind: &Kind| matches!(kind, Kind::Number(n) if (n.least..=n.most).contains(&value));
+        let mut own =
+            std::iter::once(&self.name).chain(self.aliases).filter_map(|name| server.variable(name)).peekable();
+        if own.peek().is_some() { own.any(|other| in_bounds(&other.kind)) } else { in_bounds(self.kind(server)) }
+    }
+
+    /// Reads a value; `name` is the one the user gave it under.
+    fn read(&self, server: Server, name: &str, text: &str) -> Result<Value, WorkerError> {
+        let wrong = |what: &str| Err(refuse("bad_spec", format!("{name}={text}: {what}")));
+        let kind = self.kind(server);
+        match kind {
+            Kind::Number(number) => match parse_size(text) {
+                Some(value) if self.takes(server, value) => Ok(size(number, value)),
+                Some(_) => wrong(&format!("must lie in the range {} ({server})", range(kind))),
                 None => {
-                    wrong(&format!("not a size; write a whole number, or 16K, 4M, 1G, in the range {}", self.range))
+                    wrong(&format!("not a size; write a whole number, or 16K, 4M, 1G, in the range {}", range(kind)))
                 }
             },
-            Range::Switch | Range::BaseName => match text.to_ascii_lowercase().as_str() {
+            Kind::Switch(_) | Kind::File(_) => match text.to_ascii_lowercase().as_str() {
                 "on" | "true" | "1" | "" => Ok(Value::Switch(true)),
                 "off" | "false" | "0" => Ok(Value::Switch(false)),
-                _ if self.range == Range::BaseName => Ok(Value::Switch(true)),
+                _ if matches!(kind, Kind::File(_)) => Ok(Value::Switch(true)),
                 _ => wrong("not a switch; it takes ON or OFF"),
             },
-            Range::Words(words) => match words.iter().position(|word| word.eq_ignore_ascii_case(text)) {
-                Some(index) => Ok(Value::Word(words[index])),
+            Kind::Words { words, .. } => match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+                Some(word) => Ok(Value::Word(word)),
                 None => wrong(&format!("not a value it takes; {}", nearest(text, words.iter().copied()))),
             },
+            Kind::Plugin | Kind::Other => unreachable!("{} is of no kind that the models know", self.name),
         }
     }
+}
+
+/// As the server would lower it, to a whole number of blocks.
+fn size(number: &Number, value: u64) -> Value {
+    Value::Size((value - value % number.multiple).max(number.least.min(value)).min(ADDRESSABLE) as usize)
+}
+
+/// What a variable takes, in words.
+fn range(kind: &Kind) -> String {
+    match kind {
+        Kind::Number(number) if number.most >= ADDRESSABLE => format!("{} or more", number.least),
+        Kind::Number(number) => format!("{} to {}", number.least, number.most),
+        Kind::Switch(_) => "ON, OFF".into(),
+        Kind::File(_) => "ON, OFF or the base name of files".into(),
+        Kind::Words { words, .. } => words.join(", "),
+        Kind::Plugin | Kind::Other => String::new(),
+    }
+}
+
+/// A number with the largest unit that it is a multiple of.
+fn written(value: u64) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "K")];
+    let unit = units.into_iter().find(|(shift, _)| value > 0 && value.is_multiple_of(1 << shift));
+    unit.map_or(value.to_string(), |(shift, unit)| format!("{}{unit}", value >> shift))
 }
 
 /// A value that was read.
@@ -155,24 +169,17 @@ impl From<Value> for TmpEngine {
 /// A parameter of the load itself, declared by the workload that has it: name, default, meaning.
 pub type Load = (&'static str, &'static str, &'static str);
 
-macro_rules! last {
-    ($only:literal) => {
-        $only
-    };
-    ($first:literal $second:literal) => {
-        $second
-    };
-}
-
 macro_rules! sysvars {
     ($(
-        $name:ident: $kind:ty, $range:expr, $mariadb:literal $(| $mysql:literal)?, [$($alias:literal),*], $meaning:literal;
+        $name:ident: $kind:ty, [$($alias:literal),*], $meaning:literal;
     )*) => {
         /// Values in force.
         #[derive(Debug, Clone)]
         pub struct Sysvars {
-            /// Which server.
+            /// How its pools grow.
             pub flavor: Flavor,
+            /// Whose defaults and bounds hold.
+            pub server: Server,
             $(#[doc = $meaning] pub $name: $kind,)*
         }
 
@@ -180,107 +187,129 @@ macro_rules! sysvars {
         pub const VARIABLES: &[Variable] = &[$(Variable {
             name: stringify!($name),
             aliases: &[$($alias),*],
-            mariadb: $mariadb,
-            mysql: last!($mariadb $($mysql)?),
-            range: $range,
             meaning: $meaning,
         }),*];
 
         impl Sysvars {
             fn from_values(
-                flavor: Flavor,
+                server: Server,
                 mut value: impl FnMut(&Variable) -> Result<Value, WorkerError>,
             ) -> Result<Sysvars, WorkerError> {
                 let mut variables = VARIABLES.iter();
                 let mut next = || value(variables.next().unwrap_or_else(|| unreachable!("one field a variable")));
-                Ok(Sysvars { flavor, $($name: next()?.into(),)* })
+                Ok(Sysvars { flavor: server.flavor(), server, $($name: next()?.into(),)* })
             }
         }
     };
 }
 
-use Range::{BaseName, Size, Switch, Words};
-
-// Name, type, range, MariaDB's default, MySQL's where it differs, aliases, meaning.
+// Name, type, aliases, meaning; defaults and bounds are of the servers' tables.
 sysvars! {
-    query_alloc_block_size: usize, Size(1024, MOST), "32K" | "8K", [], "block of a statement's arena";
-    query_prealloc_size: usize, Size(1024, MOST), "32K" | "8K", [],
+    query_alloc_block_size: usize, [], "block of a statement's arena";
+    query_prealloc_size: usize, [],
         "first block of a prepared statement's arena; not of a session's, as measured";
-    transaction_alloc_block_size: usize, Size(1024, 512 << 10), "8K", [], "block of a transaction's arena";
-    transaction_prealloc_size: usize, Size(1024, 512 << 10), "4K", [],
+    transaction_alloc_block_size: usize, [], "block of a transaction's arena";
+    transaction_prealloc_size: usize, [],
         "first block of a transaction's arena; as measured the block is of transaction_alloc_block_size, changes nothing here";
-    range_alloc_block_size: usize, Size(4096, MOST), "4K", [], "block of the arena of a range access";
-    net_buffer_length: usize, Size(1024, 1 << 20), "16K", [], "buffer for sending and receiving, one each a connection";
-    max_allowed_packet: usize, Size(1024, 1 << 30), "16M" | "64M", [], "longest packet, and string";
-    slave_max_allowed_packet: usize, Size(1024, 1 << 30), "1G", ["replica_max_allowed_packet"],
+    range_alloc_block_size: usize, [], "block of the arena of a range access";
+    net_buffer_length: usize, [], "buffer for sending and receiving, one each a connection";
+    max_allowed_packet: usize, [], "longest packet, and string";
+    slave_max_allowed_packet: usize, ["replica_max_allowed_packet"],
         "longest packet of replication; changes nothing here";
-    sort_buffer_size: usize, Size(1024, MOST), "2M" | "256K", [], "most that a sort takes at a time";
-    join_buffer_size: usize, Size(128, MOST), "256K", [], "buffer of a join without an index";
-    join_buffer_space_limit: usize, Size(2048, NO_LIMIT), "2M" , [],
+    sort_buffer_size: usize, [], "most that a sort takes at a time";
+    join_buffer_size: usize, [], "buffer of a join without an index";
+    join_buffer_space_limit: usize, [],
         "most that all join buffers of a statement take (MariaDB alone); changes nothing here";
-    read_buffer_size: usize, Size(8192, 2 << 30), "128K", [], "buffer of a sequential scan, and of a sort's files";
-    read_rnd_buffer_size: usize, Size(1, 2 << 30), "256K", [],
+    read_buffer_size: usize, [], "buffer of a sequential scan, and of a sort's files";
+    read_rnd_buffer_size: usize, [],
         "buffer of rows read back in sorted order; MySQL's multi-range read uses it too";
-    mrr_buffer_size: usize, Size(8192, 2 << 30), "256K", [], "buffer of a multi-range read (MariaDB alone)";
-    bulk_insert_buffer_size: usize, Size(0, MOST), "8M", ["myisam_bulk_insert_tree_size"],
+    mrr_buffer_size: usize, [], "buffer of a multi-range read (MariaDB alone)";
+    bulk_insert_buffer_size: usize, [],
         "tree of keys of a bulk insert into MyISAM or Aria; changes nothing here";
-    tmp_memory_table_size: usize, Size(0, MOST), "16M", ["tmp_table_size"],
+    tmp_memory_table_size: usize, ["tmp_table_size"],
         "largest internal temporary table in memory";
-    max_heap_table_size: usize, Size(16384, MOST), "16M", [], "largest HEAP table; the lesser of the two holds";
-    internal_tmp_mem_storage_engine: TmpEngine, Words(&["MEMORY", "TempTable"]), "MEMORY" | "TempTable", [],
+    max_heap_table_size: usize, [], "largest HEAP table; the lesser of the two holds";
+    internal_tmp_mem_storage_engine: TmpEngine, [],
         "engine of internal temporary tables (MySQL alone)";
-    temptable_max_ram: usize, Size(2 << 20, NO_LIMIT), "1G", [],
+    temptable_max_ram: usize, [],
         "most that all TempTables have in memory; what goes beyond is mapped from files (MySQL alone)";
-    group_concat_max_len: usize, Size(4, 1 << 30), "1M" | "1K", [], "longest result of GROUP_CONCAT";
-    log_bin: bool, BaseName, "OFF" | "ON", [], "writes a binary log";
-    binlog_cache_size: usize, Size(4096, MOST), "32K", [], "binary log cache of a transaction";
-    binlog_stmt_cache_size: usize, Size(4096, MOST), "32K", [], "binary log cache for what is not transactional";
-    binlog_file_cache_size: usize, Size(8192, MOST), "16K", [],
+    group_concat_max_len: usize, [], "longest result of GROUP_CONCAT";
+    log_bin: bool, [], "writes a binary log";
+    binlog_cache_size: usize, [], "binary log cache of a transaction";
+    binlog_stmt_cache_size: usize, [], "binary log cache for what is not transactional";
+    binlog_file_cache_size: usize, [],
         "buffer of a binary log that is being read (MariaDB alone); changes nothing here";
-    binlog_row_event_max_size: usize, Size(256, MOST), "8K", [], "longest event of rows, unless one row is longer";
-    slave_parallel_threads: usize, Size(0, 16383), "0" | "4", ["slave_parallel_workers", "replica_parallel_workers"],
+    binlog_row_event_max_size: usize, [], "longest event of rows, unless one row is longer";
+    slave_parallel_threads: usize, ["slave_parallel_workers", "replica_parallel_workers"],
         "threads that apply replicated events";
-    slave_parallel_max_queued: usize, Size(0, 2 << 30), "128K", [],
+    slave_parallel_max_queued: usize, [],
         "bytes of events that wait for a worker (MariaDB alone)";
-    replica_pending_jobs_size_max: usize, Size(1024, NO_LIMIT), "128M", ["slave_pending_jobs_size_max"],
+    replica_pending_jobs_size_max: usize, ["slave_pending_jobs_size_max"],
         "bytes of events that wait for all workers (MySQL alone)";
-    table_open_cache: usize, Size(1, 1 << 20), "2000" | "4000", ["table_cache"],
+    table_open_cache: usize, ["table_cache"],
         "open instances of tables, of all sessions together";
-    table_open_cache_instances: usize, Size(1, 64), "4" | "16", [],
+    table_open_cache_instances: usize, [],
         "parts the table cache is divided in; each evicts for itself; changes nothing here";
-    table_definition_cache: usize, Size(400, 2 << 20), "400" | "2000", [], "definitions of tables that are kept";
-    stored_program_cache: usize, Size(0, 512 << 10), "256", [], "stored routines kept, a connection; changes nothing here";
-    max_prepared_stmt_count: usize, Size(0, 4 << 20), "16382", [], "prepared statements of all sessions together; changes nothing here";
-    max_connections: usize, Size(1, 100_000), "151", [], "clients at one time: sessions are no more, and more are refused";
-    thread_cache_size: usize, Size(0, 16384), "151" | "9", [],
+    table_definition_cache: usize, [], "definitions of tables that are kept";
+    stored_program_cache: usize, [], "stored routines kept, a connection; changes nothing here";
+    max_prepared_stmt_count: usize, [], "prepared statements of all sessions together; changes nothing here";
+    max_connections: usize, [], "clients at one time: sessions are no more, and more are refused";
+    thread_cache_size: usize, [],
         "threads kept, with their THD, when their clients have gone";
-    thread_stack: usize, Size(128 << 10, MOST), "292K" | "1M", [],
+    thread_stack: usize, [],
         "stack of a connection's thread; outside the heap, changes nothing here";
-    innodb_buffer_pool_size: usize, Size(2 << 20, NO_LIMIT), "128M", [],
+    innodb_buffer_pool_size: usize, [],
         "buffer pool; mapped outside the heap, changes nothing here";
-    innodb_log_buffer_size: usize, Size(1 << 20, MOST), "16M" | "64M", [],
+    innodb_log_buffer_size: usize, [],
         "redo log buffer; mapped outside the heap, changes nothing here";
-    innodb_sort_buffer_size: usize, Size(64 << 10, 64 << 20), "1M", [],
+    innodb_sort_buffer_size: usize, [],
         "buffers of an index build; mapped outside the heap, changes nothing here";
-    innodb_ft_cache_size: usize, Size(1_600_000, 80_000_000), "8000000", [],
+    innodb_ft_cache_size: usize, [],
         "fulltext cache of a table until it is written out; changes nothing here";
-    innodb_ft_total_cache_size: usize, Size(32_000_000, 1_600_000_000), "640000000", [],
+    innodb_ft_total_cache_size: usize, [],
         "fulltext caches of all tables; changes nothing here";
-    innodb_ft_result_cache_limit: usize, Size(1_000_000, MOST), "2000000000", [],
+    innodb_ft_result_cache_limit: usize, [],
         "most that a fulltext query takes for its result";
-    key_buffer_size: usize, Size(0, NO_LIMIT), "128M" | "8M", [],
+    key_buffer_size: usize, [],
         "MyISAM's key cache; mapped outside the heap, changes nothing here";
-    performance_schema: bool, Switch, "OFF" | "ON", [], "instruments the server, in memory taken once and kept";
+    performance_schema: bool, [], "instruments the server, in memory taken once and kept";
 }
 
 /// The parameter that chooses the server.
 const FLAVOR: &str = "flavor";
 
 impl Sysvars {
-    /// All with their defaults under a flavor.
+    /// All with the defaults of a flavor's documented version.
     pub fn of(flavor: Flavor) -> Sysvars {
-        Sysvars::from_values(flavor, |variable| variable.read(variable.name, variable.default(flavor)))
+        Sysvars::of_server(match flavor {
+            Flavor::Mariadb => Server::Mariadb10_11,
+            Flavor::Mysql => Server::Mysql9_7,
+        })
+    }
+
+    /// All with their defaults.
+    pub fn of_server(server: Server) -> Sysvars {
+        Sysvars::from_values(server, |variable| variable.read(server, variable.name, &variable.default(server)))
             .unwrap_or_else(|error| unreachable!("defaults are valid: {}", error.text))
+    }
+
+    /// The defaults that follow another variable's value, and the bound of one by another.
+    ///
+    /// Source: the servers' `--help` under `max_connections` of 20 to 20000 and `table_open_cache` of 200 to 4000;
+    /// MySQL Reference Manual, `thread_cache_size`, `table_definition_cache`; MariaDB, `thread_cache_size`.
+    fn follow(&mut self, given: impl Fn(&str) -> bool) {
+        let automatic = match self.flavor {
+            Flavor::Mariadb => self.max_connections.min(256),
+            Flavor::Mysql => (8 + self.max_connections / 100).min(100),
+        };
+        if !given("thread_cache_size") {
+            self.thread_cache_size = automatic;
+        }
+        if self.flavor == Flavor::Mariadb {
+            self.thread_cache_size = self.thread_cache_size.min(self.max_connections);
+        } else if !given("table_definition_cache") {
+            self.table_definition_cache = (400 + self.table_open_cache / 2).min(2000);
+        }
     }
 
     /// What a workload takes: the flavor, all variables, and what it declares of its own.
@@ -292,7 +321,7 @@ impl Sysvars {
             range: range.to_owned(),
             meaning: meaning.to_owned(),
         };
-        let names = Flavor::ALL.map(|(name, _)| name).join(", ");
+        let names = Server::NAMES.map(|(name, _)| name).join(", ");
         let flavor = own(FLAVOR, "mariadb", &names, "which server is modelled: its defaults and how its pools grow");
         let load = load.iter().map(|(name, default, meaning)| own(name, default, "", meaning));
         std::iter::once(flavor).chain(VARIABLES.iter().map(Variable::parameter)).chain(load).collect()
@@ -320,12 +349,12 @@ impl Sysvars {
             };
         }
         let parameters = Parameters::new(&Sysvars::parameters(load), &given)?;
-        let flavor = parameters.choice(FLAVOR, &Flavor::ALL)?;
-        let vars = Sysvars::from_values(flavor, |variable| {
-            let default = (variable.name, variable.default(flavor));
-            let (name, text) = written.get(variable.name).copied().unwrap_or(default);
-            variable.read(name, text)
+        let server = parameters.choice(FLAVOR, &Server::NAMES)?;
+        let mut vars = Sysvars::from_values(server, |variable| match written.get(variable.name) {
+            Some((name, text)) => variable.read(server, name, text),
+            None => variable.read(server, variable.name, &variable.default(server)),
         })?;
+        vars.follow(|name| written.contains_key(name));
         Ok((vars, parameters))
     }
 
@@ -370,96 +399,4 @@ pub fn variable(name: &str) -> Option<&'static Variable> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    const LOAD: &[Load] = &[("tables", "4", "tables")];
-
-    fn read(given: &[(&str, &str)]) -> Result<(Sysvars, Parameters), WorkerError> {
-        let parameters = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Sysvars::read(&Request { parameters, threads: None }, LOAD)
-    }
-
-    #[test]
-    fn defaults_are_those_of_the_flavor_and_given_values_replace_them() {
-        let (mariadb, load) = read(&[]).unwrap();
-        assert_eq!((mariadb.query_prealloc_size, mariadb.sort_buffer_size), (32768, 2 << 20));
-        assert_eq!((mariadb.log_bin, mariadb.internal_tmp_mem_storage_engine), (false, TmpEngine::Memory));
-        assert_eq!(load.size("tables", 1, 10), Ok(4));
-        let (mysql, _) = read(&[("flavor", "mysql"), ("max-heap-table-size", "1M")]).unwrap();
-        assert_eq!((mysql.query_prealloc_size, mysql.sort_buffer_size), (8192, 256 << 10));
-        assert_eq!((mysql.log_bin, mysql.internal_tmp_mem_storage_engine), (true, TmpEngine::TempTable));
-        // A TempTable is not bound by max_heap_table_size.
-        assert_eq!(mysql.tmp_table_limit(), 16 << 20);
-        let (vars, _) = read(&[("max-heap-table-size", "1M"), ("Sort_Buffer_Size", "64k")]).unwrap();
-        assert_eq!((vars.tmp_table_limit(), vars.sort_buffer_size), (1 << 20, 64 << 10));
-    }
-
-    #[test]
-    fn max_connections_bounds_the_sessions() {
-        let sessions = |threads, limit: &str| {
-            let parameters = [("max_connections".to_owned(), limit.to_owned())].into();
-            let request = Request { parameters, threads };
-            Sysvars::read(&request, LOAD).unwrap().0.sessions(&request, 64)
-        };
-        assert_eq!(
-            (sessions(None, "151"), sessions(None, "10"), sessions(Some(151), "151")),
-            (Ok(64), Ok(10), Ok(151))
-        );
-        let text = sessions(Some(200), "151").unwrap_err().text;
-        assert!(text.contains("200 sessions") && text.contains("max_connections=151"), "{text}");
-    }
-
-    #[test]
-    fn aliases_are_one_variable() {
-        let (vars, _) = read(&[("replica-parallel-workers", "8"), ("tmp_table_size", "4M")]).unwrap();
-        assert_eq!((vars.slave_parallel_threads, vars.tmp_memory_table_size), (8, 4 << 20));
-        assert!(read(&[("slave_parallel_workers", "8"), ("replica_parallel_workers", "8")]).is_ok());
-        let text = read(&[("slave_parallel_workers", "8"), ("replica_parallel_workers", "4")]).unwrap_err().text;
-        assert!(text.contains("slave_parallel_workers=8") && text.contains("replica_parallel_workers=4"), "{text}");
-    }
-
-    #[test]
-    fn switches_take_what_the_server_takes() {
-        for (text, on) in [("ON", true), ("true", true), ("1", true), ("", true), ("Off", false), ("0", false)] {
-            assert_eq!(read(&[("performance-schema", text)]).unwrap().0.performance_schema, on, "{text}");
-        }
-        assert!(read(&[("log_bin", "/var/log/mysql/mysql-bin.log")]).unwrap().0.log_bin);
-        assert!(read(&[("performance_schema", "maybe")]).is_err());
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_as_it_was_written_with_what_would_be_right() {
-        for (name, value, parts) in [
-            ("net-buffer-length", "2M", ["net-buffer-length=2M", "1024 to 1048576"]),
-            ("replica_parallel_workers", "many", ["replica_parallel_workers=many", "0 to 16383"]),
-            ("performance_schema", "maybe", ["performance_schema=maybe", "ON or OFF"]),
-            ("internal_tmp_mem_storage_engine", "TmpTable", ["TmpTable", "TempTable"]),
-            ("sort_bufer_size", "1M", ["sort_bufer_size", "sort_buffer_size"]),
-            ("flavor", "maria", ["flavor=maria", "mariadb"]),
-        ] {
-            let error = read(&[(name, value)]).unwrap_err();
-            assert_eq!(error.kind, "bad_spec");
-            assert!(parts.iter().all(|part| error.text.contains(part)), "{}", error.text);
-        }
-    }
-
-    #[test]
-    fn the_table_tells_each_name_once_and_both_defaults() {
-        let mut names = BTreeSet::new();
-        for v in VARIABLES {
-            assert!(std::iter::once(&v.name).chain(v.aliases).all(|name| names.insert(*name)), "{}", v.name);
-            for flavor in [Flavor::Mariadb, Flavor::Mysql] {
-                assert!(v.read(v.name, v.default(flavor)).is_ok(), "{} under {flavor:?}", v.name);
-            }
-        }
-        let all = Sysvars::parameters(LOAD);
-        let sort = all.iter().find(|p| p.name == "sort_buffer_size").unwrap();
-        assert_eq!(sort.default, "2M");
-        assert!(sort.meaning.ends_with("(mysql: 256K)"), "{}", sort.meaning);
-        let workers = all.iter().find(|p| p.name == "slave_parallel_threads").unwrap();
-        assert!(workers.aliases.contains(&"replica_parallel_workers".to_owned()));
-        assert!(all.iter().all(|p| p.name == "tables" || !p.range.is_empty()));
-    }
-}
+mod tests;

@@ -31,6 +31,13 @@ pub(crate) fn succeed(arguments: &[&str]) -> String {
     stdout(&output)
 }
 
+/// As [`succeed`], from another working directory.
+pub(crate) fn succeed_in(dir: &Path, arguments: &[&str]) -> String {
+    let output = fragbench().current_dir(dir).args(arguments).output().expect("fragbench starts");
+    assert!(output.status.success(), "{arguments:?}: {}\n{}\n{}", output.status, stdout(&output), stderr(&output));
+    stdout(&output)
+}
+
 /// Runs it and expects this exit status and one clear error that holds every one of `words`.
 pub(crate) fn refuse(status: i32, arguments: &[&str], words: &[&str]) {
     let output = run(arguments);
