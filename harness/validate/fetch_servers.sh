@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Unpacks MySQL and MariaDB servers as Debian ships them, each with the C library and all others it was built for, one
-# directory a server, and writes DIR/NAME/run, which starts a program of that directory by its own loader. No root: apt
-# works on state of its own below DIR, the system's lists, cache and packages stay as they are. Every package is verified
-# by apt (signed release, hashes) before it is unpacked; no package's script is run.
+# directory a server; its programs are started by its own loader (servers.py). No root: apt works on state of its own below
+# DIR, the system's lists, cache and packages stay as they are. Every package is verified by apt (signed release, hashes)
+# before it is unpacked; no package's script is run.
 #
 # usage: harness/validate/fetch_servers.sh DIR [NAME...]
 #   names: mysql-9.7 (sid), mariadb-11.8 (trixie); default: both. A suite is taken as it is now: what was found is
@@ -23,6 +23,7 @@ mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN)/$(LABEL) $(RE
 arch=$(dpkg --print-architecture)
 
 for name in "$@"; do
+    # The server's version is the name's: a suite that has moved on is not taken for it.
     case $name in
         mysql-9.7) suite=sid packages="mysql-server-core mysql-client-core" ;;
         mariadb-11.8) suite=trixie packages="mariadb-server-core mariadb-client-core" ;;
@@ -49,5 +50,7 @@ for name in "$@"; do
         dpkg-deb -x "$package" "$dir/$name"
         echo "$(dpkg-deb -f "$package" Package) $(dpkg-deb -f "$package" Version) $(sha256sum <"$package" | cut -d ' ' -f 1)"
     done >"$dir/$name/PACKAGES"
+    version=$(sed -n "s/^${packages%% *} \([0-9]*:\)\?\([0-9]*\.[0-9]*\)\..*/\2/p" "$dir/$name/PACKAGES")
+    [ "${name##*-}" = "$version" ] || { echo "$suite has ${packages%% *} $version now, not ${name##*-}" >&2; exit 1; }
     grep -E "^(${packages// /|}|libc6) " "$dir/$name/PACKAGES" | sed "s/^/$suite: /"
 done

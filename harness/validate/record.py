@@ -6,7 +6,6 @@ frees the heap, is not in it.
 """
 
 import json
-import os
 import pathlib
 import struct
 import subprocess
@@ -62,14 +61,6 @@ def recording_start_ns(trace):
         return struct.unpack("<Q", file.read(8))[0]
 
 
-def recorded_under(installation):
-    """The environment a server is recorded in: under its C library's malloc, also one that is linked with another."""
-    if installation.flavor != "mysql":
-        return None
-    own = [installation.library(name) for name in ["libstdc++.so.6", "libc.so.6"]]
-    return os.environ | {"LD_PRELOAD": ":".join(map(str, own))}
-
-
 def record(name, trace, fragbench, scratch, idle_s=0.0, installation=None):
     """Makes `trace`, NAME.fbt, with NAME.json (the marks) and NAME.memory.csv (the heap, 20 times a second) beside it."""
     scenario = SCENARIOS[name]
@@ -78,7 +69,7 @@ def record(name, trace, fragbench, scratch, idle_s=0.0, installation=None):
     server = Server(pathlib.Path(scratch) / f"record-{name}", scenario.variables, tables, installation)
     sampler = None
     try:
-        server.start([str(fragbench), "record", "-o", str(trace), "--end-at-signal", "--"], recorded_under(server.installation))
+        server.start([str(fragbench), "record", "-o", str(trace), "--end-at-signal", "--"], under_libc=True)
         heap_rss = pathlib.Path(__file__).with_name("heap_rss.py")
         memory = trace.with_suffix(".memory.csv")
         sampler = subprocess.Popen([sys.executable, heap_rss, str(server.pid), memory, "20"])

@@ -106,6 +106,14 @@ class Installation:
         """Messages, character sets and the statements that make MariaDB's own tables."""
         return self.home / "usr/share" / self.flavor
 
+    def start(self, under_libc=False):
+        """The command's first words; `under_libc`: with the C library's malloc also where the server is linked with another,
+        and libstdc++'s `operator new`, by the loader's own preload, which comes after LD_PRELOAD's."""
+        if not (under_libc and self.home):
+            return self.command
+        own = ":".join(str(self.library(name)) for name in ["libstdc++.so.6", "libc.so.6"])
+        return [self.command[0], "--preload", own, *self.command[1:]]
+
     def library(self, name):
         """A library as this server would load it; None for one that the machine's loader finds by itself."""
         found = sorted(self.home.glob(f"usr/lib/*/{name}")) if self.home else []
@@ -176,12 +184,12 @@ class Server:
             with open(script, encoding="utf-8") as statements:
                 self._run([*kind.command, *self.options, "--bootstrap"], here / "install.log", stdin=statements)
 
-    def start(self, run_by=(), environment=None):
+    def start(self, run_by=(), environment=None, under_libc=False):
         """Starts the server, by the command `run_by` when given, and waits for its answer."""
         self.pid_file.unlink(missing_ok=True)
         with open(self.directory / "out.log", "ab") as log:
             self.process = subprocess.Popen(
-                [*run_by, *self.installation.command, *self.options],
+                [*run_by, *self.installation.start(under_libc), *self.options],
                 stdout=log,
                 stderr=log,
                 env=environment,

@@ -49,6 +49,12 @@ impl ParameterOptions {
             }
             let translated = translate(file, self.server(), &known)?;
             translated.notes.iter().for_each(|line| note!("{line}"));
+            if let Some(Given { value, origin: Some(origin) }) = &translated.malloc_lib {
+                note!(
+                    "{origin}: the script that starts the server preloads {value}: that is what it runs with today. As the \
+                     baseline: --allocator today={value},glibc,jemalloc,mimalloc"
+                );
+            }
             chosen = translated.given;
         }
         if let Some(flavor) = &self.flavor {

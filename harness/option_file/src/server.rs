@@ -241,7 +241,7 @@ mod tests {
             assert!(server.variables().len() > 700, "{server}");
             for variable in server.variables().values() {
                 if let Kind::Number(n) = variable.kind {
-                    let at_least = |value: u64| value >= n.least && value <= n.most && value % n.multiple == 0;
+                    let at_least = |value: u64| value >= n.least && value <= n.most && value.is_multiple_of(n.multiple);
                     assert!(at_least(n.default) || n.default == n.least, "{server} {variable:?}");
                 }
             }
