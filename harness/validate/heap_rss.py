@@ -13,7 +13,8 @@ with a process that only replays the malloc calls:
 Ends when the process does. A sample during which the process changed its mappings may misplace a few pages; it is
 not corrected. Needs the right to read the process's memory (same user, or root). Refuses other C libraries' heaps.
 
-Sources: glibc 2.36 malloc/arena.c (heap_info, HEAP_MAX_SIZE), malloc/malloc.c (chunk header, IS_MMAPPED);
+Sources: glibc 2.36 malloc/arena.c (heap_info, HEAP_MAX_SIZE), malloc/malloc.c (chunk header, IS_MMAPPED; 2.43,
+mmap_set_chunk);
 kernel Documentation/admin-guide/mm/pagemap.rst.
 """
 
@@ -75,6 +76,7 @@ def chunks_extent(memory, start, end):
         if not header:
             break
         size = header[1] & ~7
+        size += -size % PAGE if size % PAGE == PAGE - 16 else 0  # since glibc 2.43 the chunk ends 16 bytes before its mapping
         if header[1] & 7 != 2 or size % PAGE or not 0 < size <= end - at or header[0] >= PAGE:
             break
         at += size
