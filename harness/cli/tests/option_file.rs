@@ -142,8 +142,10 @@ fn unknown_variables_are_named_and_the_run_goes_on() {
 
 #[test]
 fn the_command_line_goes_before_the_file() {
-    let (_dir, file) = written("[mysqld]\nsort_buffer_size=lots\n");
-    succeed(&["run", "mysql/oltp-read-write", "--my-cnf", arg(&file), "--set", "sort_buffer_size=1M", "--dry-run"]);
+    let (_dir, file) = written("[mysqld]\nsort_buffer_size=8M\n");
+    let run = ["run", "mysql/oltp-read-write", "--my-cnf", arg(&file), "--set", "sort_buffer_size=1M"];
+    let plan = json(&succeed(&[&run[..], &["--dry-run", "--format", "json"]].concat()));
+    assert_eq!(plan["cells"][0]["workload"]["parameters"]["sort_buffer_size"], "1M", "{plan}");
 }
 
 /// `--cores` stands for glibc's default arena limit on a larger machine; it is no setting of its own.
