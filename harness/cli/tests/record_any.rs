@@ -397,3 +397,25 @@ fn what_is_known_of_the_process_is_in_the_trace() {
     assert!(peak("heap_peak_bytes") >= 64 << 20 && peak("anon_peak_bytes") >= peak("heap_peak_bytes"), "{memory}");
     assert!(memory["last_at_s"].as_f64().unwrap() <= info["duration_s"].as_f64().unwrap(), "{memory}");
 }
+
+#[test]
+fn a_trace_that_was_cut_short_is_no_trace_of_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = "int main(void) { work(30000); return 0; }";
+    let Some(built) = working(dir.path(), "long", main) else { return };
+    let trace = dir.path().join("t.fbt");
+    assert!(record(&trace, &[arg(&built)]).status.success());
+    let whole = std::fs::read(&trace).unwrap();
+    let cut = dir.path().join("cut.fbt");
+    // Before the end of its first block of operations nothing can be read.
+    std::fs::write(&cut, &whole[..whole.len() / 50]).unwrap();
+    for verb in ["stat", "leaks"] {
+        common::refuse(1, &["trace", verb, arg(&cut)], &["damaged", "no event", "record again"]);
+    }
+    std::fs::write(&cut, &whole[..whole.len() * 9 / 10]).unwrap();
+    let output = run(&["trace", "stat", arg(&cut), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("damaged"));
+    let seen = json(&String::from_utf8(output.stdout).unwrap())["events"].as_u64().unwrap();
+    assert!((1000..50_000).contains(&seen), "{seen}");
+}

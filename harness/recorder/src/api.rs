@@ -76,7 +76,7 @@ fn allocated(p: *mut c_void, size: usize) {
 /// # Safety
 /// `p` is a live block.
 #[inline]
-unsafe fn pages_of(p: *mut c_void) -> Option<u32> {
+pub(crate) unsafe fn pages_of(p: *mut c_void) -> Option<u32> {
     // SAFETY: by the caller.
     let size = unsafe { (real().usable_size)(p) };
     // SAFETY: the block's own length.

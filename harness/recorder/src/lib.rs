@@ -38,6 +38,7 @@ mod buffer;
 mod clock;
 mod config;
 pub mod ends;
+mod extended;
 mod file;
 mod filter;
 mod lock;
@@ -60,6 +61,7 @@ extern "C" fn prepare() {
     real::prepare();
     ends::prepare();
     provider::prepare();
+    extended::prepare();
     process::PROCESS.prepare();
 }
 

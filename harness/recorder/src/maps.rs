@@ -1,4 +1,4 @@
-//! The program's own calls on anonymous memory. libc's and its allocator's internal calls do not come here; a preloaded
+//! The program's own calls on anonymous memory, and those that adjust glibc's allocator. libc's and its allocator's internal calls do not come here; a preloaded
 //! allocator's do, and are told apart by being made from within it.
 
 use core::ffi::{CStr, c_int, c_void};
@@ -39,6 +39,8 @@ static MREMAP: Next = Next::new(c"mremap");
 static MADVISE: Next = Next::new(c"madvise");
 static BRK: Next = Next::new(c"brk");
 static SBRK: Next = Next::new(c"sbrk");
+static MALLOC_TRIM: Next = Next::new(c"malloc_trim");
+static MALLOPT: Next = Next::new(c"mallopt");
 
 /// Calls the next definition of a function, of the type given.
 macro_rules! call {
@@ -169,4 +171,24 @@ pub unsafe extern "C" fn sbrk(by: isize) -> *mut c_void {
         note(SpoolKind::Brk { addr: (before as usize).wrapping_add_signed(by) as u64 });
     }
     before
+}
+
+/// libc's `malloc_trim`, recorded before it is made.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn malloc_trim(pad: usize) -> c_int {
+    note(SpoolKind::Trim { pad: pad as u64 });
+    call!(MALLOC_TRIM as fn(usize) -> c_int, pad)
+}
+
+/// libc's `mallopt`, recorded before it is made.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mallopt(param: c_int, value: c_int) -> c_int {
+    note(SpoolKind::Mallopt { param, value });
+    call!(MALLOPT as fn(c_int, c_int) -> c_int, param, value)
 }

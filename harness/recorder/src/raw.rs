@@ -56,6 +56,15 @@ pub(crate) fn madvise(p: *const u8, len: usize, advice: i32) -> bool {
     unsafe { syscall(libc::SYS_madvise, [p as usize, len, advice as usize, 0, 0, 0]) == 0 }
 }
 
+/// Sets the protection of a page.
+///
+/// # Safety
+/// Nobody relies on what the page allowed before.
+pub(crate) unsafe fn protect(page: usize, protection: i32) -> bool {
+    // SAFETY: by the caller.
+    unsafe { syscall(libc::SYS_mprotect, [page, 4096, protection as usize, 0, 0, 0]) == 0 }
+}
+
 pub(crate) fn getpid() -> u32 {
     // SAFETY: no arguments, no effects.
     unsafe { syscall(libc::SYS_getpid, [0; 6]) as u32 }

@@ -286,6 +286,13 @@ pub(crate) fn is_chained_allocators(f: *mut c_void) -> bool {
         && object_of(f) == object_of(malloc as *mut c_void)
 }
 
+/// The object of the allocator that is not libc's; none where malloc is libc's.
+pub(crate) fn chained_object() -> Option<*mut c_void> {
+    // SAFETY: see `Table`.
+    let malloc = unsafe { (*CHAINED.0.get()).malloc };
+    (resolve() && !LIBC_BLOCKS.load(Ordering::Relaxed)).then(|| object_of(malloc as *mut c_void))
+}
+
 macro_rules! through {
     ($($name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
         $(unsafe extern "C" fn $name($($arg: $type),*) $(-> $ret)? {

@@ -443,3 +443,35 @@ fn who_answers_malloc_is_known_also_of_forked_children() {
     let new = target.spool().provider(Provided::OperatorNew).cloned().unwrap();
     assert!(new.path.to_string_lossy().contains("libstdc++"), "{new:?}");
 }
+
+#[test]
+fn what_allocators_have_beside_libcs_functions() {
+    let Some(target) = Target::new("extended.c") else { return };
+    // Without such an allocator the names do not come into being.
+    assert!(target.command().arg("alone").status().unwrap().success());
+    target.spools().iter().for_each(|spool| assert!(spool.is_complete()));
+    for name in std::fs::read_dir(target.dir.path()).unwrap().map(|e| e.unwrap().path()) {
+        if name.extension().is_some_and(|e| e == "spool") {
+            std::fs::remove_file(name).unwrap();
+        }
+    }
+    let allocator = target.library(&["extended_library.c"]);
+    let preload = format!("{}:{}", support::recorder().display(), allocator.display());
+    assert!(target.command().env("LD_PRELOAD", preload).status().unwrap().success());
+    let spool = target.spool();
+    assert!(spool.is_complete());
+    let s = story(&spool);
+    for size in [29111, 29112, 29113, 29114, 29115, 29116, 29120, 29184] {
+        assert_eq!(s.count(size), (1, 1), "{size}");
+    }
+    assert!(matches!(s.of(29184..=29184)[0].made.kind, SpoolKind::Aligned { align: 256, .. }));
+    assert!(matches!(s.of(29113..=29113)[0].made.kind, SpoolKind::Realloc { .. }));
+    assert_eq!((s.overlaps, s.unseen_frees), (0, 0));
+}
+
+#[test]
+fn what_a_program_does_to_its_allocator() {
+    let Some((_, s)) = recorded("adjust.c") else { return };
+    let adjusts: Vec<_> = s.others.iter().map(|e| e.kind).filter(|k| !matches!(k, SpoolKind::ThreadStart)).collect();
+    assert_eq!(adjusts, [SpoolKind::Mallopt { param: -1, value: 12345 }, SpoolKind::Trim { pad: 54321 }]);
+}

@@ -29,6 +29,16 @@ pub(crate) fn replay_note(records: &[RunRecord], workload: &str) -> Option<Strin
         }
         _ => text.push_str("; no free had to be left out."),
     }
+    if let Some(made) = worst("own_adjusts").filter(|n| *n > 0.0) {
+        text.push_str(&format!(
+            " Under glibc the program's own {made:.0} calls of malloc_trim and mallopt were made as it made them."
+        ));
+    }
+    if let Some(left) = worst("own_adjusts_left_out").filter(|n| *n > 0.0) {
+        text.push_str(&format!(
+            " Under other allocators the program's own {left:.0} calls of malloc_trim and mallopt, which are glibc's, were left out."
+        ));
+    }
     Some(text)
 }
 

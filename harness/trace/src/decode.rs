@@ -34,6 +34,23 @@ pub enum Alloc {
     ReallocUnseen,
 }
 
+/// What a program does to glibc's allocator itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adjust {
+    /// `malloc_trim`.
+    Trim {
+        /// Its argument: bytes to keep at the top.
+        pad: u64,
+    },
+    /// `mallopt`.
+    Mallopt {
+        /// `M_…` of malloc.h.
+        param: i32,
+        /// Its value.
+        value: i32,
+    },
+}
+
 /// An operation other than the two frequent ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -97,6 +114,8 @@ pub enum Op {
         /// Its number.
         number: u64,
     },
+    /// The program adjusts its allocator.
+    Adjust(Adjust),
     /// The thread's end.
     Exit {
         /// Its number in the order of first operations and exits.
@@ -395,6 +414,11 @@ impl Block {
         small(self.arg()?, SLOTS_MAX, SLOT)
     }
 
+    /// A 32-bit number written without its sign.
+    fn signed(&mut self) -> Result<i32, Fault> {
+        u32::try_from(self.arg()?).map(|v| v as i32).map_err(|_| Fault("a number of more than 32 bits"))
+    }
+
     fn size(&mut self) -> Result<u64, Fault> {
         let size = self.arg()?;
         if size <= SIZE_MAX { Ok(size) } else { Err(SIZE) }
@@ -489,6 +513,11 @@ impl Block {
             }
             kind::TURN => Op::Turn { number: first },
             kind::EXIT => Op::Exit { number: first },
+            kind::ADJUST => Op::Adjust(match first {
+                0 => Adjust::Trim { pad: self.arg()? },
+                1 => Adjust::Mallopt { param: self.signed()?, value: self.signed()? },
+                _ => return Err(Fault("a call of an unknown kind that adjusts the allocator")),
+            }),
             _ => return Err(Fault("an operation of an unknown kind")),
         })
     }

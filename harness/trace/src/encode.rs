@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::decode::Adjust;
 use crate::format::{
     ARG_FOLLOWS, DECODED_MAX, GENERATIONS, RESIDENT_MIN, RESIDENT_UNKNOWN, SLOTS_MAX, STACK_MAX, kind,
 };
@@ -305,6 +306,23 @@ impl Encoder {
         self.at(us);
         self.events -= 1;
         self.op(kind::EXIT, number);
+    }
+
+    /// The program adjusts its allocator; no event of the malloc API.
+    pub(crate) fn adjust(&mut self, us: u64, adjust: Adjust) {
+        self.at(us);
+        self.events -= 1;
+        match adjust {
+            Adjust::Trim { pad } => {
+                self.op(kind::ADJUST, 0);
+                self.arg(pad);
+            }
+            Adjust::Mallopt { param, value } => {
+                self.op(kind::ADJUST, 1);
+                self.arg((param as u32).into());
+                self.arg((value as u32).into());
+            }
+        }
     }
 
     fn fill(&mut self, lane: &mut Lane) -> Option<BlockName> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file header   24 bytes
-//!   0   8  magic "FBTRACE\0"            8   4  version (1)          12   4  length of this header
+//!   0   8  magic "FBTRACE\0"            8   4  version (1; 2 with operations of kind 15)          12   4  length of this header
 //!  16   4  0                           20   4  CRC-32 of bytes 0..20
 //!
 //! blocks, back to back
@@ -68,6 +68,7 @@
 //! | 12 | free of a block whose allocation was not seen | 0 | |
 //! | 13 | turn: stands before the thread's first operation | number | |
 //! | 14 | exit: the thread ends here | number | |
+//! | 15 | the program's own call of malloc_trim (0) or mallopt (1) | which | argument of malloc_trim; both arguments of mallopt, as 32-bit numbers without sign |
 //!
 //! **Turns.** First operations and exits of all threads but the first have numbers from 0, in recorded order: the
 //! order in which threads take and return arenas.
@@ -105,8 +106,10 @@ pub const MAGIC: [u8; 8] = *b"FBTRACE\0";
 pub const BLOCK_MAGIC: [u8; 8] = *b"FBTblk\r\n";
 /// First bytes of the trailer.
 pub const END_MAGIC: [u8; 8] = *b"FBTend\r\n";
-/// Version written, and the newest that can be read.
-pub const VERSION: u32 = 1;
+/// The newest version that can be read, and the one written where the program adjusted its allocator itself.
+pub const VERSION: u32 = 2;
+/// Version written otherwise.
+pub const VERSION_PLAIN: u32 = 1;
 /// Length of the file header, bytes.
 pub const HEADER_LEN: usize = 24;
 /// Length of a block's header, bytes.
@@ -157,6 +160,7 @@ pub(crate) mod kind {
     pub(crate) const FREE_UNSEEN: u16 = 12;
     pub(crate) const TURN: u16 = 13;
     pub(crate) const EXIT: u16 = 14;
+    pub(crate) const ADJUST: u16 = 15;
 }
 
 /// What a block holds.
@@ -309,21 +313,21 @@ impl BlockHeader {
 }
 
 /// The file header.
-pub(crate) fn file_header() -> [u8; HEADER_LEN] {
+pub(crate) fn file_header(version: u32) -> [u8; HEADER_LEN] {
     let mut b = [0; HEADER_LEN];
     b[..8].copy_from_slice(&MAGIC);
-    b[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    b[8..12].copy_from_slice(&version.to_le_bytes());
     b[12..16].copy_from_slice(&(HEADER_LEN as u32).to_le_bytes());
     let crc = crc32fast::hash(&b[..20]);
     b[20..].copy_from_slice(&crc.to_le_bytes());
     b
 }
 
-/// Checks the file's first bytes (fewer than a header's when the file is shorter).
+/// Checks the file's first bytes (fewer than a header's when the file is shorter); the version.
 ///
 /// # Errors
 /// Empty, foreign, of a newer version, or damaged.
-pub(crate) fn check_file_header(b: &[u8]) -> Result<(), TraceError> {
+pub(crate) fn check_file_header(b: &[u8]) -> Result<u32, TraceError> {
     if b.is_empty() {
         return Err(TraceError::Empty);
     }
@@ -343,7 +347,7 @@ pub(crate) fn check_file_header(b: &[u8]) -> Result<(), TraceError> {
     if version == 0 || crc32fast::hash(&b[..20]) != u32_at(b, 20) {
         return Err(TraceError::Header);
     }
-    Ok(())
+    Ok(version)
 }
 
 /// The trailer that names the index block.

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::decode::{Alloc, Block, Op};
+use crate::decode::{Adjust, Alloc, Block, Op};
 use crate::error::{Damage, TraceError};
 use crate::reader::{BlockEntry, Scratch, Trace};
 use crate::varint::get;
@@ -67,7 +67,8 @@ pub enum EventKind {
     System {
         /// Which.
         call: SystemCall,
-        /// `mremap`: length before. `madvise`: the advice. `mmap`: flags. Else 0.
+        /// `mremap`: length before. `madvise`: the advice. `mmap`: flags. `mallopt`: the parameter, as a 32-bit number
+        /// without sign. Else 0.
         detail: u64,
     },
 }
@@ -85,6 +86,10 @@ pub enum SystemCall {
     Madvise,
     /// `brk` or `sbrk`.
     Brk,
+    /// `malloc_trim`, which is no system call but asks for some.
+    MallocTrim,
+    /// `mallopt`, likewise.
+    Mallopt,
 }
 
 /// What a slot holds.
@@ -259,7 +264,7 @@ impl<'t> Events<'t> {
                 self.waits_for_empty(lane, slot) || self.waits_for_full(from_lane, from_slot, generation)
             }
             Op::Turn { number } | Op::Exit { number } => number > self.turns,
-            Op::Free { .. } | Op::FreeUnseen | Op::Realloc { .. } => false,
+            Op::Free { .. } | Op::FreeUnseen | Op::Realloc { .. } | Op::Adjust(_) => false,
         }
     }
 
@@ -336,6 +341,15 @@ impl<'t> Events<'t> {
             Op::Turn { number } => {
                 self.turns = self.turns.max(number.saturating_add(1));
                 event.kind = EventKind::ThreadStart;
+            }
+            Op::Adjust(Adjust::Trim { pad }) => {
+                event.kind = EventKind::System { call: SystemCall::MallocTrim, detail: 0 };
+                event.size = pad;
+            }
+            Op::Adjust(Adjust::Mallopt { param, value }) => {
+                let detail = (param as u32).into();
+                event.kind = EventKind::System { call: SystemCall::Mallopt, detail };
+                event.size = (value as u32).into();
             }
             Op::Exit { number } => {
                 self.turns = self.turns.max(number.saturating_add(1));

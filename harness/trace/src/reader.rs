@@ -13,7 +13,7 @@ use crate::decode::Block;
 use crate::error::{Damage, TraceError};
 use crate::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, ENTRY_LEN, HEADER_LEN, RESIDENT_CRC_AT, TRAILER_LEN,
-    VERSION, check_file_header, index_at, u32_at, u64_at,
+    check_file_header, index_at, u32_at, u64_at,
 };
 use crate::info::{RecordedOn, Totals, TraceInfo};
 use crate::memory::MemorySeries;
@@ -105,6 +105,7 @@ pub struct Scratch {
 #[derive(Debug)]
 pub struct Trace {
     store: Store,
+    version: u32,
     len: u64,
     /// By thread and number; blocks of system calls behind all others.
     entries: Vec<BlockEntry>,
@@ -139,9 +140,10 @@ impl Trace {
         let len = store.len()?;
         let mut head = [0; HEADER_LEN];
         let got = store.read(0, &mut head)?;
-        check_file_header(&head[..got])?;
+        let version = check_file_header(&head[..got])?;
         let mut trace = Self {
             store,
+            version,
             len,
             entries: Vec::new(),
             threads: Vec::new(),
@@ -469,7 +471,7 @@ impl Trace {
             self.totals.map_or_else(|| ops.iter().map(|e| e.last_us).max().unwrap_or(0), |t| t.duration_us);
         TraceInfo {
             schema: fragbench_model::SCHEMA,
-            format: VERSION,
+            format: self.version,
             events,
             threads: self.totals.map_or(self.threads.len() as u64, |t| t.threads.into()),
             bytes: self.len,

@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::encode::Finished;
-use crate::format::{BLOCK_HEADER_LEN, BlockHeader, BlockKind, ENTRY_LEN, RESIDENT_CRC_AT, file_header, trailer};
+use crate::format::{
+    BLOCK_HEADER_LEN, BlockHeader, BlockKind, ENTRY_LEN, RESIDENT_CRC_AT, VERSION, VERSION_PLAIN, file_header, trailer,
+};
 use crate::info::{RecordedOn, Totals};
 use crate::memory::MemorySeries;
 use crate::reader::BlockEntry;
@@ -25,7 +27,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Begins a trace in an empty file.
     pub(crate) fn new(file: File, recorded_on: &RecordedOn) -> io::Result<Self> {
-        let header = file_header();
+        let header = file_header(VERSION_PLAIN);
         file.write_all_at(&header, 0)?;
         let mut writer = Self {
             file,
@@ -93,7 +95,10 @@ impl Writer {
     }
 
     /// Ends the trace; `late` are the facts that were not known when it was begun. Its length in bytes.
-    pub(crate) fn finish(mut self, totals: Totals, late: &RecordedOn) -> io::Result<u64> {
+    pub(crate) fn finish(mut self, totals: Totals, late: &RecordedOn, adjusts: bool) -> io::Result<u64> {
+        if adjusts {
+            self.file.write_all_at(&file_header(VERSION), 0)?;
+        }
         let mut entries = Vec::with_capacity(self.index.len() * ENTRY_LEN);
         for entry in &self.index {
             entries.extend_from_slice(&entry.to_bytes());

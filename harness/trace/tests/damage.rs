@@ -128,8 +128,8 @@ fn what_is_no_trace_is_refused_in_plain_words() {
     assert!(refusal(b"FBSPOOL\0 and so on").contains("spool"));
     assert!(refusal(&SAMPLE[..10]).contains("10 bytes"));
     let mut newer = SAMPLE.clone();
-    newer[8] = 2;
-    assert!(refusal(&newer).contains("version 2"));
+    newer[8] = 3;
+    assert!(refusal(&newer).contains("version 3"));
     let mut header = SAMPLE.clone();
     header[17] = 1;
     assert!(refusal(&header).contains("offset 0"));

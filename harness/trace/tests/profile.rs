@@ -169,3 +169,22 @@ fn what_is_wrong_is_named_with_its_line() {
     let bare = from_toml("version = 1\nduration_us = 1\n").unwrap_err();
     assert!(bare.what.contains("missing field"), "{bare}");
 }
+
+#[test]
+fn no_number_makes_more_work_than_the_recording_was() {
+    let text = to_toml(&synthetic().1);
+    let row = text.lines().find(|l| l.contains("life =")).unwrap();
+    let line = text[..text.find(row).unwrap()].matches('\n').count() + 1;
+    for n in ["9223372036854775807", "4294967296", "1000000000"] {
+        let error = from_toml(&text.replacen(row, &format!("  {{ size = [1, 1], life = \"end\", n = [{n}] }},"), 1));
+        let error = error.unwrap_err();
+        assert_eq!(error.line, line, "{error}");
+        assert!(error.what.contains(n) && error.what.contains("[recording]"), "{error}");
+    }
+    let many = "  { size = [1, 1], life = \"end\", reallocs = [0, 1048576], n = [1000] },";
+    assert!(from_toml(&text.replacen(row, many, 1)).unwrap_err().what.contains("reallocs"));
+    let blocks = text.lines().find(|l| l.starts_with("blocks = ") && !l.ends_with('[')).unwrap();
+    assert!(from_toml(&text.replacen(blocks, "blocks = 9000000000", 1)).unwrap_err().what.contains("9000000000"));
+    let duration = text.lines().find(|l| l.starts_with("duration_us")).unwrap();
+    assert!(from_toml(&text.replacen(duration, "duration_us = 9223372036854775807", 1)).is_err());
+}

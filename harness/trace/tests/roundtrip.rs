@@ -238,3 +238,31 @@ fn what_was_known_of_the_process_comes_back_up_to_the_traces_end() {
     assert_eq!(trace.memory().unwrap(), None);
     assert_eq!((trace.info().memory, trace.recorded_on().thp_disabled), (None, None));
 }
+
+#[test]
+fn what_a_program_does_to_its_allocator_comes_back_in_order_and_raises_the_version() {
+    let at = |tsc, kind| SpoolEvent { tsc, kind };
+    let program = Program {
+        threads: vec![vec![
+            at(10_000, SpoolKind::Mallopt { param: -3, value: 1 << 20 }),
+            at(20_000, SpoolKind::Malloc { addr: 0x1000, size: 500 }),
+            at(30_000, SpoolKind::Free { addr: 0x1000 }),
+            at(40_000, SpoolKind::Trim { pad: 4096 }),
+        ]],
+    };
+    let (bytes, report) = packed(&program, &PackOptions::default());
+    let trace = Trace::from_bytes(bytes).unwrap();
+    let kinds: Vec<_> = trace.events_in_order().map(|e| (e.kind, e.size)).collect();
+    let system = |call, detail| EventKind::System { call, detail };
+    let expected = [
+        (system(SystemCall::Mallopt, (-3i32 as u32).into()), 1 << 20),
+        (EventKind::Malloc, 500),
+        (EventKind::Free, 500),
+        (system(SystemCall::MallocTrim, 0), 4096),
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!((report.totals.events, stat(&trace).events, trace.info().format), (2, 2, 2));
+    assert_eq!(trace.verify().unwrap(), []);
+    let (plain, _) = packed(&Program { threads: vec![Vec::new()] }, &PackOptions::default());
+    assert_eq!(Trace::from_bytes(plain).unwrap().info().format, 1, "readable by earlier versions");
+}

@@ -129,6 +129,8 @@ fn kind() -> impl Strategy<Value = SpoolKind> {
         1 => (address(), size(), any::<u32>()).prop_map(|(addr, len, advice)| SpoolKind::Madvise { addr, len, advice }),
         1 => address().prop_map(|addr| SpoolKind::Brk { addr }),
         1 => any::<u32>().prop_map(|id| SpoolKind::Stack { id }),
+        1 => size().prop_map(|pad| SpoolKind::Trim { pad }),
+        1 => any::<(i32, i32)>().prop_map(|(param, value)| SpoolKind::Mallopt { param, value }),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! and allocates only through a [`Ledger`]. It never reads its own memory use, never prints and never looks at a clock
 //! to decide what to do, so that two runs with one seed make the same blocks whatever the allocator.
 
+pub mod adjust;
 pub mod clock;
 mod context;
 mod counters;

@@ -6,7 +6,7 @@ use fragbench_engine::clock::{monotonic_ns, sleep_ns};
 use fragbench_engine::timeline::Seat;
 use fragbench_engine::{ALL_PAGES, Block, Ledger, fail, refuse, timeline};
 use fragbench_model::Touch;
-use fragbench_trace::decode::{Alloc, Block as TraceBlock, Fault, Op, Visitor};
+use fragbench_trace::decode::{Adjust, Alloc, Block as TraceBlock, Fault, Op, Visitor};
 
 use crate::run::{Run, Tally};
 use crate::slots::Slot;
@@ -231,6 +231,15 @@ impl Player<'_> {
         s.take_other(id(self.copy, lane, slot)).ok_or(EMPTY)
     }
 
+    /// Does to glibc's allocator what the program did to it; another's has no such calls.
+    fn adjust(&mut self, adjust: Adjust) {
+        let done = match adjust {
+            Adjust::Trim { pad } => fragbench_engine::adjust::trim(usize::try_from(pad).unwrap_or(usize::MAX)),
+            Adjust::Mallopt { param, value } => fragbench_engine::adjust::mallopt(param, value),
+        };
+        *(if done { &mut self.tally.adjusts } else { &mut self.tally.adjusts_left_out }) += 1;
+    }
+
     #[cold]
     #[inline(never)]
     fn general(&mut self, op: Op) -> Result<(), Stop> {
@@ -264,6 +273,7 @@ impl Player<'_> {
                 let block = self.ledger.realloc(block, (size as usize).max(1), resident_pages.unwrap_or(ALL_PAGES));
                 s.put(self.ledger.rename(block, self.ids + u64::from(slot)));
             }
+            Op::Adjust(adjust) => self.adjust(adjust),
             // The thread that started this one waited for the turn.
             Op::Turn { .. } => {}
             Op::Exit { number } => {

@@ -131,7 +131,7 @@ impl Visitor for Again<'_> {
                 }
                 None => self.make(slot, size, Alloc::Malloc, resident_pages),
             },
-            Op::FreeOther { .. } | Op::FreeUnseen | Op::Turn { .. } | Op::Exit { .. } => {}
+            Op::FreeOther { .. } | Op::FreeUnseen | Op::Adjust(_) | Op::Turn { .. } | Op::Exit { .. } => {}
         }
         Ok(())
     }

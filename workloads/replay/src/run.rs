@@ -47,6 +47,10 @@ pub(crate) struct Start {
 pub(crate) struct Counts {
     /// Frees of blocks the recording had not seen.
     pub(crate) unseen_frees: AtomicU64,
+    /// The program's own calls that adjusted its allocator, done as it did.
+    pub(crate) adjusts: AtomicU64,
+    /// Those that this allocator has not.
+    pub(crate) adjusts_left_out: AtomicU64,
     /// Waits for a block that another thread had yet to make.
     pub(crate) waits: AtomicU64,
     /// Waits for a slot that another thread had yet to empty.
@@ -59,6 +63,8 @@ pub(crate) struct Counts {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) unseen_frees: u64,
+    pub(crate) adjusts: u64,
+    pub(crate) adjusts_left_out: u64,
     pub(crate) waits: u64,
     pub(crate) slot_waits: u64,
     pub(crate) turn_waits: u64,
@@ -67,6 +73,8 @@ pub(crate) struct Tally {
 impl Counts {
     pub(crate) fn add(&self, tally: &Tally) {
         self.unseen_frees.fetch_add(tally.unseen_frees, Ordering::Relaxed);
+        self.adjusts.fetch_add(tally.adjusts, Ordering::Relaxed);
+        self.adjusts_left_out.fetch_add(tally.adjusts_left_out, Ordering::Relaxed);
         self.waits.fetch_add(tally.waits, Ordering::Relaxed);
         self.slot_waits.fetch_add(tally.slot_waits, Ordering::Relaxed);
         self.turn_waits.fetch_add(tally.turn_waits, Ordering::Relaxed);

@@ -155,6 +155,8 @@ impl Replay {
         let mut facts = vec![
             ("events", self.totals.events as f64 * copies),
             ("skipped_unseen_frees", counts.unseen_frees.load(load) as f64),
+            ("own_adjusts", counts.adjusts.load(load) as f64),
+            ("own_adjusts_left_out", counts.adjusts_left_out.load(load) as f64),
             ("waits", counts.waits.load(load) as f64),
             ("slot_waits", counts.slot_waits.load(load) as f64),
             ("turn_waits", counts.turn_waits.load(load) as f64),

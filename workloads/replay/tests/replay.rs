@@ -203,6 +203,20 @@ fn unseen_blocks_are_skipped_and_a_first_thread_may_be_silent() {
 }
 
 #[test]
+fn the_programs_own_adjustments_of_glibc_are_made_where_malloc_is_glibcs() {
+    let at = |tsc, kind| SpoolEvent { tsc, kind };
+    let threads = vec![vec![
+        at(0, SpoolKind::Mallopt { param: libc::M_MMAP_THRESHOLD, value: 1 << 20 }),
+        at(7_000, SpoolKind::Malloc { addr: 64, size: 10 }),
+        at(8_000, SpoolKind::Trim { pad: 0 }),
+    ]];
+    let case = Case::new(&Program { threads });
+    let done = run(&case.spec(), None).unwrap();
+    assert_eq!((done.ops, done.live_end_bytes), (1, 10));
+    assert_eq!((done.facts["own_adjusts"], done.facts["own_adjusts_left_out"]), (2.0, 0.0));
+}
+
+#[test]
 fn what_cannot_be_replayed_is_refused_with_the_reason() {
     let case = Case::new(&lively(3, 20_000));
     let whole = std::fs::read(case.trace()).unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use fragbench_model::Shape;
 use fragbench_trace::{PackOptions, Trace as TraceFile, TraceError};
@@ -105,12 +105,20 @@ impl Trace {
     }
 }
 
-/// Opens a trace; what is wrong with the file is an error that names it.
+/// Opens a trace; what is wrong with the file is an error that names it. Damage that leaves some of it readable is told.
 pub(crate) fn open(file: &Path) -> Result<TraceFile> {
-    TraceFile::open(file).map_err(|error| match error {
-        TraceError::Io(_) => usage(format!("{}: {error}", file.display())),
-        _ => anyhow::Error::new(error).context(format!("{}", file.display())),
-    })
+    let shown = file.display();
+    let trace = TraceFile::open(file).map_err(|error| match error {
+        TraceError::Io(_) => usage(format!("{shown}: {error}")),
+        _ => anyhow::Error::new(error).context(format!("{shown}")),
+    })?;
+    if let Some(first) = trace.damage().first() {
+        if trace.info().events == 0 {
+            bail!("{shown}: damaged, and no event of it can be read: {first}; take another copy, or record again");
+        }
+        eprintln!("{shown}: damaged ({first}): what follows is of the part that can be read");
+    }
+    Ok(trace)
 }
 
 impl Info {
@@ -191,6 +199,16 @@ impl Stat {
         }
         let trace = open(&self.file)?;
         let stat = fragbench_trace::stat(&trace);
+        // Blocks that were damaged within show in the count.
+        let whole = trace.damage().is_empty() && stat.events == trace.info().events;
+        if trace.damage().is_empty() && !whole {
+            eprintln!(
+                "{}: damaged: {} of {} events could be read",
+                self.file.display(),
+                stat.events,
+                trace.info().events
+            );
+        }
         match self.format {
             Format::Json => say!("{}", serde_json::to_string_pretty(&stat)?),
             Format::Text => {
@@ -208,7 +226,7 @@ impl Stat {
                 std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
             }
         }
-        Ok(Outcome::Success)
+        Ok(if whole { Outcome::Success } else { Outcome::FellShort })
     }
 }
 

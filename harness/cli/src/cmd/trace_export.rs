@@ -86,6 +86,8 @@ impl From<&Event> for Row {
             EventKind::System { call: SystemCall::Mremap, .. } => "mremap",
             EventKind::System { call: SystemCall::Madvise, .. } => "madvise",
             EventKind::System { call: SystemCall::Brk, .. } => "brk",
+            EventKind::System { call: SystemCall::MallocTrim, .. } => "malloc_trim",
+            EventKind::System { call: SystemCall::Mallopt, .. } => "mallopt",
         };
         Self {
             at_us: event.at_us,

@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::PackReport;
 use super::swing::Swing;
+use crate::decode::Adjust;
 use crate::encode::{Ask, BlockName, Encoder, Lane};
 use crate::error::TraceError;
 use crate::format::{DECODED_MAX, LARGE_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
@@ -101,6 +102,8 @@ pub(super) struct Blocks {
     live_blocks: u64,
     swing: Swing,
     totals: Totals,
+    /// Calls that adjust the allocator.
+    adjusts: u64,
 }
 
 impl Blocks {
@@ -122,6 +125,7 @@ impl Blocks {
             live_blocks: 0,
             swing: Swing::default(),
             totals: Totals::default(),
+            adjusts: 0,
         })
     }
 
@@ -353,6 +357,22 @@ impl Blocks {
         Ok(())
     }
 
+    /// The program adjusts its allocator.
+    pub(super) fn adjust(&mut self, cursor: usize, kind: &SpoolKind) -> Result<(), TraceError> {
+        let adjust = match *kind {
+            SpoolKind::Trim { pad } => Adjust::Trim { pad },
+            SpoolKind::Mallopt { param, value } => Adjust::Mallopt { param, value },
+            _ => return Ok(()),
+        };
+        self.ready(cursor)?;
+        // No event of the malloc API.
+        self.totals.events -= 1;
+        self.adjusts += 1;
+        let (thread, _) = parts(&mut self.threads, &mut self.lanes, cursor);
+        thread.encoder.adjust(self.now_us, adjust);
+        Ok(())
+    }
+
     /// One of the program's own system calls.
     pub(super) fn system(&mut self, cursor: usize, kind: &SpoolKind) -> Result<(), TraceError> {
         let (call, before, after) = match *kind {
@@ -440,7 +460,7 @@ impl Blocks {
             system_calls: t.system_calls,
             ..known
         };
-        let bytes = self.writer.finish(totals, &RecordedOn::default())?;
+        let bytes = self.writer.finish(totals, &RecordedOn::default(), self.adjusts > 0)?;
         Ok(PackReport { stacks: stacks.map(|s| s.stacks.len() as u64), totals, bytes, spool_bytes: 0 })
     }
 }

@@ -290,6 +290,12 @@ impl<'s, S: Source> Merge<'s, S> {
                 self.cursors[cursor].stack = Some(id);
                 return Ok(Outcome::Done { changed: 0 });
             }
+            SpoolKind::Trim { .. } | SpoolKind::Mallopt { .. } => {
+                if !cut {
+                    blocks.adjust(cursor, &event.kind)?;
+                }
+                return Ok(Outcome::Done { changed: 0 });
+            }
             SpoolKind::ThreadStart => return Ok(Outcome::Done { changed: 0 }),
             SpoolKind::ThreadExit => {
                 self.cursors[cursor].exited = true;

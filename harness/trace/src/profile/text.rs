@@ -210,6 +210,38 @@ impl Place {
     }
 }
 
+/// Most blocks, and most reallocs, of a profile: what is generated from it is held in memory.
+const EVENTS_MAX: u64 = 1 << 28;
+/// Longest time, µs: some 35 years.
+const TIME_MAX: u64 = 1 << 50;
+
+/// How many blocks and reallocs there are, so that no number makes more work than the recording was.
+struct Sums {
+    blocks: u64,
+    reallocs: u64,
+    limit: u64,
+}
+
+impl Sums {
+    /// Adds a row of blocks; what is wrong when they become too many.
+    fn add(&mut self, row: &Blocks) -> Result<(), String> {
+        let n = row.n.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
+        self.blocks = self.blocks.saturating_add(n);
+        if self.blocks > self.limit {
+            return Err(format!(
+                "n: with this row there are {} blocks, but [recording] says blocks = {} in all",
+                self.blocks, self.limit
+            ));
+        }
+        let most = row.reallocs.map_or(0, |range| u64::from(range[1]));
+        self.reallocs = self.reallocs.saturating_add(n.saturating_mul(most));
+        if self.reallocs > EVENTS_MAX {
+            return Err(format!("reallocs: with this row there may be {}, more than {EVENTS_MAX}", self.reallocs));
+        }
+        Ok(())
+    }
+}
+
 /// What the types alone do not say.
 fn check(profile: &Profile) -> Result<(), (Place, String)> {
     let top = Place { role: None, row: None };
@@ -219,6 +251,11 @@ fn check(profile: &Profile) -> Result<(), (Place, String)> {
         format!("version {version} of a profile; this program reads up to {PROFILE_VERSION}")
     })?;
     ensure(profile.duration_us > 0, top, &|| "duration_us = 0: a profile without length".into())?;
+    ensure(profile.duration_us <= TIME_MAX, top, &|| format!("duration_us: must not be above {TIME_MAX}"))?;
+    let mut sums = Sums { blocks: 0, reallocs: 0, limit: profile.recording.blocks };
+    ensure(sums.limit <= EVENTS_MAX, top, &|| {
+        format!("[recording] blocks = {}: more than {EVENTS_MAX} cannot be generated", sums.limit)
+    })?;
     ensure(!profile.role.is_empty(), top, &|| "no [[role]]: there is nothing to generate".into())?;
     for (number, role) in profile.role.iter().enumerate() {
         let of_role = Place { role: Some(number), row: None };
@@ -230,8 +267,12 @@ fn check(profile: &Profile) -> Result<(), (Place, String)> {
         ensure(!role.waves.is_empty(), of_role, &|| "waves: there must be at least one".into())?;
         ensure(role.threads() <= 1 << 20, of_role, &|| "waves: more than 1048576 threads".into())?;
         for (row, w) in role.waves.iter().enumerate() {
-            let ok =
-                w.threads > 0 && w.starts_us.is_sorted() && w.ends_us.is_sorted() && w.starts_us[0] <= w.ends_us[0];
+            let ok = w.threads > 0
+                && w.ends_us[1] <= TIME_MAX
+                && w.starts_us[1] <= TIME_MAX
+                && w.starts_us.is_sorted()
+                && w.ends_us.is_sorted()
+                && w.starts_us[0] <= w.ends_us[0];
             ensure(ok, at("waves", row), &|| {
                 "wave: threads must be above 0, starts_us and ends_us ascend, and ends not come before starts".into()
             })?;
@@ -242,6 +283,7 @@ fn check(profile: &Profile) -> Result<(), (Place, String)> {
         ensure(ordered, at("phases", 0), &|| "phases: must ascend from 0 and stay below 1".into())?;
         for (row, b) in role.blocks.iter().enumerate() {
             let place = at("blocks", row);
+            sums.add(b).map_err(|what| (place, what))?;
             let [low, high] = b.size;
             ensure(low <= high && high <= SIZE_MAX, place, &|| {
                 format!("size = [{low}, {high}]: must ascend, up to {SIZE_MAX}")

@@ -143,6 +143,8 @@ impl Decoder {
             kind::MADVISE => SpoolKind::Madvise { addr: self.addr(f)?, len: f.int()?, advice: f.int32()? },
             kind::BRK => SpoolKind::Brk { addr: self.addr(f)? },
             kind::STACK => SpoolKind::Stack { id: f.int32()? },
+            kind::TRIM => SpoolKind::Trim { pad: f.int()? },
+            kind::MALLOPT => SpoolKind::Mallopt { param: f.int32()? as i32, value: f.int32()? as i32 },
             _ => return None,
         })
     }

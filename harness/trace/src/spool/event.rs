@@ -113,6 +113,18 @@ pub enum SpoolKind {
         /// The program break after the call.
         addr: u64,
     },
+    /// The program's own `malloc_trim`, before it was made.
+    Trim {
+        /// Its argument: bytes to keep at the top.
+        pad: u64,
+    },
+    /// The program's own `mallopt`, before it was made.
+    Mallopt {
+        /// `M_…` of malloc.h.
+        param: i32,
+        /// Its value.
+        value: i32,
+    },
     /// Who makes the thread's next allocation or realloc, which is its next event.
     Stack {
         /// Number of the stack.

@@ -68,6 +68,8 @@
 //! | 12 | madvise | address, length, advice |
 //! | 13 | brk | address |
 //! | 14 | stack: of the thread's next allocation or realloc, which follows at once | number of the stack |
+//! | 15 | malloc_trim | its argument |
+//! | 16 | mallopt | its arguments, as 32-bit numbers without sign |
 //!
 //! A provider says who answers `malloc` (number 0) or `operator new` (1), as [`provider`](super::provider) describes.
 //!
@@ -156,6 +158,8 @@ pub mod kind {
     pub const MADVISE: u8 = 12;
     pub const BRK: u8 = 13;
     pub const STACK: u8 = 14;
+    pub const TRIM: u8 = 15;
+    pub const MALLOPT: u8 = 16;
 }
 
 /// Why a spool ends where it does. `Running` in a spool that is no longer written to means that the program was

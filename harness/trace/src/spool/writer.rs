@@ -121,6 +121,10 @@ impl Coder {
             SpoolKind::Madvise { addr, len, advice } => w.addr(addr).int(len).int(advice.into()).tag(kind::MADVISE),
             SpoolKind::Brk { addr } => w.addr(addr).tag(kind::BRK),
             SpoolKind::Stack { id } => w.int(id.into()).tag(kind::STACK),
+            SpoolKind::Trim { pad } => w.int(pad).tag(kind::TRIM),
+            SpoolKind::Mallopt { param, value } => {
+                w.int(u64::from(param as u32)).int(u64::from(value as u32)).tag(kind::MALLOPT)
+            }
         };
         let len = w.at;
         out[0] = tag << 2;

@@ -8,6 +8,8 @@ mod jemalloc;
 mod mimalloc;
 mod null;
 mod sys;
+
+pub(crate) use sys::{malloc_is_libcs, mallopt, trim};
 mod tcmalloc;
 
 use std::collections::BTreeMap;

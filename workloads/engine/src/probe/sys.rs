@@ -112,6 +112,23 @@ macro_rules! typed {
     };
 }
 
+/// Whether `malloc` is libc's own.
+pub(crate) fn malloc_is_libcs() -> bool {
+    find(c"malloc").and_then(owner).is_some_and(|object| is_libc(&object))
+}
+
+/// glibc's `malloc_trim`.
+pub(crate) fn trim(pad: usize) {
+    // SAFETY: may be called at any time, from any thread.
+    unsafe { libc::malloc_trim(pad) };
+}
+
+/// glibc's `mallopt`.
+pub(crate) fn mallopt(param: i32, value: i32) {
+    // SAFETY: may be called at any time, from any thread.
+    unsafe { libc::mallopt(param, value) };
+}
+
 /// glibc's `malloc_trim(0)`; true when it gave something back.
 pub(crate) fn malloc_trim() -> bool {
     // SAFETY: takes an integer.
