@@ -14,6 +14,7 @@ pub mod elf;
 mod environment;
 mod error;
 mod glibc;
+mod huge_pages;
 mod jemalloc;
 mod mimalloc;
 mod null;
@@ -29,7 +30,8 @@ pub use c_library::{LibcError, find, find_all};
 pub use environment::{PADDING_VARIABLE, PRELOAD, command, padding, variables};
 pub use error::AllocatorError;
 pub use glibc::{ARENA_MAX, TRIM_EVERY};
-pub use space::{Choice, USUAL, USUAL_OF_A_COMMAND, candidates, settings};
+pub use huge_pages::asks_for_huge_pages;
+pub use space::{Choice, USUAL, USUAL_OF_A_COMMAND, candidates, huge_page_candidates, settings};
 
 /// An allocator that comes with fragbench.
 #[derive(Debug, Clone, Copy)]
@@ -148,7 +150,7 @@ mod tests {
 
     /// Files of this crate that describe no allocator.
     const INFRASTRUCTURE: &[&str] =
-        &["lib", "c_library", "elf", "environment", "error", "setting", "space", "custom", "tcmalloc"];
+        &["lib", "c_library", "elf", "environment", "error", "huge_pages", "setting", "space", "custom", "tcmalloc"];
 
     #[test]
     fn every_allocator_file_is_in_the_table() {

@@ -66,14 +66,31 @@ pub const USUAL: &[Choice] = &[
 pub const USUAL_OF_A_COMMAND: &[Choice] =
     &[&[], &[(ARENA_MAX, "2")], &[("MALLOC_TRIM_THRESHOLD_", "131072")], &[(TRIM_EVERY, "1000")]];
 
+const GLIBC_HUGE: &[Choice] = &[&[("glibc.malloc.hugetlb", "1")]];
+const JEMALLOC_HUGE: &[Choice] = &[&[("thp", "always")], &[("thp", "never")]];
+const MIMALLOC_HUGE: &[Choice] = &[&[("MIMALLOC_ALLOW_THP", "0")]];
+
+/// Settings of transparent huge pages to try where the process may have them.
+pub fn huge_page_candidates(kind: AllocatorKind) -> Vec<Settings> {
+    owned(match kind {
+        AllocatorKind::Glibc => GLIBC_HUGE,
+        AllocatorKind::Jemalloc => JEMALLOC_HUGE,
+        AllocatorKind::Mimalloc => MIMALLOC_HUGE,
+        AllocatorKind::Tcmalloc | AllocatorKind::Null | AllocatorKind::Other => &[],
+    })
+}
+
 /// Settings to try; the allocator's defaults are among them unless they are the baseline. Of other families none.
 pub fn candidates(kind: AllocatorKind) -> Vec<Settings> {
-    let choices = match kind {
+    owned(match kind {
         AllocatorKind::Glibc => GLIBC,
         AllocatorKind::Jemalloc => JEMALLOC,
         AllocatorKind::Mimalloc => MIMALLOC,
         AllocatorKind::Tcmalloc | AllocatorKind::Null | AllocatorKind::Other => &[],
-    };
+    })
+}
+
+fn owned(choices: &[Choice]) -> Vec<Settings> {
     choices.iter().map(|choice| settings(choice)).collect()
 }
 
@@ -90,7 +107,8 @@ mod tests {
     #[test]
     fn every_candidate_is_one_its_allocator_takes_and_none_stands_twice() {
         for kind in [AllocatorKind::Glibc, AllocatorKind::Jemalloc, AllocatorKind::Mimalloc] {
-            let all = candidates(kind);
+            let mut all = candidates(kind);
+            all.extend(huge_page_candidates(kind));
             assert!(all.len() >= 4);
             for (i, settings) in all.iter().enumerate() {
                 match kind {

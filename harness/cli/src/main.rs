@@ -19,6 +19,7 @@ mod freeze;
 mod generated;
 mod glibc;
 mod heap_stages;
+mod huge_pages;
 mod interrupt;
 mod measure;
 mod nearest;

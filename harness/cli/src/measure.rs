@@ -146,6 +146,9 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Opti
                 "{}",
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
+            for note in fragbench_report::server_notes(&data.manifest, None) {
+                say!("{}", width.map_or_else(|| note.clone(), |width| textwrap::fill(&note, usize::from(width))));
+            }
             say!("{}\n", fragbench_report::result_verdict(&data.summary, width));
             if let Some(emitted) = emitted {
                 say!("{}", emitted.as_ref().map_or_else(|why| format!("--emit: {why}\n"), Clone::clone));
@@ -223,6 +226,7 @@ pub(crate) fn new_manifest(
         common,
         plan,
         aa: Vec::new(),
+        huge_pages: Vec::new(),
         profiles: Vec::new(),
         part: None,
         machines: Vec::new(),

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_model::{Common, Driver, Manifest, Pace, RunRecord, Touch, WorkloadSpec};
+use fragbench_model::{Common, Driver, HugePages, Manifest, Pace, RunRecord, Touch, WorkloadSpec};
 use fragbench_run::{ResultDir, RunLimits, Selection, WorkerRunner};
 
 use crate::blocks::BlockOptions;
 use crate::emission::EmitOptions;
 use crate::environments::EnvironmentOptions;
 use crate::glibc::GlibcOptions;
+use crate::huge_pages::{self, ThpChoice};
 use crate::measure::{Measurement, default_directory, new_manifest, show_plan};
 use crate::sizes::{parse_duration, parse_size};
 use crate::{Outcome, generated, recorded, usage};
@@ -83,9 +84,9 @@ pub(crate) struct RunOptions {
     /// What the driver writes into blocks
     #[arg(long, value_enum, default_value = "page")]
     touch: TouchChoice,
-    /// Allow transparent huge pages (off by default, as MariaDB does)
-    #[arg(long)]
-    thp: bool,
+    /// Transparent huge pages: as the server has them that a workload stands for, or none, or more
+    #[arg(long, value_enum, default_value = "follow")]
+    thp: ThpChoice,
     /// Time one call in N (0: none)
     #[arg(long, value_name = "N", default_value_t = 97)]
     latency_every: u32,
@@ -211,7 +212,12 @@ impl RunOptions {
         let dir = self.output.directory();
         generated::place(&mut workloads, &dir)?;
         let workloads = workloads.into_iter().map(|workload| workload.at_pace(self.pace.pace)).collect();
-        let mut plan = fragbench_run::build(&self.selection(workloads)?);
+        let selection = self.selection(workloads)?;
+        let huge_pages = huge_pages::facts(self.thp, &selection.workloads, &selection.allocators)?;
+        let mut plan = fragbench_run::build(&selection);
+        for cell in &mut plan.cells {
+            cell.thp = huge_pages.iter().find(|fact| fact.workload == cell.workload.name()).map(|fact| fact.used);
+        }
         // A result that is finished has its plan.
         let part = if self.output.resume.is_none() { self.blocks.part(&mut plan)? } else { None };
         if self.output.dry_run {
@@ -230,6 +236,7 @@ impl RunOptions {
                 let manifest = Manifest {
                     relevant: self.blocks.relevant(),
                     part,
+                    huge_pages,
                     ..new_manifest(self.profile.name(), &programs, plan, common, &limits)
                 };
                 (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
@@ -256,7 +263,8 @@ impl RunOptions {
                 TouchChoice::Page => Touch::Page,
                 TouchChoice::Full => Touch::Full,
             },
-            thp: self.thp,
+            // Each cell has its own.
+            thp: HugePages::Off,
             latency_every: self.latency_every,
             monitor_calls: self.pace.monitor,
             epilogue: true,

@@ -44,7 +44,7 @@ fn facts(m: &Manifest) -> Vec<Fact> {
         facts.extend([
             ("scale".into(), Some(driver.scale.to_string()), WORK),
             ("threads".into(), Some(threads), WORK),
-            ("huge pages allowed".into(), Some(driver.thp.to_string()), BOTH),
+            ("huge pages allowed".into(), Some(driver.thp.name().to_owned()), BOTH),
             ("monitor's allocations a second".into(), Some(driver.monitor_calls.to_string()), "idle memory, polled"),
             ("one call in N timed".into(), Some(driver.latency_every.to_string()), "latency and time"),
         ]);

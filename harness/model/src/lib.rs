@@ -11,6 +11,7 @@ mod counters;
 mod diff;
 mod glibc_version;
 mod heap;
+mod huge_pages;
 mod inspection;
 mod manifest;
 mod message;
@@ -39,6 +40,7 @@ pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_TH
 pub use diff::{CellDiff, CellName, Change, ConditionDiff, Diff, DiffOutcome, FigureDiff};
 pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim, Kept, PinKind};
+pub use huge_pages::{HugePages, HugePagesFact, HugePagesSource};
 pub use inspection::{
     ArenaFigures, HeapGrowth, HeapRemedy, HeapRemedyKind, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection,
     MallocFact, MappingClass, MappingKind, PinGroup, Retained, SizeClass, Spread, StretchKind, SurveyCost,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Distances, Machine, Part, Plan, Shape};
+use crate::{Distances, HugePagesFact, Machine, Part, Plan, Shape};
 
 /// The machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,9 @@ pub struct Manifest {
     pub plan: Plan,
     /// Noise of the baseline against itself.
     pub aa: Vec<AaSpread>,
+    /// Huge pages of each workload's runs; where a workload is missing, those of `common`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub huge_pages: Vec<HugePagesFact>,
     /// Work generated from profiles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<ProfileFact>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Allocator, WorkloadSpec};
+use crate::{Allocator, HugePages, WorkloadSpec};
 
 /// One workload under one allocator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,9 +13,9 @@ pub struct Cell {
     pub allocator: Allocator,
     /// The baseline's second copy, run only to know the noise floor.
     pub aa: bool,
-    /// Whether transparent huge pages are allowed, where that differs from what all runs have in common.
+    /// Transparent huge pages, where they differ from what all runs have in common.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thp: Option<bool>,
+    pub thp: Option<HugePages>,
 }
 
 impl Cell {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CommandSpec, SCHEMA};
+use crate::{CommandSpec, HugePages, SCHEMA};
 
 /// What the driver writes into a block it was given. Printed with every result: it decides how many pages
 /// become resident.
@@ -173,8 +173,8 @@ pub struct Driver {
     pub scale: f64,
     /// What is written into blocks.
     pub touch: Touch,
-    /// Whether transparent huge pages are allowed (`false`: `PR_SET_THP_DISABLE`, as MariaDB does).
-    pub thp: bool,
+    /// Transparent huge pages of workers, where the cell does not say otherwise.
+    pub thp: HugePages,
     /// One call in this many is timed; 0 times none.
     pub latency_every: u32,
     /// Allocations a second that a monitor makes in the second stretch of quiet; 0: there is no such stretch.
@@ -190,7 +190,7 @@ impl Default for Driver {
             threads: None,
             scale: 1.0,
             touch: Touch::Page,
-            thp: false,
+            thp: HugePages::Off,
             latency_every: 97,
             monitor_calls: 0,
             epilogue: true,

@@ -5,12 +5,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use fragbench_decide::{advice, cell_runs, finding};
-use fragbench_model::{Driver, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, how_of_command, label, metric};
+use fragbench_model::{
+    Driver, HugePages, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, how_of_command, label, metric,
+};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
 use crate::profile;
 use crate::replay::replay_note;
+use crate::server::server_notes;
 use crate::table::{
     COMMAND_COLUMNS, Column, LEGEND, MEMORY_COLUMNS, Mark, RATIO_LEGEND, SPEED_COLUMNS, Table, columns, columns_of,
     failure_text, failures, is_of_commands, metric_table, own_columns, purge_table, ratio_table,
@@ -126,6 +129,7 @@ fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
         h2 id=(slug(workload)) { (workload) }
         (table(&memory))
         p.legend { (LEGEND) " Small figures: 95 % interval of the median over the runs." }
+        @for note in server_notes(&data.manifest, Some(workload)) { p.warn { (note) } }
         @if let Some(note) = replay_note(records, workload) { p.legend { (note) } }
         @for note in &failures { p.warn { (note) } }
         @if let Some(fact) = profile::fact(data, workload) {
@@ -247,8 +251,8 @@ fn how(data: &ResultData) -> Markup {
             li { "Sampled from outside every " (duration_ns(m.sample_interval_ns as f64))
                 @if let Some(worst) = sampler { "; the sampler took at most " (digits(100.0 * worst)) " % of a core" } "." }
             @if let Some(driver) = m.common.driver.as_ref().filter(|_| !commands) {
-                li { "Touch policy: " code { (format!("{:?}", driver.touch).to_lowercase()) } "; transparent huge pages "
-                    @if driver.thp { "allowed" } @else { "off for the worker" } "; " (latency(driver)) "." }
+                li { "Touch policy: " code { (format!("{:?}", driver.touch).to_lowercase()) } "; " (latency(driver)) "." }
+                li { (huge_pages(m, driver.thp)) }
                 li { "After the work: " (duration_ns(m.common.idle_ms as f64 * 1e6)) " of quiet untouched"
                     @if driver.monitor_calls > 0 { ", as long again with a monitor of " (driver.monitor_calls) " allocations a second" } ", then the purge"
                     @if !driver.epilogue { " (left out in this result)" } "." }
@@ -269,6 +273,23 @@ fn how(data: &ResultData) -> Markup {
         (manifest(m))
         @if !m.machines.is_empty() { (machines(m)) }
     }
+}
+
+/// Which huge pages the runs had.
+fn huge_pages(m: &Manifest, common: HugePages) -> String {
+    if m.huge_pages.is_empty() {
+        return format!("Transparent huge pages: {}.", common.name());
+    }
+    let each: Vec<String> = m
+        .huge_pages
+        .iter()
+        .map(|fact| match (fact.server, fact.caution()) {
+            (_, Some(caution)) => caution,
+            (Some(_), None) => format!("{} {}, as its server", fact.workload, fact.used.name()),
+            (None, None) => format!("{} {}, its server's are not known", fact.workload, fact.used.name()),
+        })
+        .collect();
+    format!("Transparent huge pages: {}.", each.join("; "))
 }
 
 fn manifest(m: &Manifest) -> Markup {

@@ -5,6 +5,7 @@ use fragbench_decide::{advice, finding};
 use crate::cautions::cautions;
 use crate::profile;
 use crate::replay::replay_note;
+use crate::server::server_notes;
 use crate::table::{LEGEND, RATIO_LEGEND, Table, purge_table, ratio_table, result_table};
 use crate::units::{bytes, utc};
 use crate::{Page, plot_stem};
@@ -32,6 +33,9 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
         out.push_str(&markdown_table(&results));
         out.push_str(&format!("\n{LEGEND}\n"));
+        for note in server_notes(manifest, Some(workload)) {
+            out.push_str(&format!("\n**{}**\n", escape(&note)));
+        }
         if let Some(note) = replay_note(&data.records, workload) {
             out.push_str(&format!("\n{note}\n"));
         }

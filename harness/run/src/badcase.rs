@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fragbench_model::{
-    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, Pace, PhaseRecord, Remedy, RunRecord,
-    RunSpec, SCHEMA, WorkloadSpec,
+    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, HugePages, Pace, PhaseRecord, Remedy,
+    RunRecord, RunSpec, SCHEMA, WorkloadSpec,
 };
 
 /// One run that is needed, and what it is needed for.
@@ -54,7 +54,8 @@ pub fn case_runs<E>(
             parameters: remedy.action.iter().map(|a| (ACTION_PARAMETER.to_owned(), (*a).to_owned())).collect(),
             pace: Pace::Virtual,
         };
-        let cell = Cell { thp: (fact.thp || remedy.thp).then_some(true), ..Cell::new(workload, allocator) };
+        let cell =
+            Cell { thp: (fact.thp || remedy.thp).then_some(HugePages::Madvise), ..Cell::new(workload, allocator) };
         match runs.iter_mut().find(|run| run.cell == cell) {
             Some(run) => run.remedies.push(remedy),
             None => runs.push(CaseRun { cell, remedies: vec![remedy] }),
@@ -191,7 +192,9 @@ mod tests {
         assert_eq!(of("mxfast-0").unwrap().cell.allocator.settings["MALLOC_ARENA_MAX"], "17");
         assert_eq!(names(of("jemalloc").unwrap()), ["jemalloc", "jemalloc-purge"]);
         assert!(of("jemalloc").unwrap().cell.allocator.settings.is_empty(), "settings of the case are glibc's");
-        assert!(of("hugetlb-1").unwrap().cell.thp == Some(true) && of("mxfast-0").unwrap().cell.thp.is_none());
+        assert!(
+            of("hugetlb-1").unwrap().cell.thp == Some(HugePages::Madvise) && of("mxfast-0").unwrap().cell.thp.is_none()
+        );
         assert!(of("thread-exit").is_none(), "the case does not know how");
         assert!(of("tcmalloc").is_none(), "it is not installed");
         let WorkloadSpec::Named { parameters, .. } = &of("kick").unwrap().cell.workload else { panic!() };

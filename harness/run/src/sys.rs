@@ -114,6 +114,8 @@ pub(crate) fn prepare(command: &mut Command, counters: &Counters) {
             if libc::getppid() != parent {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
+            // What whoever started fragbench had switched off would be inherited; the worker switches off what it must.
+            libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
             Ok(())
         });
     }

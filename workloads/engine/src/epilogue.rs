@@ -3,9 +3,28 @@
 
 use std::time::Duration;
 
-use fragbench_model::{Done, Hello, Message, Pace, RunSpec, SCHEMA};
+use fragbench_model::{Done, Hello, HugePages, Message, Pace, RunSpec, SCHEMA};
 
 use crate::{Context, Settings, Workload, clock, fail, link, monitor, offheap, probe, refuse, sys, timeline};
+
+/// Word chosen for the whole system.
+const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+/// Switches off what `pages` does not grant. As a server does: in `main`, after the allocator has begun.
+fn keep_to_huge_pages(pages: HugePages) {
+    let everywhere = || std::fs::read_to_string(ENABLED).is_ok_and(|text| text.contains("[always]"));
+    let (done, since) = match pages {
+        HugePages::Off => (sys::forbid_huge_pages(false), "3.15"),
+        HugePages::Madvise if everywhere() => (sys::forbid_huge_pages(true), "6.18"),
+        HugePages::Madvise | HugePages::On => return,
+    };
+    if !done {
+        let pages = pages.name();
+        let text =
+            format!("the kernel refuses PR_SET_THP_DISABLE for huge pages `{pages}`; Linux {since} or later is needed");
+        fail(refuse("internal", text));
+    }
+}
 
 /// Runs `workload` as `spec` says, speaking to the parent over standard input and output.
 pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
@@ -13,9 +32,7 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
     timeline::prepare();
     sys::die_with_parent();
     sys::name_process();
-    if !sys::allow_thp(spec.driver.thp) {
-        fail(refuse("internal", "the kernel refuses PR_SET_THP_DISABLE; Linux 3.15 or later is needed"));
-    }
+    keep_to_huge_pages(spec.driver.thp);
     let probe = probe::Probe::find();
     let mut ctx = Context::new(Settings::from(spec), probe);
     link::send(&Message::Hello(Hello {

@@ -6,10 +6,15 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Allows or forbids transparent huge pages for this process; `false` when the kernel refuses.
-pub(crate) fn allow_thp(allow: bool) -> bool {
+/// `PR_THP_DISABLE_EXCEPT_ADVISED` of linux/prctl.h, since Linux 6.18.
+const EXCEPT_ADVISED: u64 = 1 << 1;
+
+/// Forbids transparent huge pages for this process, or all but those it asks for with `madvise`; `false` when the kernel
+/// refuses.
+pub(crate) fn forbid_huge_pages(except_advised: bool) -> bool {
+    let flags = if except_advised { EXCEPT_ADVISED } else { 0 };
     // SAFETY: takes integers only.
-    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, u64::from(!allow), 0, 0, 0) == 0 }
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1u64, flags, 0, 0) == 0 }
 }
 
 /// Names this process for `ps` and `top`: started by another glibc's loader, it would bear the loader's name.

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_allocators::{candidates, resolve};
+use fragbench_allocators::{candidates, huge_page_candidates, resolve};
 use fragbench_decide::{BASELINE, PEAK};
-use fragbench_model::{Allocator, Common, Driver, Manifest, Plan, Settings, Tuning, WorkloadSpec};
+use fragbench_model::{
+    Allocator, Common, Driver, HugePages, HugePagesFact, Manifest, Plan, Settings, Tuning, WorkloadSpec,
+};
 use fragbench_run::{ResultDir, RunLimits, WorkerBinary};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::resolve_workloads;
 use crate::command::{self, CommandOptions, Commands};
 use crate::emission::EmitOptions;
+use crate::huge_pages::{self, ThpChoice};
 use crate::measure::{default_directory, new_manifest, terminal, unix_now};
 use crate::options::{Format, IDLE, PaceOptions, WatchOptions};
 use crate::parameters::ParameterOptions;
@@ -70,6 +73,10 @@ pub(crate) struct Tune {
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Transparent huge pages: as the server has them that the workload stands for, or none, or more; with `madvise` or `on`
+    /// the allocators' own settings of them are among the candidates
+    #[arg(long, value_enum, default_value = "follow")]
+    thp: ThpChoice,
     /// Quiet time after the work: longer than the longest interval of trimming and decay that is to show [default: 12s; of
     /// a command 2500ms]
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
@@ -103,6 +110,7 @@ struct Set<'a> {
     plan: Plan,
     workload: WorkloadSpec,
     common: Common,
+    huge_pages: Vec<HugePagesFact>,
     /// What takes part, by name, for the manifest.
     programs: &'a [(&'a str, &'a Path)],
     runners: &'a dyn Runners,
@@ -126,13 +134,17 @@ impl Tune {
         let dir = self.directory();
         generated::place(&mut workloads, &dir)?;
         let [workload] = workloads;
-        let plan = first_plan(&workload, self.glibc(&Settings::new())?, self.candidates()?, self.seed);
+        let huge_pages = huge_pages::facts(self.thp, std::slice::from_ref(&workload), &[])?;
+        let used = huge_pages.iter().map(|fact| fact.used).max().unwrap_or_default();
+        let candidates = self.candidates(used != HugePages::Off)?;
+        let plan = first_plan(&workload, self.glibc(&Settings::new())?, candidates, self.seed);
         self.tune(
             &dir,
             Set {
                 plan,
                 workload,
-                common: self.common(),
+                common: self.common(used),
+                huge_pages,
                 programs: &[("worker", worker.path())],
                 runners: &Workers { worker: &worker, limits },
                 limits,
@@ -153,7 +165,8 @@ impl Tune {
             ));
         }
         let mut allocators = vec![self.glibc(&Settings::new())?];
-        allocators.extend(self.candidates()?);
+        // A command has the huge pages that it and the machine allow.
+        allocators.extend(self.candidates(matches!(self.thp, ThpChoice::Madvise | ThpChoice::On))?);
         let as_linked = command::fit(&mut allocators, &programs)?;
         allocators.extend(as_linked);
         let baseline = allocators.remove(0);
@@ -169,6 +182,7 @@ impl Tune {
                 plan: first_plan(&workload, baseline, allocators, self.seed),
                 workload,
                 common: command::common(self.seed, self.idle.unwrap_or(COMMAND_IDLE)),
+                huge_pages: Vec::new(),
                 programs: &command::images(&programs),
                 runners: &Commands { programs: &programs, limits },
                 limits,
@@ -186,6 +200,7 @@ impl Tune {
         let memory = self.metric(&set.workload);
         let mut manifest = new_manifest("tune", set.programs, set.plan, set.common, &set.limits);
         manifest.relevant = self.relevant;
+        manifest.huge_pages = set.huge_pages;
         let mut results = ResultDir::create(dir, &manifest)?;
         generated::generate_all(&mut manifest)?;
         let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(&format!(
@@ -216,7 +231,7 @@ impl Tune {
             return super::replay::recording(trace);
         }
         let names: Vec<String> = self.workload.iter().cloned().collect();
-        let workloads = resolve_workloads(&names, &self.parameters, worker, &self.common())?;
+        let workloads = resolve_workloads(&names, &self.parameters, worker, &self.common(HugePages::Off))?;
         match workloads.as_slice() {
             [one] => Ok(one.clone()),
             several => {
@@ -229,8 +244,8 @@ impl Tune {
         }
     }
 
-    fn common(&self) -> Common {
-        let driver = Driver { threads: self.threads, monitor_calls: self.pace.monitor, ..Driver::default() };
+    fn common(&self, thp: HugePages) -> Common {
+        let driver = Driver { threads: self.threads, thp, monitor_calls: self.pace.monitor, ..Driver::default() };
         Common { seed: self.seed, idle_ms: self.idle.unwrap_or(IDLE).as_millis() as u64, driver: Some(driver) }
     }
 
@@ -238,14 +253,18 @@ impl Tune {
         resolve(BASELINE, settings, &companions::libraries()?).map_err(usage)
     }
 
-    fn candidates(&self) -> Result<Vec<Allocator>> {
+    /// What is tried; with `huge_pages`, settings of them, too.
+    fn candidates(&self, huge_pages: bool) -> Result<Vec<Allocator>> {
         let libraries = companions::libraries()?;
         let mut all = Vec::new();
         for name in &self.allocator {
             let plain = resolve(name, &Settings::new(), &libraries).map_err(usage)?;
-            let settings = candidates(plain.kind);
+            let mut settings = candidates(plain.kind);
             if settings.is_empty() {
                 return Err(usage(format!("--allocator {name}: no settings of it are known that could be searched")));
+            }
+            if huge_pages {
+                settings.extend(huge_page_candidates(plain.kind));
             }
             for settings in settings {
                 all.push(resolve(name, &settings, &libraries).map_err(usage)?);
