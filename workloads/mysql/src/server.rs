@@ -79,7 +79,7 @@ impl Server {
         ctx.phase("warm-up", |ctx| {
             let Settings { seed, .. } = ctx.settings();
             let flavor = self.vars.flavor;
-            self.startup = Some(Startup::new(ctx.ledger(), Random::new(seed, OWN_STREAMS)));
+            self.startup = Some(Startup::new(ctx.ledger(), &self.vars, Random::new(seed, OWN_STREAMS)));
             self.shares = columns.into_iter().map(|columns| TableShare::open(ctx.ledger(), flavor, columns)).collect();
             self.trx_pool = Some(TrxPool::start(ctx.ledger()));
             let workers = (1..=PURGE_THREADS).map(|i| PurgeWorker::new(Random::new(seed, OWN_STREAMS + i)));

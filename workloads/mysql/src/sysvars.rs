@@ -261,7 +261,7 @@ sysvars! {
     innodb_buffer_pool_size: usize, [],
         "buffer pool; mapped outside the heap, changes nothing here";
     innodb_log_buffer_size: usize, [],
-        "redo log buffer; mapped outside the heap, changes nothing here";
+        "redo log buffer; MySQL's is a block of the heap, MariaDB's is mapped outside and changes nothing here";
     innodb_sort_buffer_size: usize, [],
         "buffers of an index build; mapped outside the heap, changes nothing here";
     innodb_ft_cache_size: usize, [],
