@@ -10,9 +10,11 @@
 mod output;
 
 mod blocks;
+mod cases;
 mod cmd;
 mod command;
 mod companions;
+mod conclude;
 mod emission;
 mod environments;
 mod freeze;
@@ -21,17 +23,17 @@ mod glibc;
 mod heap_stages;
 mod huge_pages;
 mod interrupt;
-mod measure;
 mod nearest;
 mod option_file;
 mod options;
 mod parameters;
 mod parquet_file;
+mod progress;
 mod recorded;
 mod recording;
-mod search;
 mod sizes;
 mod sys;
+mod tuning;
 
 use std::process::ExitCode;
 

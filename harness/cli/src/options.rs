@@ -1,22 +1,21 @@
-//! Options that the verbs that measure share, and what they become: a selection, limits, the part all runs have in common; and
-//! the measuring by workers, which `run` and `replay` share.
+//! Options that the verbs that measure share, and what they become: a selection, limits, what all runs have in common, the
+//! result that is finished.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fragbench_model::{Common, Driver, HugePages, Manifest, Pace, RunRecord, Touch, WorkloadSpec};
-use fragbench_run::{ResultDir, RunLimits, Selection, WorkerRunner};
+use fragbench_model::{Common, Driver, HugePages, Pace, ResultKind, Touch, WorkloadSpec};
+use fragbench_run::{Campaign, RunLimits, Selection};
 
 use crate::blocks::BlockOptions;
 use crate::emission::EmitOptions;
 use crate::environments::EnvironmentOptions;
 use crate::glibc::GlibcOptions;
-use crate::huge_pages::{self, ThpChoice};
-use crate::measure::{Measurement, default_directory, new_manifest, show_plan};
+use crate::huge_pages::ThpChoice;
 use crate::sizes::{parse_duration, parse_size};
-use crate::{Outcome, generated, recorded, usage};
+use crate::{recorded, usage};
 
 /// How much time to spend.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -86,7 +85,7 @@ pub(crate) struct RunOptions {
     touch: TouchChoice,
     /// Transparent huge pages: as the server has them that a workload stands for, or none, or more
     #[arg(long, value_enum, default_value = "follow")]
-    thp: ThpChoice,
+    pub(crate) thp: ThpChoice,
     /// Time one call in N (0: none)
     #[arg(long, value_name = "N", default_value_t = 97)]
     latency_every: u32,
@@ -94,11 +93,13 @@ pub(crate) struct RunOptions {
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "12s")]
     idle: Duration,
     #[command(flatten)]
-    pace: PaceOptions,
+    pub(crate) pace: PaceOptions,
     #[command(flatten)]
     pub(crate) watching: WatchOptions,
     #[command(flatten)]
     pub(crate) output: OutputOptions,
+    #[command(flatten)]
+    pub(crate) emit: EmitOptions,
 }
 
 /// Quiet after the work: longer than jemalloc's default decay of 10 s.
@@ -150,18 +151,16 @@ pub(crate) struct WatchOptions {
 pub(crate) struct OutputOptions {
     /// Result directory [default: fragbench-results/DATE]
     #[arg(short, long, value_name = "DIR")]
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Finish a result that was begun; what is done is not run again
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
-    resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
     /// Show the plan and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
-    #[command(flatten)]
-    pub(crate) emit: EmitOptions,
 }
 
 /// How facts are printed.
@@ -199,57 +198,6 @@ impl RunOptions {
             repetitions: self.blocks.first(self.profile.repetitions()),
             seed: self.seed,
         })
-    }
-
-    /// Measures these workloads by the worker.
-    pub(crate) fn measure(&self, mut workloads: Vec<WorkloadSpec>, threads: Option<u32>) -> Result<Outcome> {
-        if workloads.is_empty() {
-            return Err(usage("there is nothing to run"));
-        }
-        let enough = self.blocks.enough(|_| false)?;
-        let limits = self.watching.limits()?;
-        let common = self.common(threads);
-        let dir = self.output.directory();
-        generated::place(&mut workloads, &dir)?;
-        let workloads = workloads.into_iter().map(|workload| workload.at_pace(self.pace.pace)).collect();
-        let selection = self.selection(workloads)?;
-        let huge_pages = huge_pages::facts(self.thp, &selection.workloads, &selection.allocators)?;
-        let mut plan = fragbench_run::build(&selection);
-        for cell in &mut plan.cells {
-            cell.thp = huge_pages.iter().find(|fact| fact.workload == cell.workload.name()).map(|fact| fact.used);
-        }
-        // A result that is finished has its plan.
-        let part = if self.output.resume.is_none() { self.blocks.part(&mut plan)? } else { None };
-        if self.output.dry_run {
-            return show_plan(&plan, self.output.format);
-        }
-        let resumed = self.output.resumed(&self.blocks)?;
-        let cells = &resumed.as_ref().map_or(&plan, |(_, manifest, _)| &manifest.plan).cells;
-        if cells.iter().any(|cell| cell.workload.command().is_some()) {
-            return Err(usage("that result is of a command: finish it with fragbench compare --resume"));
-        }
-        let worker = self.glibc.worker_for(cells)?;
-        let (results, mut manifest, done) = match resumed {
-            Some(resumed) => resumed,
-            None => {
-                let programs = [("worker", worker.path())];
-                let manifest = Manifest {
-                    relevant: self.blocks.relevant(),
-                    part,
-                    huge_pages,
-                    ..new_manifest(self.profile.name(), &programs, plan, common, &limits)
-                };
-                (ResultDir::create(&dir, &manifest)?, manifest, Vec::new())
-            }
-        };
-        generated::generate_all(&mut manifest)?;
-        results.write_manifest(&manifest)?;
-        let environments = fragbench_run::environments(&manifest.plan.cells, &worker);
-        let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
-        let common = manifest.common.clone();
-        let runner = WorkerRunner { binary: &worker, common: &common, environments: &environments, limits };
-        let OutputOptions { format, emit, .. } = &self.output;
-        Measurement { results, manifest, done, enough, format: *format, emit }.go(&runner)
     }
 
     /// What all runs have in common.
@@ -298,24 +246,33 @@ impl WatchOptions {
 impl OutputOptions {
     /// Where a new result goes.
     pub(crate) fn directory(&self) -> PathBuf {
-        self.output.clone().unwrap_or_else(default_directory)
+        self.output.clone().unwrap_or_else(|| {
+            fragbench_run::default_directory(&jiff::Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string())
+        })
     }
 
     /// The result that is to be finished, with what it holds.
     ///
     /// # Errors
-    /// When it cannot be read, is another shard than these options name, or was merged.
-    pub(crate) fn resumed(&self, blocks: &BlockOptions) -> Result<Option<(ResultDir, Manifest, Vec<RunRecord>)>> {
+    /// When it cannot be read, is of another verb, or was merged.
+    pub(crate) fn resumed(&self, kind: ResultKind) -> Result<Option<Campaign>> {
         let Some(dir) = &self.resume else { return Ok(None) };
-        let resumed = ResultDir::resume(dir)?;
-        if !resumed.1.machines.is_empty() {
-            return Err(usage(format!(
-                "{} was merged from shards: finish the shard that is not whole, and merge again",
-                dir.display()
-            )));
+        let campaign = Campaign::resume(dir).map_err(|error| usage(format!("--resume: {error:#}")))?;
+        let manifest = &campaign.manifest;
+        let shown = dir.display();
+        if !manifest.machines.is_empty() {
+            let next = "finish the shard that is not whole, and merge again";
+            return Err(usage(format!("{shown} was merged from shards: {next}")));
         }
-        blocks.agrees(&resumed.1)?;
-        Ok(Some(resumed))
+        if manifest.kind() != kind {
+            let verb = match manifest.kind() {
+                ResultKind::Comparison => "run, replay or compare",
+                ResultKind::Badcase => "badcase",
+                ResultKind::Tuning => "tune",
+            };
+            return Err(usage(format!("{shown} is a result of {verb}: finish it with fragbench {verb} --resume")));
+        }
+        Ok(Some(campaign))
     }
 }
 

@@ -28,6 +28,12 @@ pub(crate) fn note(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{}", printable_lines(&text, colours));
 }
 
+/// Width of the terminal, if standard output is one, and whether it takes colour.
+pub(crate) fn terminal() -> (Option<u16>, bool) {
+    let out = console::Term::stdout();
+    (out.size_checked().map(|(_, columns)| columns), out.features().colors_supported())
+}
+
 /// As `println!`.
 macro_rules! say {
     () => { $crate::output::put(format_args!("\n")) };

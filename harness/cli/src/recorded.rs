@@ -26,7 +26,7 @@ pub(crate) fn baseline(workloads: &[WorkloadSpec]) -> Result<Option<Allocator>> 
     let Some(Some(first)) = of_all.first().cloned() else { return Ok(None) };
     let same = of_all.iter().all(|own| own.as_ref().is_some_and(|own| own.is(&first)));
     if !same {
-        eprintln!("the recordings were made with different allocators: glibc with default settings is the baseline");
+        note!("the recordings were made with different allocators: glibc with default settings is the baseline");
     }
     Ok(same.then_some(first))
 }
@@ -42,14 +42,11 @@ fn environment(on: &RecordedOn, name: &str) -> Result<Option<Allocator>> {
     let Ok(plain) = resolve(&Settings::new()) else { return Ok(None) };
     let own = settings.into_iter().filter(|(key, _)| fragbench_allocators::accepts(plain.kind, key)).collect();
     let allocator = resolve(&own).unwrap_or_else(|error| {
-        eprintln!("{name} was recorded with settings that are not understood here ({error}); the baseline has none");
+        note!("{name} was recorded with settings that are not understood here ({error}); the baseline has none");
         plain
     });
     if let Some(missing) = stand_in {
-        eprintln!(
-            "{name} was recorded with {missing}, which is not found here: {} stands in for it",
-            allocator.label()
-        );
+        note!("{name} was recorded with {missing}, which is not found here: {} stands in for it", allocator.label());
     }
     let plain_glibc = fragbench_decide::is_plain_glibc(&allocator.name, &allocator.settings);
     Ok((!plain_glibc).then_some(allocator))

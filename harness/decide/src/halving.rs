@@ -68,6 +68,18 @@ impl Halving {
         Self { live: candidates.into_iter().collect(), rung: 0 }
     }
 
+    /// Goes on with a search that had come to this rung, with these candidates alive.
+    pub fn resume(rung: u32, live: Vec<usize>) -> Self {
+        Self { live, rung }
+    }
+
+    /// Runs of a search that tries `candidates` once, with `fixed` further cells in every block, and what is left at the end
+    /// `blocks` times: each rung takes as much time as the first.
+    pub fn runs(candidates: u32, fixed: u32, blocks: u32) -> u32 {
+        let last = (candidates / (ETA * ETA) as u32).max(FINALISTS as u32) + fixed;
+        RUNGS * (candidates + fixed).max(last * blocks)
+    }
+
     /// Candidates to be run in this rung, ascending.
     pub fn live(&self) -> &[usize] {
         &self.live

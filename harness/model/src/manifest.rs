@@ -71,6 +71,30 @@ pub struct ProfileFact {
     pub distances: Distances,
 }
 
+/// What a result is about, which says how it is concluded and rendered.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultKind {
+    /// Allocators and settings side by side: `run`, `replay`, `compare`.
+    #[default]
+    Comparison,
+    /// Bad cases and their remedies.
+    Badcase,
+    /// A search for settings.
+    Tuning,
+}
+
+/// How far a search has come: what `--resume` goes on from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchState {
+    /// Rung, from 0.
+    pub rung: u32,
+    /// Cells that are alive.
+    pub live: Vec<usize>,
+    /// Time it has taken so far, seconds.
+    pub spent_s: f64,
+}
+
 /// `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -98,6 +122,18 @@ pub struct Manifest {
     pub timeout_s: u64,
     /// Profile's name.
     pub profile: String,
+    /// What the result is about; not in results of earlier versions, see [`Manifest::kind`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ResultKind>,
+    /// How far a search has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchState>,
+    /// Of a search, the metric of memory that is to be less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Of bad cases, the remedies that were asked for; empty asks for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<String>,
     /// What all runs have in common.
     pub common: crate::Common,
     /// Share from which on a difference counts as relevant.
@@ -119,4 +155,15 @@ pub struct Manifest {
     /// Where a merged result was measured; empty for any other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Machine>,
+}
+
+impl Manifest {
+    /// What the result is about. Results of earlier versions say it by their profile's name.
+    pub fn kind(&self) -> ResultKind {
+        self.kind.unwrap_or(match self.profile.as_str() {
+            "badcase" => ResultKind::Badcase,
+            "tune" => ResultKind::Tuning,
+            _ => ResultKind::Comparison,
+        })
+    }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocatorAnswer, AllocatorStats, Done, LibcAnswer, ProcessFact, Purge, Settings, Snapshot};
+use crate::{
+    Allocator, AllocatorAnswer, AllocatorStats, Done, LibcAnswer, ProcessFact, Purge, SCHEMA, Settings, Snapshot,
+};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +145,34 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// The record of a run that begins under `allocator`: what is known of it before anything came of it. Its place in a plan
+    /// is its caller's to fill in.
+    pub fn begin(workload: String, allocator: &Allocator, started_unix_s: u64) -> Self {
+        Self {
+            schema: SCHEMA,
+            run: 0,
+            workload,
+            allocator: allocator.name.clone(),
+            settings: allocator.settings.clone(),
+            repetition: 0,
+            aa: false,
+            status: RunStatus::Ok,
+            started_unix_s,
+            attempt: 1,
+            environment: BTreeMap::new(),
+            proof: None,
+            libc: None,
+            processes: Vec::new(),
+            metrics: BTreeMap::new(),
+            phases: Vec::new(),
+            done: None,
+            load: MachineLoad::default(),
+            sampler_cpu_ratio: None,
+            samples: None,
+            cautions: Vec::new(),
+        }
+    }
+
     /// Whether its figures may be used.
     pub fn is_ok(&self) -> bool {
         self.status == RunStatus::Ok

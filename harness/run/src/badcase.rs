@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fragbench_model::{
-    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, HugePages, Pace, PhaseRecord, Remedy,
-    RunRecord, RunSpec, SCHEMA, WorkloadSpec,
+    ACTION_PARAMETER, Allocator, CaseFact, Cell, Common, Driver, Figures, HugePages, Pace, PhaseRecord, Plan, REMEDIES,
+    Remedy, RunRecord, WorkloadSpec,
 };
 
 /// One run that is needed, and what it is needed for.
@@ -21,14 +21,6 @@ pub struct CaseRun {
 /// What all runs of bad cases have in common: no call is timed, since the clock would be part of the recipe.
 pub fn case_conditions() -> Common {
     Common { seed: 1, idle_ms: 0, driver: Some(Driver { latency_every: 0, ..Driver::default() }) }
-}
-
-/// The specification of a run of a bad case.
-pub fn case_spec(cell: &Cell) -> RunSpec {
-    let common = case_conditions();
-    let driver = common.driver.unwrap_or_default();
-    let driver = Driver { thp: cell.thp.unwrap_or(driver.thp), ..driver };
-    RunSpec { schema: SCHEMA, workload: cell.workload.clone(), seed: common.seed, idle_ms: common.idle_ms, driver }
 }
 
 /// The runs of a case: the untreated one first, then those of `remedies` that apply to it. `resolve` turns name and
@@ -62,6 +54,55 @@ pub fn case_runs<E>(
         }
     }
     Ok(runs)
+}
+
+/// A bad case of a plan: which of its cells are runs of it, each with the remedies that are judged on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedCase<'a> {
+    /// Name of the glibc it runs on; `None` for the system's.
+    pub version: Option<String>,
+    /// The case.
+    pub fact: &'a CaseFact,
+    /// Cells, by their place in the plan.
+    pub runs: Vec<(usize, Vec<&'static Remedy>)>,
+}
+
+/// The cases of a plan, in its order: the inverse of [`case_runs`]. `asked` names the remedies that were asked for; of an
+/// empty one all that fit are found.
+///
+/// # Errors
+/// Names the workload that is no known case.
+pub fn planned_cases<'a>(plan: &Plan, facts: &'a [CaseFact], asked: &[String]) -> Result<Vec<PlannedCase<'a>>, String> {
+    let mut cases: Vec<PlannedCase> = Vec::new();
+    for (place, cell) in plan.cells.iter().enumerate() {
+        let name = cell.workload.name();
+        let fact = facts.iter().find(|fact| fact.workload() == name);
+        let fact = fact.ok_or_else(|| format!("this version knows no bad case `{name}`: use the one that wrote it"))?;
+        let version = cell.allocator.libc.is_some().then(|| cell.allocator.name.clone());
+        let wanted = |remedy: &&'static Remedy| asked.is_empty() || asked.iter().any(|name| name == remedy.name);
+        let all = std::iter::once(&Remedy::NONE).chain(REMEDIES.iter()).filter(wanted);
+        let remedies: Vec<&'static Remedy> = all.filter(|remedy| is_run_of(cell, fact, remedy)).collect();
+        // Another glibc's cells tell its version; other allocators run on the system's only.
+        let found = cases.iter().position(|case| case.fact.name == fact.name && case.version == version);
+        match found {
+            Some(found) => cases[found].runs.push((place, remedies)),
+            None => cases.push(PlannedCase { version, fact, runs: vec![(place, remedies)] }),
+        }
+    }
+    Ok(cases)
+}
+
+/// Whether a cell is the run on which a remedy of a case is judged.
+fn is_run_of(cell: &Cell, fact: &CaseFact, remedy: &Remedy) -> bool {
+    let WorkloadSpec::Named { parameters, .. } = &cell.workload else { return false };
+    let allocator = &cell.allocator;
+    let on_glibc = remedy.allocator == Remedy::NONE.allocator;
+    let same_allocator = allocator.name == remedy.allocator || on_glibc && allocator.libc.is_some();
+    let mut settings = if on_glibc { fact.settings.clone() } else { BTreeMap::new() };
+    settings.extend(remedy.settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let action = parameters.get(ACTION_PARAMETER).map(String::as_str);
+    let same_thp = cell.thp.is_none_or(|thp| (thp != HugePages::Off) == (fact.thp || remedy.thp));
+    same_allocator && settings == allocator.settings && action == remedy.action && same_thp
 }
 
 /// The figures of a run: a set for the barrier of each phase, those of the purge, and what the worker measured itself.
@@ -145,7 +186,7 @@ pub fn spread_figures(runs: &[Figures], names: &BTreeSet<&str>) -> Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fragbench_model::{AllocatorKind, Judged, REMEDIES, remedy};
+    use fragbench_model::{AllocatorKind, Judged, remedy};
 
     fn fact(actions: &[&str]) -> CaseFact {
         CaseFact {
@@ -199,7 +240,16 @@ mod tests {
         assert!(of("tcmalloc").is_none(), "it is not installed");
         let WorkloadSpec::Named { parameters, .. } = &of("kick").unwrap().cell.workload else { panic!() };
         assert_eq!(parameters["remedy"], "kick");
-        let one = case_runs(&fact(&[]), &[remedy("malloc-trim").unwrap()], resolve).unwrap();
+        // A plan of these cells is understood without being told what each is for.
+        let fact = fact(&["kick"]);
+        let plan = crate::plan::of_cells(runs.iter().map(|run| run.cell.clone()).collect(), 1, 1);
+        let cases = planned_cases(&plan, std::slice::from_ref(&fact), &[]).unwrap();
+        assert_eq!(cases.len(), 1);
+        for (run, (_, remedies)) in runs.iter().zip(&cases[0].runs) {
+            assert_eq!(names(run), remedies.iter().map(|r| r.name).collect::<Vec<_>>());
+        }
+        assert!(planned_cases(&plan, &[], &[]).unwrap_err().contains("badcase/some-case"));
+        let one = case_runs(&self::fact(&[]), &[remedy("malloc-trim").unwrap()], resolve).unwrap();
         assert_eq!(one.len(), 1);
     }
 

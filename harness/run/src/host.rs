@@ -31,7 +31,12 @@ pub fn own_libc() -> Option<LibraryFact> {
     Some(library_fact("libc", &own_libc_file()?, Some(crate::sys::libc_version())))
 }
 
-/// Its file.
+/// The version of this machine's glibc, `2.36`.
+pub fn own_glibc() -> String {
+    crate::sys::libc_version()
+}
+
+/// The file of this program's C library.
 pub fn own_libc_file() -> Option<PathBuf> {
     let files = fragbench_proc::Process::live(std::process::id()).mapped_files().ok()?;
     files.into_iter().find(|file| crate::worker::is_libc(file))

@@ -11,19 +11,23 @@ mod merge;
 mod plan;
 mod program;
 mod results;
+mod session;
 mod shard;
 mod sys;
 mod worker;
 
-pub use badcase::{CaseRun, case_conditions, case_figures, case_runs, case_spec, median_figures, spread_figures};
-pub use campaign::{Agreement, Event, Execution, Runner, WorkerRunner, add_rung_block, execute};
-pub use command::{CommandRun, command_environments, run_command};
-pub use host::{build_id, host, library_fact, own_libc, own_libc_file};
-pub use merge::{Merged, Source, merge};
-pub use plan::{Selection, add_block, build};
-pub use program::{OwnMalloc, Program, ProgramError, is_musl_loader, program_file};
-pub use results::ResultDir;
-pub use shard::{shard_of, take_shard, whole_plan};
-pub use worker::{
-    RunLimits, WorkerBinary, allocator_version, check, describe, describe_cases, environments, run_once, run_watched,
+pub use badcase::{
+    CaseRun, PlannedCase, case_conditions, case_figures, case_runs, median_figures, planned_cases, spread_figures,
 };
+pub use campaign::{
+    Campaign, Ending, Event, Order, Outlook, Resolve, Runner, Schedule, Search, StoppingRule, finalists,
+};
+pub use command::CommandRunner;
+pub use host::{build_id, host, library_fact, own_glibc, own_libc, own_libc_file};
+pub use merge::{Merged, Source, merge};
+pub use plan::{Selection, add_block, build, of_cells};
+pub use program::{OwnMalloc, Program, ProgramError, is_musl_loader, program_file};
+pub use results::{Conditions, ResultDir, default_directory, new_manifest, unix_now};
+pub use session::RunLimits;
+pub use shard::{shard_of, take_shard, whole_plan};
+pub use worker::{OnBarrier, WorkerBinary, WorkerRunner, allocator_version, check, describe, describe_cases};

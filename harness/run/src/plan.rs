@@ -42,11 +42,7 @@ pub fn build(selection: &Selection) -> Plan {
             cells.push(Cell { aa: true, ..Cell::new(workload.clone(), baseline.clone()) });
         }
     }
-    let mut plan = Plan { seed: selection.seed, cells, runs: Vec::new() };
-    for _ in 0..selection.repetitions {
-        add_block(&mut plan);
-    }
-    plan
+    of_cells(cells, selection.repetitions, selection.seed)
 }
 
 /// Adds a block: each cell once, in an order of its own that seed and block decide.
@@ -63,6 +59,26 @@ pub fn add_block(plan: &mut Plan) {
         cell,
         repetition,
     }));
+}
+
+/// Cells, each run so often, without a copy of the baseline.
+pub fn of_cells(cells: Vec<Cell>, repetitions: u32, seed: u64) -> Plan {
+    let mut plan = Plan { seed, cells, runs: Vec::new() };
+    for _ in 0..repetitions {
+        add_block(&mut plan);
+    }
+    plan
+}
+
+/// Adds a block of some of the cells, in an order of its own that seed and block decide: a search runs fewer and fewer. The
+/// cells of a block are paired, as those of any other are.
+pub(crate) fn add_block_of(plan: &mut Plan, cells: &[usize]) {
+    let repetition = plan.runs.iter().map(|run| run.repetition + 1).max().unwrap_or(0);
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ u64::from(repetition).wrapping_mul(GOLDEN));
+    let mut order = cells.to_vec();
+    order.shuffle(&mut rng);
+    let first = plan.runs.iter().map(|run| run.run + 1).max().unwrap_or(0);
+    plan.runs.extend(order.into_iter().zip(first..).map(|(cell, run)| PlannedRun { run, cell, repetition }));
 }
 
 fn is_baseline(allocator: &Allocator, selection: &Selection) -> bool {
@@ -116,6 +132,21 @@ pub(crate) mod tests {
         own.allocators.push(linked.clone());
         own.baseline = Some(linked);
         assert_eq!(copied(&own), ["as-linked", "as-linked"]);
+    }
+
+    #[test]
+    fn blocks_of_different_cells_follow_each_other() {
+        let mut plan = Plan { seed: 7, cells: Vec::new(), runs: Vec::new() };
+        add_block_of(&mut plan, &[0, 1, 2, 3, 4, 5, 6, 7]);
+        add_block_of(&mut plan, &[0, 1, 5]);
+        let (first, second) = plan.runs.split_at(8);
+        assert!(second.iter().all(|run| run.repetition == 1) && first.iter().all(|run| run.repetition == 0));
+        let identities: BTreeSet<u32> = plan.runs.iter().map(|run| run.run).collect();
+        assert_eq!(identities.len(), 11);
+        let mut cells: Vec<usize> = second.iter().map(|run| run.cell).collect();
+        cells.sort_unstable();
+        assert_eq!(cells, [0, 1, 5]);
+        assert_ne!(first.iter().map(|run| run.cell).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
     }
 
     #[test]

@@ -6,7 +6,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use fragbench_model::{Manifest, RunRecord, SCHEMA, Sample};
+use fragbench_model::{
+    AllocatorKind, Common, LibraryFact, Manifest, Part, Plan, ResultKind, RunRecord, SCHEMA, Sample,
+};
+
+use crate::host::{host, library_fact, own_libc};
+use crate::session::RunLimits;
 
 /// A result directory.
 #[derive(Debug)]
@@ -159,6 +164,82 @@ impl ResultDir {
             .collect::<Result<_, _>>()
             .with_context(|| format!("{} is not understood", file.display()))
     }
+}
+
+/// What a result that is begun is about.
+pub struct Conditions<'a> {
+    /// How it is concluded.
+    pub kind: ResultKind,
+    /// Name of the preset of options.
+    pub profile: &'a str,
+    /// Programs that take part, by name.
+    pub programs: &'a [(&'a str, &'a Path)],
+    /// What all runs have in common.
+    pub common: Common,
+    /// What a run may take.
+    pub limits: RunLimits,
+    /// Share from which on a difference counts as relevant.
+    pub relevant: f64,
+    /// What it is a shard of.
+    pub part: Option<Part>,
+}
+
+/// The manifest of a result that is begun on this machine now.
+pub fn new_manifest(conditions: Conditions, plan: Plan) -> Manifest {
+    let Conditions { kind, profile, programs, common, limits, relevant, part } = conditions;
+    let mut libraries: Vec<LibraryFact> = programs.iter().map(|(name, path)| library_fact(name, path, None)).collect();
+    libraries.extend(own_libc());
+    for allocator in plan.cells.iter().map(|cell| &cell.allocator) {
+        let file = allocator.library.as_ref().or(allocator.libc.as_ref().map(|libc| &libc.file));
+        // A library under the system's glibc is no allocator of that name, it only trims.
+        let trims = allocator.library.is_some() && allocator.kind == AllocatorKind::Glibc;
+        let name = if trims { "trim" } else { allocator.name.as_str() };
+        if let Some(path) = file
+            && !libraries.iter().any(|known| known.name == name)
+        {
+            let version = allocator.libc.as_ref().map(|libc| libc.version.clone());
+            libraries.push(library_fact(name, path, version));
+        }
+    }
+    Manifest {
+        schema: SCHEMA,
+        command: std::env::args().collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: option_env!("FRAGBENCH_REVISION").map(str::to_owned),
+        started_unix_s: unix_now(),
+        ended_unix_s: None,
+        host: host(),
+        libraries,
+        sample_interval_ns: limits.sample_interval_ns,
+        mem_limit_bytes: limits.mem_limit_bytes,
+        timeout_s: limits.timeout.as_secs(),
+        relevant,
+        profile: profile.to_owned(),
+        kind: Some(kind),
+        search: None,
+        memory: None,
+        remedies: Vec::new(),
+        common,
+        plan,
+        aa: Vec::new(),
+        huge_pages: Vec::new(),
+        profiles: Vec::new(),
+        part,
+        machines: Vec::new(),
+    }
+}
+
+/// Seconds since the epoch.
+pub fn unix_now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs())
+}
+
+/// `fragbench-results/` and this name of a moment, the first that is free.
+pub fn default_directory(moment: &str) -> PathBuf {
+    let base = Path::new("fragbench-results");
+    let further = (2..).map(|n| base.join(format!("{moment}-{n}")));
+    let mut places = std::iter::once(base.join(moment)).chain(further);
+    places.find(|dir| !dir.exists()).unwrap_or_else(|| base.join(moment))
 }
 
 #[cfg(test)]

@@ -1,21 +1,24 @@
 //! `fragbench compare`: any command under every environment, measured from outside.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_model::{Allocator, AllocatorKind, CommandSpec, Manifest, Plan, WorkloadSpec};
-use fragbench_run::{ResultDir, RunLimits, Selection};
+use fragbench_model::{Allocator, AllocatorKind, CommandSpec, Plan, ResultKind, WorkloadSpec};
+use fragbench_run::{Campaign, CommandRunner, Conditions, Program, RunLimits, Selection, StoppingRule, new_manifest};
 
-use crate::blocks::{BlockOptions, Enough};
-use crate::command::{self, CommandOptions, CommandRunner};
+use crate::blocks::BlockOptions;
+use crate::command::{self, CommandOptions};
+use crate::conclude::{finish, show_plan};
+use crate::emission::EmitOptions;
 use crate::environments::EnvironmentOptions;
-use crate::measure::{Measurement, new_manifest, show_plan};
 use crate::options::{OutputOptions, WatchOptions};
+use crate::progress::Progress;
 use crate::sizes::parse_duration;
-use crate::{Outcome, usage};
+use crate::{Outcome, interrupt, usage};
 
 /// Blocks when nothing else is asked for: enough to exclude chance in a handful of cells.
 const BLOCKS: u32 = 10;
@@ -53,6 +56,8 @@ pub(crate) struct Compare {
     watching: WatchOptions,
     #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    emit: EmitOptions,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, value_name = "CMD", required_unless_present = "resume")]
     command: Vec<OsString>,
@@ -61,54 +66,68 @@ pub(crate) struct Compare {
 impl Compare {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let limits = self.watching.limits()?;
-        let resumed = self.output.resumed(&self.blocks)?;
+        let resumed = self.output.resumed(ResultKind::Comparison)?;
         let commands = match &resumed {
-            Some((_, manifest, _)) => commands_of(&manifest.plan)?,
+            Some(campaign) => commands_of(&campaign.manifest.plan)?,
             None => self.options.specs(&self.command, &self.parameter)?,
         };
         let programs = command::programs(&commands)?;
-        let (results, manifest, done) = match resumed {
-            Some(resumed) => resumed,
+        let mut campaign = match resumed {
+            Some(campaign) => campaign,
             None => {
-                let mut allocators = self.allocators()?;
-                let as_linked = command::fit(&mut allocators, &programs)?;
-                // What runs today is what everything is compared with.
-                let baseline = as_linked.clone();
-                allocators.extend(as_linked);
-                let mut plan = fragbench_run::build(&Selection {
-                    allocators,
-                    baseline,
-                    workloads: commands.into_iter().map(|command| WorkloadSpec::Command { command }).collect(),
-                    repetitions: self.blocks.first(BLOCKS),
-                    seed: self.seed,
-                });
+                let mut plan = self.plan(commands, &programs)?;
                 let part = self.blocks.part(&mut plan)?;
                 if self.output.dry_run {
                     return show_plan(&plan, self.output.format);
                 }
-                self.enough(&plan)?;
-                let common = command::common(self.seed, self.idle);
-                let manifest = Manifest {
+                self.stopping(&plan)?;
+                let conditions = Conditions {
+                    kind: ResultKind::Comparison,
+                    profile: "command",
+                    programs: &command::images(&programs),
+                    common: command::common(self.seed, self.idle),
+                    limits,
                     relevant: self.blocks.relevant(),
                     part,
-                    ..new_manifest("command", &command::images(&programs), plan, common, &limits)
                 };
-                (ResultDir::create(&self.output.directory(), &manifest)?, manifest, Vec::new())
+                Campaign::begin(Some(&self.output.directory()), new_manifest(conditions, plan))?
             }
         };
-        let limits = RunLimits { mem_limit_bytes: manifest.mem_limit_bytes, ..limits };
-        let runner = CommandRunner::new(&manifest, &programs, limits);
-        if done.is_empty() {
-            runner.warm_up(&manifest.plan.cells, self.warmup)?;
+        self.blocks.agrees(&campaign.manifest)?;
+        let limits = RunLimits { mem_limit_bytes: campaign.manifest.mem_limit_bytes, ..limits };
+        let interrupted = interrupt::flag()?;
+        let mut runner = CommandRunner::new(&programs, campaign.manifest.common.idle_ms, limits);
+        if campaign.records.is_empty() {
+            runner.warm_up(&campaign.manifest.plan.cells, self.warmup, interrupted, |cell, record| {
+                let label = cell.allocator.label();
+                note!("warm-up of {} under {label}: {}", record.workload, fragbench_report::failure_text(record));
+            });
         }
-        let enough = self.enough(&manifest.plan)?;
-        let OutputOptions { format, emit, .. } = &self.output;
-        Measurement { results, manifest, done, enough, format: *format, emit }.go(&runner)
+        let mut stopping = self.stopping(&campaign.manifest.plan)?;
+        let progress = Progress::of_runs(campaign.manifest.plan.runs.len(), campaign.records.len())?;
+        let ending = campaign.run(&mut runner, &mut stopping, interrupted, &mut |event| progress.hear(&event))?;
+        progress.finish();
+        finish(campaign, ending, self.output.format, &self.emit)
+    }
+
+    fn plan(&self, commands: Vec<CommandSpec>, programs: &BTreeMap<String, Program>) -> Result<Plan> {
+        let mut allocators = self.allocators()?;
+        let as_linked = command::fit(&mut allocators, programs)?;
+        // What runs today is what everything is compared with.
+        let baseline = as_linked.clone();
+        allocators.extend(as_linked);
+        Ok(fragbench_run::build(&Selection {
+            allocators,
+            baseline,
+            workloads: commands.into_iter().map(|command| WorkloadSpec::Command { command }).collect(),
+            repetitions: self.blocks.first(BLOCKS),
+            seed: self.seed,
+        }))
     }
 
     /// When to stop; refuses a figure that neither the table of metrics nor the user has.
-    fn enough(&self, plan: &Plan) -> Result<Enough> {
-        self.blocks.enough(|name| fragbench_decide::user_metrics(plan).any(|own| own.name == name))
+    fn stopping(&self, plan: &Plan) -> Result<StoppingRule> {
+        self.blocks.stopping(|name| fragbench_decide::user_metrics(plan).any(|own| own.name == name))
     }
 
     fn allocators(&self) -> Result<Vec<Allocator>> {

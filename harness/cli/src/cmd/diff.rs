@@ -8,7 +8,7 @@ use fragbench_decide::DiffQuestion;
 use fragbench_model::{DiffOutcome, Manifest, RunRecord};
 use fragbench_run::ResultDir;
 
-use crate::measure::terminal;
+use crate::output::terminal;
 use crate::sizes::parse_share;
 use crate::{Outcome, usage};
 

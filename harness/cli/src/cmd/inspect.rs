@@ -15,8 +15,8 @@ use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, ProcError, Process, 
 
 use super::trim::VisitOptions;
 use crate::freeze::Frozen;
-use crate::measure::terminal;
 use crate::options::Format;
+use crate::output::terminal;
 use crate::sizes::parse_duration;
 use crate::{Outcome, interrupt, usage};
 

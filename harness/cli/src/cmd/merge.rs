@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use fragbench_model::RunRecord;
-use fragbench_report::ResultData;
 use fragbench_run::{Merged, ResultDir, Source};
 
-use crate::measure::{conclude, show};
+use crate::conclude::render_again;
 use crate::options::Format;
 use crate::{Outcome, usage};
 
@@ -49,27 +47,23 @@ impl Merge {
             }
             note!("missing:{missing}");
         }
-        let data = self.write(merged)?;
-        show(&data, &self.output, self.format, None)?;
+        self.write(merged)?;
+        render_again(&self.output, self.format)?;
         Ok(Outcome::Success)
     }
 
     /// Writes the result beside its place and then moves it there: it appears whole or not at all.
-    fn write(&self, merged: Merged) -> Result<ResultData> {
+    fn write(&self, merged: Merged) -> Result<()> {
         let above = self.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let unwritable = || format!("{} cannot be written: choose another -o", self.output.display());
         std::fs::create_dir_all(above).with_context(unwritable)?;
         let beside = tempfile::Builder::new().prefix(".fragbench-merge-").tempdir_in(above).with_context(unwritable)?;
         let mut results = ResultDir::create(&beside.path().join("result"), &merged.manifest)?;
-        let mut records: Vec<RunRecord> = Vec::with_capacity(merged.records.len());
         for (mut record, from) in merged.records {
             let samples = ResultDir::samples(&self.dirs[from], &record)?;
             results.append(&mut record, &samples)?;
-            records.push(record);
         }
-        let data = conclude(&results, merged.manifest, records)?;
-        std::fs::rename(results.path(), &self.output).with_context(unwritable)?;
-        Ok(data)
+        std::fs::rename(results.path(), &self.output).with_context(unwritable)
     }
 }
 

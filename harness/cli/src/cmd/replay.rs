@@ -16,7 +16,7 @@ use crate::{Outcome, usage};
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// Trace files made by `fragbench record`
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "resume")]
     files: Vec<PathBuf>,
     /// Recorded time a thread may run ahead of the others [default: chosen from the trace]
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
@@ -30,6 +30,10 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        super::run::measure(&self.options, &self.options.common(None), || self.workloads())
+    }
+
+    fn workloads(&self) -> Result<Vec<WorkloadSpec>> {
         let mut workloads: Vec<WorkloadSpec> = Vec::new();
         for file in &self.files {
             let mut workload = recording(file)?;
@@ -42,7 +46,10 @@ impl Replay {
             }
             workloads.push(workload);
         }
-        self.options.measure(workloads, None)
+        if workloads.is_empty() {
+            return Err(usage("there is nothing to replay: name a trace"));
+        }
+        Ok(workloads)
     }
 }
 

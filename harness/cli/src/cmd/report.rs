@@ -68,7 +68,7 @@ impl Report {
                 "a result directory is rendered in place: leave --output out, or name a recording or --format parquet",
             ));
         }
-        crate::measure::render_again(&self.what, format)?;
+        crate::conclude::render_again(&self.what, format)?;
         Ok(Outcome::Success)
     }
 
@@ -87,7 +87,7 @@ impl Report {
         match format {
             Format::Json => say!("{}", serde_json::to_string_pretty(&recording_json(&recordings))?),
             Format::Text => {
-                let (width, colour) = crate::measure::terminal();
+                let (width, colour) = crate::output::terminal();
                 for recording in &recordings {
                     say!("{}\n", recording_text(recording, width, colour));
                 }

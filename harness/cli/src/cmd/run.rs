@@ -4,13 +4,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_model::{Common, Pace, WorkloadSpec};
-use fragbench_run::WorkerBinary;
+use fragbench_model::{Common, Manifest, Pace, ResultKind, WorkloadSpec};
+use fragbench_run::{Campaign, Conditions, RunLimits, WorkerBinary, WorkerRunner, new_manifest};
 
+use crate::conclude::{finish, show_plan};
 use crate::nearest::did_you_mean;
 use crate::options::RunOptions;
 use crate::parameters::ParameterOptions;
-use crate::{Outcome, companions, generated, usage};
+use crate::progress::Progress;
+use crate::{Outcome, companions, generated, huge_pages, interrupt, usage};
 
 /// The modelled workload that runs beside the shipped traces when none is named.
 const MAIN_MODEL: &str = "mysql/oltp-read-write";
@@ -39,10 +41,66 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let common = self.options.common(self.threads);
-        let worker = self.options.glibc.own_worker()?;
-        let workloads = resolve_workloads(&self.workloads, &self.parameters, &worker, &common)?;
-        self.options.measure(workloads, self.threads)
+        let workloads = || {
+            let worker = self.options.glibc.own_worker()?;
+            resolve_workloads(&self.workloads, &self.parameters, &worker, &common)
+        };
+        measure(&self.options, &common, workloads)
     }
+}
+
+/// Plan → records → verdict: works of the worker under every allocator. What is run is not asked of a result that is finished.
+pub(super) fn measure(
+    options: &RunOptions,
+    common: &Common,
+    workloads: impl FnOnce() -> Result<Vec<WorkloadSpec>>,
+) -> Result<Outcome> {
+    let limits = options.watching.limits()?;
+    let mut stopping = options.blocks.stopping(|_| false)?;
+    let mut campaign = match options.output.resumed(ResultKind::Comparison)? {
+        Some(campaign) => campaign,
+        None => {
+            let dir = options.output.directory();
+            let mut workloads = workloads()?;
+            generated::place(&mut workloads, &dir)?;
+            let workloads = workloads.into_iter().map(|workload| workload.at_pace(options.pace.pace)).collect();
+            let selection = options.selection(workloads)?;
+            let huge_pages = huge_pages::facts(options.thp, &selection.workloads, &selection.allocators)?;
+            let mut plan = fragbench_run::build(&selection);
+            for cell in &mut plan.cells {
+                cell.thp = huge_pages.iter().find(|fact| fact.workload == cell.workload.name()).map(|fact| fact.used);
+            }
+            let part = options.blocks.part(&mut plan)?;
+            if options.output.dry_run {
+                return show_plan(&plan, options.output.format);
+            }
+            let worker = options.glibc.worker_for(&plan.cells)?;
+            let conditions = Conditions {
+                kind: ResultKind::Comparison,
+                profile: options.profile.name(),
+                programs: &[("worker", worker.path())],
+                common: common.clone(),
+                limits,
+                relevant: options.blocks.relevant(),
+                part,
+            };
+            Campaign::begin(Some(&dir), Manifest { huge_pages, ..new_manifest(conditions, plan) })?
+        }
+    };
+    let plan = &campaign.manifest.plan;
+    if plan.cells.iter().any(|cell| cell.workload.command().is_some()) {
+        return Err(usage("that result is of a command: finish it with fragbench compare --resume"));
+    }
+    options.blocks.agrees(&campaign.manifest)?;
+    let worker = options.glibc.worker_for(&plan.cells)?;
+    generated::generate_all(&mut campaign.manifest)?;
+    campaign.keep_manifest()?;
+    let limits = RunLimits { mem_limit_bytes: campaign.manifest.mem_limit_bytes, ..limits };
+    let mut runner = WorkerRunner::new(&worker, &campaign.manifest.common, limits);
+    let progress = Progress::of_runs(campaign.manifest.plan.runs.len(), campaign.records.len())?;
+    let ending = campaign.run(&mut runner, &mut stopping, interrupt::flag()?, &mut |event| progress.hear(&event))?;
+    progress.finish();
+    finish(campaign, ending, options.output.format, &options.emit)
 }
 
 /// The works that were named on the command line, checked by the worker; those run when none is named.

@@ -103,7 +103,7 @@ impl Syscalls {
     }
 
     fn print(&self, summary: &Summary, lost: u64, stacks: bool) {
-        let (width, colour) = crate::measure::terminal();
+        let (width, colour) = crate::output::terminal();
         if lost > 0 {
             say!("! {lost} events were lost, more than perf could take: use a larger --min-size, or no --stacks.\n");
         }

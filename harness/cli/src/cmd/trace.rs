@@ -185,7 +185,7 @@ impl Stat {
                 say!("{}", serde_json::to_string_pretty(&value)?);
             }
             Format::Text => {
-                let (width, colour) = crate::measure::terminal();
+                let (width, colour) = crate::output::terminal();
                 let table = fragbench_report::distance_table(&shape_of_file, &reference, &distances);
                 say!("{}", fragbench_report::draw(&table, width, colour));
             }
@@ -212,7 +212,7 @@ impl Stat {
         match self.format {
             Format::Json => say!("{}", serde_json::to_string_pretty(&stat)?),
             Format::Text => {
-                let (width, colour) = crate::measure::terminal();
+                let (width, colour) = crate::output::terminal();
                 for table in [fragbench_report::trace_table(&stat), fragbench_report::size_table(&stat)] {
                     say!("{}", fragbench_report::draw(&table, width, colour));
                 }

@@ -60,7 +60,7 @@ impl Leaks {
     }
 
     fn print(&self, leaks: &fragbench_trace::Leaks) {
-        let (width, colour) = crate::measure::terminal();
+        let (width, colour) = crate::output::terminal();
         say!(
             "Never freed in {}: {} blocks, {}.",
             duration_ns(leaks.duration_s * 1e9),

@@ -51,7 +51,7 @@ impl TraceProfile {
             let recording = fragbench_trace::shape(&trace, 0..u64::MAX);
             let distances = fragbench_trace::distances(&work, &recording);
             let table = fragbench_report::distance_table(&work, &recording, &distances);
-            let (width, colour) = crate::measure::terminal();
+            let (width, colour) = crate::output::terminal();
             say!("Generated work beside the recording:\n{}", fragbench_report::draw(&table, width, colour));
         }
         Ok(Outcome::Success)

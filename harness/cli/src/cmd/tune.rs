@@ -1,29 +1,34 @@
 //! `fragbench tune`: which settings hold less memory, at which price, and the lines that apply them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use fragbench_allocators::{candidates, huge_page_candidates, resolve};
 use fragbench_decide::{BASELINE, PEAK};
-use fragbench_model::{
-    Allocator, Common, Driver, HugePages, HugePagesFact, Manifest, Plan, Settings, Tuning, WorkloadSpec,
+use fragbench_model::{Allocator, Common, Driver, HugePages, Manifest, ResultKind, Settings, Shard, WorkloadSpec};
+use fragbench_run::{
+    Campaign, CommandRunner, Conditions, Ending, Outlook, Program, RunLimits, Runner, Search, StoppingRule,
+    WorkerBinary, WorkerRunner, new_manifest,
 };
-use fragbench_run::{ResultDir, RunLimits, WorkerBinary};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::resolve_workloads;
-use crate::command::{self, CommandOptions, Commands};
+use crate::blocks::{part, same_shard};
+use crate::command::{self, CommandOptions};
+use crate::conclude::{ended_well, show_plan};
 use crate::emission::EmitOptions;
 use crate::huge_pages::{self, ThpChoice};
-use crate::measure::{default_directory, new_manifest, terminal, unix_now};
-use crate::options::{Format, IDLE, PaceOptions, WatchOptions};
+use crate::options::{IDLE, OutputOptions, PaceOptions, WatchOptions};
 use crate::parameters::ParameterOptions;
-use crate::search::{Found, Runners, Search, Workers, first_plan};
+use crate::progress::Progress;
 use crate::sizes::{parse_duration, parse_share};
-use crate::{Outcome, companions, generated, interrupt, usage};
+use crate::{Outcome, companions, generated, interrupt, tuning, usage};
+
+/// Time that a search may take when none is given.
+const SEARCH_TIME: Duration = Duration::from_secs(480);
 
 /// Which memory is to be less.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -46,7 +51,7 @@ enum MemoryChoice {
 #[derive(Debug, Args)]
 pub(crate) struct Tune {
     /// Workload by name (see `fragbench list workloads`), or `profile:FILE.toml`
-    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["trace", "command"], conflicts_with = "trace")]
+    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["trace", "command", "resume"], conflicts_with = "trace")]
     workload: Option<String>,
     /// Trace made by `fragbench record`
     #[arg(long, value_name = "FILE")]
@@ -54,9 +59,15 @@ pub(crate) struct Tune {
     /// Which memory is to be less [default: idle; peak of a command that ends by itself]
     #[arg(long, value_enum)]
     memory: Option<MemoryChoice>,
-    /// Time the search may take: no run is begun that is not expected to end in it
-    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "8m")]
-    max_time: Duration,
+    /// Time the search may take: no run is begun that is not expected to end in it [default: 8m; with --reps no limit]
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    max_time: Option<Duration>,
+    /// No search: run every setting so often, in blocks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    reps: Option<u32>,
+    /// With --reps: run only the I-th of N parts of the plan, for `fragbench merge`
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Share below which a difference is of no consequence
     #[arg(long, value_parser = parse_share, value_name = "PERCENT", default_value = "5%")]
     relevant: f64,
@@ -85,12 +96,8 @@ pub(crate) struct Tune {
     pace: PaceOptions,
     #[command(flatten)]
     watching: WatchOptions,
-    /// Result directory [default: fragbench-results/DATE]
-    #[arg(short, long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// How to print the result
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputOptions,
     #[command(flatten)]
     emit: EmitOptions,
     /// Any command and its arguments
@@ -105,128 +112,176 @@ pub(crate) struct Tune {
 /// Quiet after a command, which takes its time.
 const COMMAND_IDLE: Duration = Duration::from_millis(2500);
 
-/// A search that was set up.
-struct Set<'a> {
-    plan: Plan,
-    workload: WorkloadSpec,
-    common: Common,
-    huge_pages: Vec<HugePagesFact>,
-    /// What takes part, by name, for the manifest.
-    programs: &'a [(&'a str, &'a Path)],
-    runners: &'a dyn Runners,
-    limits: RunLimits,
-    /// glibc with settings that were joined; `None` where they cannot be.
-    resolve: &'a dyn Fn(&Settings) -> Option<Allocator>,
+/// What runs the work, and what is to be known of it before.
+enum By {
+    Worker(WorkerBinary),
+    Programs(BTreeMap<String, Program>),
 }
 
 impl Tune {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let limits = self.watching.limits()?;
-        if self.command.is_empty() { self.tune_workload(limits) } else { self.tune_command(limits) }
+        let (mut campaign, by) = match self.output.resumed(ResultKind::Tuning)? {
+            Some(campaign) => {
+                same_shard(self.shard, &campaign.manifest)?;
+                let Some(cell) = campaign.manifest.plan.cells.first() else {
+                    return Err(usage("that result has no cells: begin it anew"));
+                };
+                let by = self.by(&cell.workload)?;
+                (campaign, by)
+            }
+            None => match self.begin(limits)? {
+                Some(begun) => begun,
+                None => return Ok(Outcome::Success),
+            },
+        };
+        generated::generate_all(&mut campaign.manifest)?;
+        campaign.keep_manifest()?;
+        let limits = RunLimits { mem_limit_bytes: campaign.manifest.mem_limit_bytes, ..limits };
+        let common = campaign.manifest.common.clone();
+        let mut runner: Box<dyn Runner> = match &by {
+            By::Worker(worker) => Box::new(WorkerRunner::new(worker, &common, limits)),
+            By::Programs(programs) => Box::new(CommandRunner::new(programs, common.idle_ms, limits)),
+        };
+        let ending = if self.is_sweep(&campaign.manifest) {
+            let progress = Progress::of_runs(campaign.manifest.plan.runs.len(), campaign.records.len())?;
+            let mut stopping = StoppingRule::new(None, self.max_time);
+            let interrupted = interrupt::flag()?;
+            let ending = campaign.run(&mut *runner, &mut stopping, interrupted, &mut |event| progress.hear(&event))?;
+            progress.finish();
+            ending
+        } else {
+            self.search(&mut campaign, &mut *runner, &by)?
+        };
+        self.conclude(&campaign, ending)
     }
 
-    fn tune_workload(&self, limits: RunLimits) -> Result<Outcome> {
-        if let Some(option) = self.options.given() {
-            return Err(usage(format!("{option} is about a command: give one after `--`")));
+    /// Whether every candidate is run equally often, without a search.
+    fn is_sweep(&self, manifest: &Manifest) -> bool {
+        self.reps.is_some() || manifest.part.is_some() || (self.output.resume.is_some() && manifest.search.is_none())
+    }
+
+    /// Begins a result; `None` where its plan was to be shown only.
+    fn begin(&self, limits: RunLimits) -> Result<Option<(Campaign, By)>> {
+        if self.shard.is_some() && self.reps.is_none() {
+            return Err(usage(
+                "--shard: a search needs to see every block; give --reps N to run every setting N times",
+            ));
         }
-        let worker = WorkerBinary::beside_this_program()?;
-        let mut workloads = [self.workload(&worker)?.at_pace(self.pace.pace)];
-        let dir = self.directory();
+        let mut workloads = [self.workload()?.at_pace(self.pace.pace)];
+        let dir = self.output.directory();
         generated::place(&mut workloads, &dir)?;
         let [workload] = workloads;
-        let huge_pages = huge_pages::facts(self.thp, std::slice::from_ref(&workload), &[])?;
-        let used = huge_pages.iter().map(|fact| fact.used).max().unwrap_or_default();
-        let candidates = self.candidates(used != HugePages::Off)?;
-        let plan = first_plan(&workload, self.glibc(&Settings::new())?, candidates, self.seed);
-        self.tune(
-            &dir,
-            Set {
-                plan,
-                workload,
-                common: self.common(used),
-                huge_pages,
-                programs: &[("worker", worker.path())],
-                runners: &Workers { worker: &worker, limits },
-                limits,
-                resolve: &|settings| self.glibc(settings).ok(),
-            },
-        )
-    }
-
-    fn tune_command(&self, limits: RunLimits) -> Result<Outcome> {
-        let commands = self.options.specs(&self.command, &[])?;
-        let programs = command::programs(&commands)?;
-        let mut workloads = commands.into_iter().map(|command| WorkloadSpec::Command { command });
-        let workload = workloads.next_back().ok_or_else(|| usage("there is no command to run"))?;
+        let by = self.by(&workload)?;
         if !workload.idles() && matches!(self.memory, Some(MemoryChoice::Idle)) {
             return Err(usage(
                 "--memory idle: a command that ends by itself does not idle; take --memory peak, or give --load and \
                  --ready for a server",
             ));
         }
-        let mut allocators = vec![self.glibc(&Settings::new())?];
-        // A command has the huge pages that it and the machine allow.
-        allocators.extend(self.candidates(matches!(self.thp, ThpChoice::Madvise | ThpChoice::On))?);
-        let as_linked = command::fit(&mut allocators, &programs)?;
-        allocators.extend(as_linked);
-        let baseline = allocators.remove(0);
+        let of_worker = matches!(by, By::Worker(_));
+        let huge_pages = match of_worker {
+            true => huge_pages::facts(self.thp, std::slice::from_ref(&workload), &[])?,
+            // A command has the huge pages that it and the machine allow.
+            false => Vec::new(),
+        };
+        let used = huge_pages.iter().map(|fact| fact.used).max().unwrap_or_default();
+        let asked = matches!(self.thp, ThpChoice::Madvise | ThpChoice::On);
+        let mut candidates = self.candidates(if of_worker { used != HugePages::Off } else { asked })?;
+        let mut baseline = [self.glibc(&Settings::new())?];
+        let mut common = self.common(used);
+        if let By::Programs(programs) = &by {
+            command::put_first(&mut baseline, programs)?;
+            let as_linked = command::fit(&mut candidates, programs)?;
+            candidates.extend(as_linked);
+            common = command::common(self.seed, self.idle.unwrap_or(COMMAND_IDLE));
+        }
+        let [baseline] = baseline;
+        let mut plan = Search::first_plan(&workload, baseline, candidates, self.seed);
+        for _ in 0..self.reps.unwrap_or(0) {
+            fragbench_run::add_block(&mut plan);
+        }
+        let part = part(self.shard, &mut plan)?;
+        if self.output.dry_run {
+            show_plan(&plan, self.output.format)?;
+            return Ok(None);
+        }
+        let programs = match &by {
+            By::Worker(worker) => vec![("worker", worker.path())],
+            By::Programs(programs) => command::images(programs),
+        };
+        let conditions = Conditions {
+            kind: ResultKind::Tuning,
+            profile: "tune",
+            programs: &programs,
+            common,
+            limits,
+            relevant: self.relevant,
+            part,
+        };
+        let mut manifest = new_manifest(conditions, plan);
+        manifest.memory = Some(self.metric(&workload).to_owned());
+        manifest.huge_pages = huge_pages;
+        Ok(Some((Campaign::begin(Some(&dir), manifest)?, by)))
+    }
+
+    fn by(&self, workload: &WorkloadSpec) -> Result<By> {
+        match workload.command() {
+            None => Ok(By::Worker(WorkerBinary::beside_this_program()?)),
+            Some(command) => Ok(By::Programs(command::programs(std::slice::from_ref(command))?)),
+        }
+    }
+
+    /// Searches within the time.
+    fn search(&self, campaign: &mut Campaign, runner: &mut dyn Runner, by: &By) -> Result<Ending> {
         let resolve = |settings: &Settings| {
             let mut joined = [self.glibc(settings).ok()?];
-            command::put_first(&mut joined, &programs).ok()?;
+            if let By::Programs(programs) = by {
+                command::put_first(&mut joined, programs).ok()?;
+            }
             let [joined] = joined;
             Some(joined)
         };
-        self.tune(
-            &self.directory(),
-            Set {
-                plan: first_plan(&workload, baseline, allocators, self.seed),
-                workload,
-                common: command::common(self.seed, self.idle.unwrap_or(COMMAND_IDLE)),
-                huge_pages: Vec::new(),
-                programs: &command::images(&programs),
-                runners: &Commands { programs: &programs, limits },
-                limits,
-                resolve: &resolve,
-            },
-        )
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.output.clone().unwrap_or_else(default_directory)
-    }
-
-    /// Searches, concludes, shows.
-    fn tune(&self, dir: &Path, set: Set) -> Result<Outcome> {
-        let memory = self.metric(&set.workload);
-        let mut manifest = new_manifest("tune", set.programs, set.plan, set.common, &set.limits);
-        manifest.relevant = self.relevant;
-        manifest.huge_pages = set.huge_pages;
-        let mut results = ResultDir::create(dir, &manifest)?;
-        generated::generate_all(&mut manifest)?;
-        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(&format!(
-            "{{elapsed}} of {} s  {{wide_msg}}",
-            self.max_time.as_secs()
-        ))?);
-        let search = Search {
-            runners: set.runners,
-            interrupted: interrupt::flag()?,
-            memory,
-            max_time: self.max_time,
-            resolve: set.resolve,
-            bar: &bar,
-        };
-        let found = search.go(&mut manifest, &mut results)?;
-        bar.finish_and_clear();
-        let tuning = self.conclude(&results, manifest, &found, memory)?;
-        let lines = tuning.recommendation.as_ref().and_then(|r| self.emit.lines(&r.change));
-        if let Some(lines) = &lines {
-            results.write("emitted.txt", lines.as_bytes())?;
+        let memory = campaign.manifest.memory.clone().unwrap_or_else(|| PEAK.to_owned());
+        let max_time = self.max_time.unwrap_or(SEARCH_TIME);
+        let interrupted = interrupt::flag()?;
+        let progress = Progress::of_time(max_time.as_secs())?;
+        let mut search = Search::new(&campaign.manifest, &memory, max_time, &resolve);
+        let outlook = search.pilot(&mut campaign.manifest, runner, interrupted);
+        if let Some(text) = outlook_text(&outlook, max_time) {
+            note!("{text}");
         }
-        self.show(&tuning, lines, &results)?;
-        Ok(if tuning.partial { Outcome::FellShort } else { Outcome::Success })
+        campaign.keep_manifest()?;
+        let ending = campaign.run(runner, &mut search, interrupted, &mut |event| progress.hear(&event))?;
+        progress.finish();
+        search.keep(&mut campaign.manifest);
+        campaign.keep_manifest()?;
+        Ok(ending)
     }
 
-    fn workload(&self, worker: &WorkerBinary) -> Result<WorkloadSpec> {
+    fn conclude(&self, campaign: &Campaign, ending: Ending) -> Result<Outcome> {
+        let Some(results) = campaign.results() else { return Ok(Outcome::FellShort) };
+        let partial = campaign.is_partial() || ending == Ending::Interrupted;
+        let finalists = tuning::finalists(&campaign.manifest, &campaign.records);
+        let tuning = tuning::conclude(results, campaign.manifest.clone(), &campaign.records, &finalists, partial)?;
+        tuning::show(&tuning, results, self.output.format, Some(&self.emit))?;
+        let ended_well = ended_well(ending, partial, &campaign.records, results.path());
+        Ok(if ended_well { Outcome::Success } else { Outcome::FellShort })
+    }
+
+    fn workload(&self) -> Result<WorkloadSpec> {
+        if !self.command.is_empty() {
+            let mut commands = self.options.specs(&self.command, &[])?;
+            let command = commands.pop().ok_or_else(|| usage("there is no command to run"))?;
+            return Ok(WorkloadSpec::Command { command });
+        }
+        if let Some(option) = self.options.given() {
+            return Err(usage(format!("{option} is about a command: give one after `--`")));
+        }
+        self.workload_of(&WorkerBinary::beside_this_program()?)
+    }
+
+    fn workload_of(&self, worker: &WorkerBinary) -> Result<WorkloadSpec> {
         if let Some(trace) = &self.trace {
             return super::replay::recording(trace);
         }
@@ -280,37 +335,45 @@ impl Tune {
             MemoryChoice::Idle => "heap_rss_idle_bytes",
         }
     }
+}
 
-    /// Judges and writes what the search came to.
-    fn conclude(&self, results: &ResultDir, mut manifest: Manifest, found: &Found, memory: &str) -> Result<Tuning> {
-        manifest.ended_unix_s = (!found.partial).then(unix_now);
-        manifest.aa = fragbench_decide::aa_spread(&manifest.plan, &found.records);
-        results.write_manifest(&manifest)?;
-        let (plan, records) = (&manifest.plan, &found.records);
-        let tuning = fragbench_decide::tuning(plan, records, &found.finalists, memory, self.relevant, found.partial);
-        let summary = fragbench_decide::summarize(plan, records, found.partial, self.relevant);
-        results.write("summary.json", fragbench_report::summary_json(&summary)?.as_bytes())?;
-        for (name, bytes) in fragbench_report::render_tuning(&tuning)? {
-            results.write(&name, &bytes)?;
-        }
-        Ok(tuning)
-    }
+/// What a time that will not do suffices for, and what would; `None` where it will.
+fn outlook_text(outlook: &Outlook, max_time: Duration) -> Option<String> {
+    let Outlook { run_s, candidates, affordable, enough_s } = *outlook;
+    let short = affordable < candidates || enough_s > max_time.as_secs_f64();
+    let tried = if affordable < candidates {
+        format!("only {affordable} of {candidates} settings can be tried")
+    } else {
+        "the last ones will not be run often enough to exclude chance".to_owned()
+    };
+    short.then(|| {
+        format!(
+            "a run takes {run_s:.1} s: within --max-time {} s {tried}; --max-time {} would do for all, and for {} blocks of \
+             the best",
+            max_time.as_secs_f64(),
+            rounded_up(enough_s),
+            fragbench_decide::MIN_BLOCKS
+        )
+    })
+}
 
-    fn show(&self, tuning: &Tuning, lines: Option<String>, results: &ResultDir) -> Result<()> {
-        match self.format {
-            Format::Json => {
-                let mut value = serde_json::to_value(tuning)?;
-                value["emitted"] = lines.into();
-                say!("{}", serde_json::to_string_pretty(&value)?);
-            }
-            Format::Text => {
-                let (width, colour) = terminal();
-                say!("{}\n", fragbench_report::draw(&fragbench_report::tuning_table(tuning), width, colour));
-                say!("{}\n", fragbench_report::tuning_text(tuning));
-                lines.iter().for_each(|lines| say!("{lines}"));
-                say!("{}: tuning.json, tuning.md, plots/tune.svg", results.path().display());
-            }
-        }
-        Ok(())
+/// A time to type: whole seconds up to two minutes, else whole minutes.
+fn rounded_up(seconds: f64) -> String {
+    if seconds <= 120.0 { format!("{}s", seconds.ceil()) } else { format!("{}m", (seconds / 60.0).ceil()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_will_not_do_is_named_with_one_that_would() {
+        let outlook = Outlook { run_s: 2.0, candidates: 40, affordable: 3, enough_s: 300.5 };
+        let text = outlook_text(&outlook, Duration::from_secs(20)).unwrap();
+        assert!(text.contains("only 3 of 40 settings") && text.contains("--max-time 6m"), "{text}");
+        let all = Outlook { affordable: 40, ..outlook };
+        let text = outlook_text(&all, Duration::from_secs(200)).unwrap();
+        assert!(text.contains("exclude chance"), "{text}");
+        assert_eq!(outlook_text(&all, Duration::from_secs(301)), None);
     }
 }

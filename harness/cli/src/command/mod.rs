@@ -1,7 +1,6 @@
 //! Any command of the user's, as options and as what is run: `compare` and `tune` share it.
 
 mod programs;
-mod runner;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,7 +14,6 @@ use crate::sizes::parse_duration;
 use crate::usage;
 
 pub(crate) use programs::{fit, images, programs, put_first};
-pub(crate) use runner::{CommandRunner, Commands};
 
 /// How a command is run, loaded, and looked at.
 #[derive(Debug, Args)]

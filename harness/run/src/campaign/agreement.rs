@@ -8,13 +8,13 @@ use fragbench_model::{Failure, FailureKind, RunRecord};
 
 /// What each workload did in each repetition, as the first of its runs had it.
 #[derive(Debug, Default)]
-pub struct Agreement {
+pub(super) struct Agreement {
     first: BTreeMap<(String, u32), (String, [u64; 3])>,
 }
 
 impl Agreement {
     /// Compares a run with those before it; the failure that it is when it did other work.
-    pub fn check(&mut self, record: &RunRecord) -> Option<Failure> {
+    pub(super) fn check(&mut self, record: &RunRecord) -> Option<Failure> {
         let done = record.done.as_ref().filter(|done| record.is_ok() && !done.adaptive)?;
         let figures = [done.ops, done.live_end_bytes, done.checksum];
         let label = fragbench_model::label(&record.allocator, &record.settings);

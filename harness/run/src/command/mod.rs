@@ -6,17 +6,17 @@
 mod inside;
 mod launch;
 mod metrics;
+mod runner;
 mod session;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::sync::atomic::AtomicBool;
 
-use fragbench_model::{Allocator, Cell, CommandSpec, RunRecord, Sample};
+use fragbench_model::{Allocator, Cell, CommandSpec};
 
 use crate::program::Program;
-use crate::worker::RunLimits;
+pub use runner::CommandRunner;
 
 /// Variables of the caller that would change an allocator behind the plan's back.
 const CLEARED: [&str; 5] = ["MALLOC_", "GLIBC_TUNABLES", "MIMALLOC_", "TCMALLOC_", "FRAGBENCH_"];
@@ -32,7 +32,7 @@ pub(crate) fn words(allocator: &Allocator, command: &CommandSpec, program: &Prog
 
 /// The environment of each cell's command, padded to equal size: the caller's, less what would change an allocator, and what
 /// the cell's allocator needs.
-pub fn command_environments(cells: &[Cell], programs: &BTreeMap<String, Program>) -> Vec<BTreeMap<String, String>> {
+fn command_environments(cells: &[Cell], programs: &BTreeMap<String, Program>) -> Vec<BTreeMap<String, String>> {
     let base: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| {
@@ -56,23 +56,12 @@ pub fn command_environments(cells: &[Cell], programs: &BTreeMap<String, Program>
 }
 
 /// What a run of a command needs.
-#[derive(Debug)]
-pub struct CommandRun<'a> {
-    /// What is run.
-    pub command: &'a CommandSpec,
-    /// Its program.
-    pub program: &'a Program,
-    /// Under what.
-    pub allocator: &'a Allocator,
+struct CommandRun<'a> {
+    command: &'a CommandSpec,
+    program: &'a Program,
+    allocator: &'a Allocator,
     /// The whole environment.
-    pub environment: &'a BTreeMap<String, String>,
+    environment: &'a BTreeMap<String, String>,
     /// Milliseconds of quiet between the load's end and the stop of a server.
-    pub idle_ms: u64,
-    /// Limits.
-    pub limits: &'a RunLimits,
-}
-
-/// Runs a command once, with what is prepared before and cleaned up after. Every end is a record.
-pub fn run_command(run: &CommandRun, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
-    session::run(run, interrupted)
+    idle_ms: u64,
 }

@@ -1,14 +1,11 @@
-//! The course of one run of a command: prepare, start, wait until ready, load, end, idle, stop, clean up, and a record of
+//! One run of a command: prepare, start, wait until ready, load, end, idle, stop, clean up, and a record of
 //! whatever came of it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fragbench_model::{
-    Allocator, AllocatorAnswer, Caution, FailureKind, MachineLoad, Ready, RunRecord, RunStatus, SCHEMA, Sample,
-    ServerSpec,
-};
+use fragbench_model::{Allocator, AllocatorAnswer, FailureKind, Ready, RunRecord, Sample, ServerSpec};
 use regex::Regex;
 
 use super::inside::Inside;
@@ -16,104 +13,48 @@ use super::launch::{End, Launched};
 use super::metrics::{Seen, derive, user_figures};
 use super::tree::{Spent, Tree};
 use super::{CommandRun, MARK, words};
+use crate::session::{Abort, LoadMeter, Session};
 use crate::sys;
-use crate::worker::{LoadMeter, failed};
 
 /// Share of a core above which watching is remarked upon: the pace of looks and slow readings keeps each to 2 % (`tree.rs`), and
 /// waking every 5 ms takes 1 %.
 const WATCHING_LIMIT: f64 = 0.05;
 
-/// Why a run has no figures.
-type Stop = (FailureKind, String);
-
 /// Runs it once, with what is prepared before and cleaned up after.
-pub(super) fn run(run: &CommandRun, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
-    let mut record = empty(run);
+pub(super) fn run(run: &CommandRun, mut session: Session) -> (RunRecord, Vec<Sample>) {
     let mut samples = Vec::new();
     let prepared = match &run.command.prepare {
-        Some(prepare) => aside("--prepare", prepare, run, interrupted),
+        Some(prepare) => aside("--prepare", prepare, &session),
         None => Ok(()),
     };
     let outcome = prepared.and_then(|()| {
-        let mut course = Course::start(run, interrupted)?;
-        let outcome = match &run.command.server {
-            None => course.program(),
-            Some(server) => course.server(server),
-        };
-        course.finish(outcome, &mut record, &mut samples)
+        session.deadline = Instant::now() + session.limits.timeout;
+        CommandSession::start(run, &mut session)?.lead(&mut samples)
     });
     let cleaned = match &run.command.cleanup {
-        Some(cleanup) => aside("--cleanup", cleanup, run, &AtomicBool::new(false)),
+        Some(cleanup) => {
+            let go_on = AtomicBool::new(false);
+            let limits = session.limits;
+            let aside_session = Session::begin(String::new(), run.allocator, BTreeMap::new(), limits, &go_on);
+            aside("--cleanup", cleanup, &aside_session)
+        }
         None => Ok(()),
     };
-    if let Err((kind, reason)) = outcome.and(cleaned) {
-        record.status = failed(kind, reason);
-        record.metrics.clear();
-    }
-    (record, samples)
-}
-
-fn empty(run: &CommandRun) -> RunRecord {
-    let mut environment = fragbench_allocators::variables(run.allocator);
-    environment.retain(|name, _| !name.starts_with(fragbench_allocators::PADDING_VARIABLE));
-    RunRecord {
-        schema: SCHEMA,
-        run: 0,
-        workload: run.command.name.clone(),
-        allocator: run.allocator.name.clone(),
-        settings: run.allocator.settings.clone(),
-        repetition: 0,
-        aa: false,
-        status: RunStatus::Ok,
-        started_unix_s: std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
-        attempt: 1,
-        environment,
-        proof: None,
-        libc: None,
-        processes: Vec::new(),
-        metrics: BTreeMap::new(),
-        phases: Vec::new(),
-        done: None,
-        load: MachineLoad::default(),
-        sampler_cpu_ratio: None,
-        samples: None,
-        cautions: Vec::new(),
-    }
+    session.end(outcome.and(cleaned), samples)
 }
 
 /// A shell command beside the measurement, to its end.
-fn aside(option: &str, text: &str, run: &CommandRun, interrupted: &AtomicBool) -> Result<(), Stop> {
-    let refused = |why: String| (FailureKind::ExitStatus, format!("{option} `{text}`: {why}"));
+fn aside(option: &str, text: &str, session: &Session) -> Result<(), Abort> {
+    let refused = |why: String| Abort::new(FailureKind::ExitStatus, format!("{option} `{text}`: {why}"));
     let mut child = Launched::shell(text).map_err(|e| refused(format!("{e:#}")))?;
-    let end = await_end(&mut child, Instant::now() + run.limits.timeout, interrupted, option, run)?;
+    let end = loop {
+        if let Some(end) = child.ended_within(Duration::from_millis(50)) {
+            break end;
+        }
+        session.check(option)?;
+    };
     child.drained();
     if end.status.success() { Ok(()) } else { Err(refused(ended(&end, &child))) }
-}
-
-fn await_end(
-    child: &mut Launched,
-    deadline: Instant,
-    interrupted: &AtomicBool,
-    what: &str,
-    run: &CommandRun,
-) -> Result<End, Stop> {
-    loop {
-        if let Some(end) = child.ended_within(Duration::from_millis(50)) {
-            return Ok(end);
-        }
-        check_limits(deadline, interrupted, what, run)?;
-    }
-}
-
-fn check_limits(deadline: Instant, interrupted: &AtomicBool, what: &str, run: &CommandRun) -> Result<(), Stop> {
-    if interrupted.load(Ordering::Acquire) {
-        return Err((FailureKind::Interrupted, "stopped by the user; --resume runs it".into()));
-    }
-    if Instant::now() >= deadline {
-        let text = format!("{what} not finished after {} s; raise --timeout", run.limits.timeout.as_secs());
-        return Err((FailureKind::TimedOut, text));
-    }
-    Ok(())
 }
 
 /// How something ended, with what it wrote last.
@@ -123,7 +64,7 @@ fn ended(end: &End, child: &Launched) -> String {
     if tail.is_empty() { how } else { format!("{how}; it wrote: {tail}") }
 }
 
-/// What a course brings home when nothing stopped it.
+/// What a run brings home when nothing stopped it.
 struct Outcome {
     work_ns: (u64, u64),
     wall_s: f64,
@@ -137,21 +78,21 @@ struct Outcome {
     forced: bool,
 }
 
-struct Course<'a> {
+/// A run of a command, watched until its end.
+struct CommandSession<'a, 's> {
     run: &'a CommandRun<'a>,
-    interrupted: &'a AtomicBool,
+    session: &'a mut Session<'s>,
     child: Launched,
     tree: Tree<'a>,
     meter: LoadMeter,
-    deadline: Instant,
     interval: Duration,
     next: Instant,
     samples: Vec<Sample>,
     cpu_before: u64,
 }
 
-impl<'a> Course<'a> {
-    fn start(run: &'a CommandRun<'a>, interrupted: &'a AtomicBool) -> Result<Self, Stop> {
+impl<'a, 's> CommandSession<'a, 's> {
+    fn start(run: &'a CommandRun<'a>, session: &'a mut Session<'s>) -> Result<Self, Abort> {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let mark = format!("{}.{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let mut environment = run.environment.clone();
@@ -160,16 +101,15 @@ impl<'a> Course<'a> {
         let cpu_before = sys::thread_cpu_ns();
         let meter = LoadMeter::start();
         let child = Launched::start(&words(run.allocator, run.command, run.program), &environment)
-            .map_err(|e| (FailureKind::Spawn, format!("{e:#}")))?;
+            .map_err(|e| Abort::new(FailureKind::Spawn, format!("{e:#}")))?;
         let tree = Tree::new(child.pid(), format!("{MARK}={mark}"), Inside::new(run.allocator, run.program));
         let now = Instant::now();
         Ok(Self {
             run,
-            interrupted,
             tree,
             meter,
-            deadline: now + run.limits.timeout,
-            interval: Duration::from_nanos(run.limits.sample_interval_ns),
+            interval: Duration::from_nanos(session.limits.sample_interval_ns),
+            session,
             next: now,
             child,
             samples: Vec::new(),
@@ -189,28 +129,21 @@ impl<'a> Course<'a> {
     }
 
     /// Samples once and waits for the next moment to, or until the command has ended.
-    fn step(&mut self) -> Result<Option<End>, Stop> {
+    fn step(&mut self) -> Result<Option<End>, Abort> {
         let sample = self.sample(false);
-        if let Some(guarded) = sample.filter(|s| s.heap_rss_bytes > self.run.limits.mem_limit_bytes) {
-            return Err((
-                FailureKind::OutOfMemory,
-                format!(
-                    "ended by the memory guard at {} MiB of heap (limit {} MiB); raise --mem-limit or make the work smaller",
-                    guarded.heap_rss_bytes >> 20,
-                    self.run.limits.mem_limit_bytes >> 20
-                ),
-            ));
+        if let Some(over) = sample.filter(|s| s.heap_rss_bytes > self.session.limits.mem_limit_bytes) {
+            return Err(self.session.guarded(over.heap_rss_bytes));
         }
         if let Some(reason) = self.tree.wrong() {
-            return Err((FailureKind::NotInPlace, reason));
+            return Err(Abort::new(FailureKind::NotInPlace, reason));
         }
-        check_limits(self.deadline, self.interrupted, &self.run.command.name, self.run)?;
+        self.session.check(&self.run.command.name)?;
         self.next = (self.next + self.interval).max(Instant::now());
         Ok(self.child.ended_within(self.next.saturating_duration_since(Instant::now())))
     }
 
     /// A program that ends by itself.
-    fn program(&mut self) -> Result<Outcome, Stop> {
+    fn program(&mut self) -> Result<Outcome, Abort> {
         let end = loop {
             if let Some(end) = self.step()? {
                 break end;
@@ -219,7 +152,7 @@ impl<'a> Course<'a> {
         self.child.drained();
         if !end.status.success() && !self.run.command.ignore_failure {
             let text = format!("{}: {}", self.run.command.name, ended(&end, &self.child));
-            return Err((FailureKind::ExitStatus, text));
+            return Err(Abort::new(FailureKind::ExitStatus, text));
         }
         let wall = end.at.duration_since(self.child.at);
         Ok(Outcome {
@@ -239,9 +172,10 @@ impl<'a> Course<'a> {
     }
 
     /// A server: started, loaded, left alone, stopped.
-    fn server(&mut self, server: &ServerSpec) -> Result<Outcome, Stop> {
+    fn server(&mut self, server: &ServerSpec) -> Result<Outcome, Abort> {
         self.until_ready(&server.ready)?;
-        let mut load = Launched::shell(&server.load).map_err(|e| (FailureKind::Spawn, format!("--load: {e:#}")))?;
+        let mut load =
+            Launched::shell(&server.load).map_err(|e| Abort::new(FailureKind::Spawn, format!("--load: {e:#}")))?;
         self.tree.leave_out(load.pid());
         let before = self.tree.spent();
         let begun_ns = self.now_ns();
@@ -260,7 +194,7 @@ impl<'a> Course<'a> {
         load.drained();
         if !end.status.success() {
             let text = format!("--load `{}`: {}", server.load, ended(&end, &load));
-            return Err((FailureKind::ExitStatus, text));
+            return Err(Abort::new(FailureKind::ExitStatus, text));
         }
         let quiet_until = Instant::now() + Duration::from_millis(self.run.idle_ms);
         while Instant::now() < quiet_until {
@@ -271,7 +205,7 @@ impl<'a> Course<'a> {
         let idle = self.sample(true);
         let (stopped, forced) = self.child.stop(Duration::from_millis(server.stop_ms));
         if stopped.is_none() {
-            return Err((FailureKind::Crashed, "it could not be ended, not even by SIGKILL".into()));
+            return Err(Abort::new(FailureKind::Crashed, "it could not be ended, not even by SIGKILL"));
         }
         self.child.drained();
         Ok(Outcome {
@@ -286,15 +220,15 @@ impl<'a> Course<'a> {
         })
     }
 
-    fn left_early(&mut self, end: &End, when: &str) -> Stop {
+    fn left_early(&mut self, end: &End, when: &str) -> Abort {
         self.child.drained();
-        (FailureKind::Crashed, format!("{} left {when}: {}", self.run.command.name, ended(end, &self.child)))
+        Abort::new(FailureKind::Crashed, format!("{} left {when}: {}", self.run.command.name, ended(end, &self.child)))
     }
 
-    fn until_ready(&mut self, ready: &Ready) -> Result<(), Stop> {
+    fn until_ready(&mut self, ready: &Ready) -> Result<(), Abort> {
         let pattern = match ready {
             Ready::Output(pattern) => {
-                Some(Regex::new(pattern).map_err(|e| (FailureKind::Refused, format!("--ready: {e}")))?)
+                Some(Regex::new(pattern).map_err(|e| Abort::new(FailureKind::Refused, format!("--ready: {e}")))?)
             }
             Ready::Socket(_) => None,
         };
@@ -314,30 +248,29 @@ impl<'a> Course<'a> {
             match self.step() {
                 Ok(None) => {}
                 Ok(Some(end)) => return Err(self.left_early(&end, "before it was ready")),
-                Err((FailureKind::TimedOut, _)) => {
+                Err(stop) if stop.kind == FailureKind::TimedOut => {
                     let sign = match ready {
                         Ready::Output(pattern) => format!("`{pattern}` in its output"),
                         Ready::Socket(path) => format!("a connection to {}", path.display()),
                     };
                     let text = format!(
                         "not ready after {} s (waited for {sign}); it wrote: {}",
-                        self.run.limits.timeout.as_secs(),
+                        self.session.limits.timeout.as_secs(),
                         self.child.output.tail()
                     );
-                    return Err((FailureKind::NotReady, text));
+                    return Err(Abort::new(FailureKind::NotReady, text));
                 }
                 Err(stop) => return Err(stop),
             }
         }
     }
 
-    /// Ends what is left, and turns what was seen into the record.
-    fn finish(
-        mut self,
-        outcome: Result<Outcome, Stop>,
-        record: &mut RunRecord,
-        samples: &mut Vec<Sample>,
-    ) -> Result<(), Stop> {
+    /// Leads it to its end, ends what is left, and turns what was seen into the record.
+    fn lead(mut self, samples: &mut Vec<Sample>) -> Result<(), Abort> {
+        let outcome = match &self.run.command.server {
+            None => self.program(),
+            Some(server) => self.server(server),
+        };
         if outcome.is_err() {
             self.child.kill();
             self.child.ended_within(Duration::from_secs(10));
@@ -345,34 +278,25 @@ impl<'a> Course<'a> {
         let left = self.tree.end_leftovers();
         let wall = self.child.at.elapsed();
         let sampler = (sys::thread_cpu_ns() - self.cpu_before) as f64 / wall.as_nanos().max(1) as f64;
-        let inside = self.tree.finish();
-        record.processes = inside.facts();
-        record.proof = Some(answer(self.run.allocator, &record.processes));
-        record.sampler_cpu_ratio = Some(sampler);
-        *samples = self.samples;
-        let mut caution = |kind: &str, text: String| record.cautions.push(Caution { kind: kind.into(), text });
+        let Self { run, session, tree, meter, samples: seen, .. } = self;
+        *samples = seen;
+        let processes = tree.finish().facts();
+        session.record.proof = Some(answer(run.allocator, &processes));
         if left > 0 {
-            caution(
-                "leftovers",
-                format!("{left} processes were still running when the command had ended, and were ended"),
-            );
+            let text = format!("{left} processes were still running when the command had ended, and were ended");
+            session.caution("leftovers", text);
         }
-        for fact in record.processes.iter().filter_map(|f| f.wrong.as_ref()) {
-            caution("not_in_place", fact.clone());
+        for wrong in processes.iter().filter_map(|f| f.wrong.clone()) {
+            session.caution("not_in_place", wrong);
         }
-        if sampler > WATCHING_LIMIT {
-            let text = format!(
-                "watching the processes took {:.0} % of a core; a longer --sample-interval makes it less",
-                100.0 * sampler
-            );
-            caution("sampler_cost", text);
-        }
+        session.record.processes = processes;
+        session.watched(Some(sampler), WATCHING_LIMIT);
         let outcome = outcome?;
         if outcome.forced {
-            caution("forced", "it did not end on SIGTERM in time and was ended by SIGKILL".into());
+            session.caution("forced", "it did not end on SIGTERM in time and was ended by SIGKILL".into());
         }
-        record.load = self.meter.until_now_less(outcome.spent.cpu_ns + outcome.load_cpu_ns);
-        record.metrics = derive(&Seen {
+        session.record.load = meter.until_now_less(outcome.spent.cpu_ns + outcome.load_cpu_ns);
+        session.record.metrics = derive(&Seen {
             samples,
             work_ns: outcome.work_ns,
             wall_s: outcome.wall_s,
@@ -381,8 +305,8 @@ impl<'a> Course<'a> {
             idle: outcome.idle,
         });
         let texts: Vec<&str> = outcome.texts.iter().map(String::as_str).collect();
-        let own = user_figures(&self.run.command.metrics, &texts).map_err(|text| (FailureKind::NoFigure, text))?;
-        record.metrics.extend(own);
+        let own = user_figures(&run.command.metrics, &texts).map_err(|text| Abort::new(FailureKind::NoFigure, text))?;
+        session.record.metrics.extend(own);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::binary::WorkerBinary;
 const INHERITED: &[&str] = &["PATH", "LD_LIBRARY_PATH"];
 
 /// One environment a cell for this worker, in the plan's order.
-pub fn environments(cells: &[Cell], worker: &WorkerBinary) -> Vec<BTreeMap<String, String>> {
+pub(crate) fn environments(cells: &[Cell], worker: &WorkerBinary) -> Vec<BTreeMap<String, String>> {
     let base: BTreeMap<String, String> = INHERITED
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))

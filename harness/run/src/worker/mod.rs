@@ -9,9 +9,19 @@ mod process;
 mod sampler;
 mod session;
 
+use fragbench_model::{AllocatorKind, Cell, Common, RunSpec};
+
 pub use binary::WorkerBinary;
-pub use environment::environments;
+pub(crate) use environment::environments;
 pub(crate) use placement::is_libc;
 pub use process::{allocator_version, check, describe, describe_cases};
-pub(crate) use session::{LoadMeter, failed};
-pub use session::{RunLimits, run_once, run_watched};
+pub use session::{OnBarrier, WorkerRunner};
+
+/// What a run of a cell is told to do; `None` where it is a command that is run.
+fn specification(cell: &Cell, common: &Common, seed: u64) -> Option<RunSpec> {
+    let mut spec = common.spec(&cell.workload, seed)?;
+    // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
+    spec.driver.epilogue &= cell.allocator.kind != AllocatorKind::Null;
+    spec.driver.thp = cell.thp.unwrap_or(spec.driver.thp);
+    Some(spec)
+}

@@ -78,7 +78,7 @@ pub fn allocator_version(worker: &WorkerBinary, allocator: &Allocator) -> Option
     let worker = Worker::start(worker, allocator, &environment, &spec).ok()?;
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        match worker.hear(deadline) {
+        match worker.receive(deadline) {
             Ok(Some(Message::Hello(hello))) if hello.allocator.kind == allocator.kind => {
                 return Some(hello.allocator.version);
             }
@@ -157,8 +157,8 @@ impl Worker {
         self.child.id()
     }
 
-    /// Says a command; a worker that has ended shows in the next message.
-    pub(crate) fn say(&mut self, command: Command) {
+    /// Sends a command; a worker that has ended shows in the next message.
+    pub(crate) fn send(&mut self, command: Command) {
         if let (Some(stdin), Ok(mut line)) = (self.stdin.as_mut(), serde_json::to_string(&command)) {
             line.push('\n');
             let _ = stdin.write_all(line.as_bytes());
@@ -167,7 +167,7 @@ impl Worker {
 
     /// The next message, waited for until `deadline` or for one short turn, whichever ends first: `Ok(None)` is a
     /// turn without a message, which gives the caller the chance to look at other things.
-    pub(crate) fn hear(&self, deadline: Instant) -> Result<Option<Message>, Silence> {
+    pub(crate) fn receive(&self, deadline: Instant) -> Result<Option<Message>, Silence> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Silence::TimedOut);
@@ -185,12 +185,16 @@ impl Worker {
         let _ = self.child.kill();
     }
 
-    /// Waits for its end; gives a sentence on how it ended and what it wrote on standard error.
-    pub(crate) fn wait(mut self) -> (Option<std::process::ExitStatus>, String) {
+    /// How it ended, which is waited for.
+    pub(crate) fn exit(&mut self) -> Option<std::process::ExitStatus> {
         self.stdin = None;
-        let status = self.child.wait().ok();
-        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        (status, text)
+        self.child.wait().ok()
+    }
+
+    /// Waits for its end; gives what it wrote on standard error.
+    pub(crate) fn wait(&mut self) -> String {
+        self.exit();
+        self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 

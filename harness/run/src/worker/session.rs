@@ -1,22 +1,23 @@
-//! The course of one run: start the worker, check who is in place, let it go from barrier to barrier, snapshot it
+//! One run of the worker: start it, check who is in place, let it go from barrier to barrier, snapshot it
 //! at each, purge it at the end, and make a record of whatever came of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
 use fragbench_model::{
-    Allocator, AllocatorKind, AllocatorStats, Caution, Command, Done, Failure, FailureKind, Hello, MachineLoad,
-    Message, Pace, PhaseRecord, Purge, RunRecord, RunSpec, RunStatus, SCHEMA, Sample, Snapshot,
+    Allocator, AllocatorKind, AllocatorStats, Caution, Cell, Command, Common, Done, FailureKind, Hello, Message, Pace,
+    PhaseRecord, Purge, RunRecord, RunSpec, SCHEMA, Sample, Snapshot,
 };
-use fragbench_proc::{CpuTotals, Process};
+use fragbench_proc::Process;
 
 use super::binary::WorkerBinary;
 use super::metrics::{self, Observed};
 use super::placement;
 use super::process::{Silence, Worker};
 use super::sampler::{Sampled, Sampler};
+use crate::campaign::{Order, Runner};
+use crate::session::{Abort, LoadMeter, RunLimits, Session};
 use crate::sys;
 
 /// Quiet after the work, and quiet with a monitor that calls; the parent purges at the barrier of the last of them.
@@ -27,81 +28,74 @@ const RESUME: &str = "resume";
 /// A sampler that takes more than this share of a core is named in the record.
 const SAMPLER_COST_LIMIT: f64 = 0.01;
 
-/// What a run may take.
-#[derive(Debug, Clone, Copy)]
-pub struct RunLimits {
-    /// Seconds until it is ended.
-    pub timeout: Duration,
-    /// Anonymous bytes at which it is ended.
-    pub mem_limit_bytes: u64,
-    /// Nanoseconds between two samples.
-    pub sample_interval_ns: u64,
+/// What sees a worker by the name of the stage and its process number while its heap stands still: at the barrier of every
+/// phase of the work, and as `purged` after the purge.
+pub type OnBarrier<'a> = dyn FnMut(&str, u32) + 'a;
+
+/// Runs workloads in the worker.
+pub struct WorkerRunner<'a> {
+    binary: &'a WorkerBinary,
+    common: Common,
+    limits: RunLimits,
+    environments: Vec<BTreeMap<String, String>>,
+    on_barrier: Option<Box<OnBarrier<'a>>>,
 }
 
-/// Runs once. Every end is a record; its place in the plan is the caller's to fill in. Samples come apart, since
-/// they are kept apart.
-pub fn run_once(
+impl<'a> WorkerRunner<'a> {
+    /// Runs by this program under these conditions.
+    pub fn new(binary: &'a WorkerBinary, common: &Common, limits: RunLimits) -> Self {
+        Self { binary, common: common.clone(), limits, environments: Vec::new(), on_barrier: None }
+    }
+
+    /// Has every run's barriers seen. What that takes is in a run's figures of time, and comes off its deadline; its figures
+    /// of memory are taken before.
+    pub fn on_barrier(mut self, look: impl FnMut(&str, u32) + 'a) -> Self {
+        self.on_barrier = Some(Box::new(look));
+        self
+    }
+}
+
+impl Runner for WorkerRunner<'_> {
+    fn prepare(&mut self, cells: &[Cell]) {
+        if self.environments.len() != cells.len() {
+            self.environments = super::environments(cells, self.binary);
+        }
+    }
+
+    fn run(&mut self, order: &Order, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
+        let (cell, allocator) = (order.cell, &order.cell.allocator);
+        let environment = &self.environments[order.index];
+        let name = cell.workload.name();
+        let session = Session::begin(name, allocator, environment.clone(), &self.limits, interrupted);
+        let Some(spec) = super::specification(cell, &self.common, order.seed) else {
+            let why = "the plan is of commands: the worker cannot run it";
+            return session.end(Err(Abort::new(FailureKind::Refused, why)), Vec::new());
+        };
+        let look: Option<&mut OnBarrier> = match &mut self.on_barrier {
+            Some(look) => Some(&mut **look),
+            None => None,
+        };
+        run(self.binary, allocator, environment, &spec, session, look)
+    }
+}
+
+fn run<'b>(
     binary: &WorkerBinary,
     allocator: &Allocator,
     environment: &BTreeMap<String, String>,
     spec: &RunSpec,
-    limits: &RunLimits,
-    interrupted: &AtomicBool,
+    session: Session,
+    on_barrier: Option<&'b mut OnBarrier<'b>>,
 ) -> (RunRecord, Vec<Sample>) {
-    run_watched(binary, allocator, environment, spec, limits, interrupted, &mut |_, _| ())
-}
-
-/// Runs once and has `look` see the worker, by the name of the stage and its process number, while its heap stands
-/// still: at the barrier of every phase of the work, and as `purged` after the purge. What `look` does takes time from
-/// the run's deadline and is in its figures of time; its figures of memory are taken before.
-pub fn run_watched(
-    binary: &WorkerBinary,
-    allocator: &Allocator,
-    environment: &BTreeMap<String, String>,
-    spec: &RunSpec,
-    limits: &RunLimits,
-    interrupted: &AtomicBool,
-    look: &mut dyn FnMut(&str, u32),
-) -> (RunRecord, Vec<Sample>) {
-    let mut record = RunRecord {
-        schema: SCHEMA,
-        run: 0,
-        workload: spec.workload.name(),
-        allocator: allocator.name.clone(),
-        settings: allocator.settings.clone(),
-        repetition: 0,
-        aa: false,
-        status: RunStatus::Ok,
-        started_unix_s: std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
-        attempt: 1,
-        environment: environment.clone(),
-        proof: None,
-        libc: None,
-        processes: Vec::new(),
-        metrics: BTreeMap::new(),
-        phases: Vec::new(),
-        done: None,
-        load: MachineLoad::default(),
-        sampler_cpu_ratio: None,
-        samples: None,
-        cautions: Vec::new(),
-    };
-    record.environment.retain(|name, _| !name.starts_with(fragbench_allocators::PADDING_VARIABLE));
     let worker = match Worker::start(binary, allocator, environment, spec) {
         Ok(worker) => worker,
-        Err(error) => {
-            record.status = failed(FailureKind::Spawn, format!("{error:#}"));
-            return (record, Vec::new());
-        }
+        Err(error) => return session.end(Err(Abort::new(FailureKind::Spawn, format!("{error:#}"))), Vec::new()),
     };
-    let mut course = Course {
+    let mut led = WorkerSession {
         process: Process::live(worker.pid()),
         worker,
-        limits,
-        interrupted,
-        deadline: Instant::now() + limits.timeout,
+        session,
         start_ns: 0,
-        record: &mut record,
         sampler: None,
         open: None,
         second_purge_ns: None,
@@ -110,12 +104,11 @@ pub fn run_watched(
         harness_vm_bytes: 0,
         pace: spec.workload.pace(),
         last_quiet: if spec.driver.monitor_calls > 0 { POLLED } else { IDLE },
-        look,
+        on_barrier,
     };
-    let outcome = course.go(allocator);
-    let sampled = course.sampler.take().map(Sampler::finish).unwrap_or_default();
-    let samples = course.end(outcome, sampled, allocator.kind);
-    (record, samples)
+    let outcome = led.lead(allocator);
+    let sampled = led.sampler.take().map(Sampler::finish).unwrap_or_default();
+    led.end(outcome, sampled, allocator.kind)
 }
 
 /// Whether a phase is the work's, and not the epilogue's.
@@ -123,18 +116,12 @@ fn is_work(phase: &PhaseRecord) -> bool {
     ![IDLE, POLLED, RESUME].contains(&phase.name.as_str())
 }
 
-pub(crate) fn failed(kind: FailureKind, reason: impl Into<String>) -> RunStatus {
-    RunStatus::Failed(Failure { kind, reason: reason.into() })
-}
-
-struct Course<'a> {
+/// A run of the worker, led from barrier to barrier.
+struct WorkerSession<'a, 'b> {
+    session: Session<'a>,
     worker: Worker,
     process: Process,
-    limits: &'a RunLimits,
-    interrupted: &'a AtomicBool,
-    deadline: Instant,
     start_ns: u64,
-    record: &'a mut RunRecord,
     sampler: Option<Sampler>,
     /// The phase that runs now: name and start.
     open: Option<(String, u64)>,
@@ -145,30 +132,20 @@ struct Course<'a> {
     pace: Option<Pace>,
     /// The stretch of quiet after which the parent purges.
     last_quiet: &'static str,
-    look: &'a mut dyn FnMut(&str, u32),
+    on_barrier: Option<&'b mut OnBarrier<'b>>,
 }
 
-/// Why a course ended early.
-enum Stop {
-    /// The worker fell silent.
-    Silent(Silence),
-    /// The user stopped it.
-    Interrupted,
-    /// Anything that has its reason already.
-    Because(FailureKind, String),
-}
-
-impl Course<'_> {
-    fn go(&mut self, allocator: &Allocator) -> Result<Done, Stop> {
-        let hello = match self.hear()? {
+impl WorkerSession<'_, '_> {
+    fn lead(&mut self, allocator: &Allocator) -> Result<Done, Abort> {
+        let hello = match self.receive()? {
             Message::Hello(hello) => hello,
-            other => return Err(self.unexpected("hello", &other)),
+            other => return Err(unexpected("hello", &other)),
         };
         self.check_placement(allocator, &hello)?;
         self.harness_vm_bytes = hello.harness_vm_bytes;
-        self.record.proof = Some(hello.allocator);
-        self.record.libc = Some(hello.libc);
-        let statm = self.process.statm().map_err(|e| Stop::Because(FailureKind::Crashed, e.to_string()))?;
+        self.session.record.proof = Some(hello.allocator);
+        self.session.record.libc = Some(hello.libc);
+        let statm = self.process.statm().map_err(|e| Abort::new(FailureKind::Crashed, e.to_string()))?;
         self.start_ns = sys::monotonic_ns();
         self.start = Some(self.snapshot("start")?);
         let load = LoadMeter::start();
@@ -176,31 +153,32 @@ impl Course<'_> {
         self.sampler = Some(Sampler::start(
             statm,
             Arc::clone(&self.worker.counters),
-            self.limits.sample_interval_ns,
+            self.session.limits.sample_interval_ns,
             self.start_ns,
-            self.limits.mem_limit_bytes,
+            self.session.limits.mem_limit_bytes,
             move || sys::kill(pid),
         ));
-        self.worker.say(Command::Continue);
+        self.worker.send(Command::Continue);
         loop {
-            match self.hear()? {
+            match self.receive()? {
                 Message::Phase { name, at_ns } => self.open = Some((name, self.since_start(at_ns))),
                 Message::Barrier { name, at_ns } => {
                     // The snapshot after the work tells what the worker itself used; what the machine did besides
                     // is judged over the same stretch.
                     self.barrier(name, at_ns)?;
-                    if let Some(phase) = self.record.phases.last().filter(|p| is_work(p)) {
-                        self.record.load = load.until_now(&phase.snapshot);
+                    let record = &mut self.session.record;
+                    if let Some(phase) = record.phases.last().filter(|p| is_work(p)) {
+                        record.load = load.until_now_less(phase.snapshot.cpu_ns);
                     }
-                    self.worker.say(Command::Continue);
+                    self.worker.send(Command::Continue);
                 }
                 Message::Done(done) => return Ok(done),
-                other => return Err(self.unexpected("phase, barrier or done", &other)),
+                other => return Err(unexpected("phase, barrier or done", &other)),
             }
         }
     }
 
-    fn barrier(&mut self, name: String, at_ns: u64) -> Result<(), Stop> {
+    fn barrier(&mut self, name: String, at_ns: u64) -> Result<(), Abort> {
         let end_ns = self.since_start(at_ns);
         let start_ns = self.open.take().filter(|(open, _)| *open == name).map_or(0, |(_, start)| start);
         let snapshot = self.snapshot(&name)?;
@@ -209,7 +187,7 @@ impl Course<'_> {
             name if name == self.last_quiet => {
                 phase.purge = Some(self.purge(false)?);
                 self.purged = Some(self.snapshot("purged")?);
-                (self.look)("purged", self.worker.pid());
+                self.look("purged");
                 let second = self.purge(false)?;
                 self.second_purge_ns = second.supported.then_some(second.duration_ns);
             }
@@ -217,35 +195,40 @@ impl Course<'_> {
             IDLE => {}
             _ => {
                 phase.stats = Some(self.stats()?);
-                (self.look)(&phase.name, self.worker.pid());
+                self.look(&phase.name);
             }
         }
-        self.record.phases.push(phase);
+        self.session.record.phases.push(phase);
         Ok(())
     }
 
-    fn stats(&mut self) -> Result<AllocatorStats, Stop> {
-        self.worker.say(Command::Stats);
-        match self.hear()? {
+    fn stats(&mut self) -> Result<AllocatorStats, Abort> {
+        self.worker.send(Command::Stats);
+        match self.receive()? {
             Message::Stats(stats) => Ok(stats),
-            other => Err(self.unexpected("stats", &other)),
+            other => Err(unexpected("stats", &other)),
         }
     }
 
-    fn purge(&mut self, stall: bool) -> Result<Purge, Stop> {
-        self.worker.say(Command::Purge { stall });
-        match self.hear()? {
+    fn purge(&mut self, stall: bool) -> Result<Purge, Abort> {
+        self.worker.send(Command::Purge { stall });
+        match self.receive()? {
             Message::Purged(purge) => Ok(purge),
-            other => Err(self.unexpected("purged", &other)),
+            other => Err(unexpected("purged", &other)),
         }
     }
 
-    fn hear(&mut self) -> Result<Message, Stop> {
+    fn look(&mut self, stage: &str) {
+        let pid = self.worker.pid();
+        if let Some(look) = &mut self.on_barrier {
+            look(stage, pid);
+        }
+    }
+
+    fn receive(&mut self) -> Result<Message, Abort> {
         loop {
-            if self.interrupted.load(Ordering::Acquire) {
-                return Err(Stop::Interrupted);
-            }
-            match self.worker.hear(self.deadline) {
+            self.session.check("")?;
+            match self.worker.receive(self.session.deadline) {
                 Ok(Some(Message::Error(error))) => {
                     let kind = match error.kind.as_str() {
                         "corruption" => FailureKind::Corruption,
@@ -253,37 +236,41 @@ impl Course<'_> {
                         "internal" => FailureKind::Crashed,
                         _ => FailureKind::Refused,
                     };
-                    return Err(Stop::Because(kind, error.text));
+                    return Err(Abort::new(kind, error.text));
                 }
                 Ok(Some(message)) => return Ok(message),
-                Ok(None) => {}
-                Err(silence) => return Err(Stop::Silent(silence)),
+                // A time that is over is found at the next turn.
+                Ok(None) | Err(Silence::TimedOut) => {}
+                Err(Silence::Garbled(line)) => {
+                    return Err(Abort::new(FailureKind::Crashed, format!("not understood: {line}")));
+                }
+                Err(Silence::Ended) => {
+                    let how = self.worker.exit().map_or_else(|| "it ended".to_owned(), |s| sys::describe_exit(&s));
+                    let text = format!("the worker left without a last word: {how}");
+                    return Err(Abort::new(FailureKind::Crashed, text));
+                }
             }
         }
-    }
-
-    fn unexpected(&self, wanted: &str, got: &Message) -> Stop {
-        Stop::Because(FailureKind::Crashed, format!("the worker should have said {wanted} but said {got:?}"))
     }
 
     fn since_start(&self, at_ns: u64) -> u64 {
         at_ns.saturating_sub(self.start_ns)
     }
 
-    fn check_placement(&self, allocator: &Allocator, hello: &Hello) -> Result<(), Stop> {
+    fn check_placement(&self, allocator: &Allocator, hello: &Hello) -> Result<(), Abort> {
         if hello.schema != SCHEMA {
-            return Err(Stop::Because(
+            return Err(Abort::new(
                 FailureKind::Refused,
                 format!("the worker speaks schema {}, this program {SCHEMA}: build both together", hello.schema),
             ));
         }
-        let not_in_place = |why| Stop::Because(FailureKind::NotInPlace, why);
+        let not_in_place = |why| Abort::new(FailureKind::NotInPlace, why);
         let mapped = self.process.mapped_files().map_err(|e| not_in_place(format!("the worker's maps: {e}")))?;
         placement::check(allocator, hello, &mapped).map_err(not_in_place)
     }
 
-    fn snapshot(&self, name: &str) -> Result<Snapshot, Stop> {
-        let gone = |e: fragbench_proc::ProcError| Stop::Because(FailureKind::Crashed, e.to_string());
+    fn snapshot(&self, name: &str) -> Result<Snapshot, Abort> {
+        let gone = |e: fragbench_proc::ProcError| Abort::new(FailureKind::Crashed, e.to_string());
         let status = self.process.status().map_err(gone)?;
         let times = self.process.times().map_err(gone)?;
         let sums = self.worker.counters.page().sums();
@@ -313,75 +300,56 @@ impl Course<'_> {
     }
 
     /// Turns whatever happened into the record.
-    fn end(mut self, outcome: Result<Done, Stop>, sampled: Sampled, allocator: AllocatorKind) -> Vec<Sample> {
+    fn end(
+        mut self,
+        outcome: Result<Done, Abort>,
+        sampled: Sampled,
+        allocator: AllocatorKind,
+    ) -> (RunRecord, Vec<Sample>) {
         if outcome.is_err() {
             self.worker.kill();
         }
-        let timeout = self.limits.timeout;
-        let (exit, stderr) = self.worker.wait();
-        let said = if stderr.is_empty() { String::new() } else { format!("; it wrote: {stderr}") };
-        self.record.sampler_cpu_ratio = sampled.cpu_ratio;
+        let stderr = self.worker.wait();
         let mut samples = sampled.samples;
-        match outcome {
-            _ if sampled.guarded.is_some() => {
-                let reached = sampled.guarded.unwrap_or_default();
-                self.record.status = failed(
-                    FailureKind::OutOfMemory,
-                    format!(
-                        "ended by the memory guard at {} MiB of heap (limit {} MiB); raise --mem-limit or make the work smaller",
-                        reached >> 20,
-                        self.limits.mem_limit_bytes >> 20
-                    ),
-                );
+        let outcome = match (sampled.guarded, outcome) {
+            (Some(reached), _) => Err(self.session.guarded(reached)),
+            (None, Ok(done)) => {
+                self.session.watched(sampled.cpu_ratio, SAMPLER_COST_LIMIT);
+                self.session.record.cautions.extend(unread_clock(self.pace, allocator, &done));
+                self.derive(done, &mut samples);
+                Ok(())
             }
-            Ok(done) => {
-                let harness = self.harness_vm_bytes.max(done.harness_vm_bytes);
-                subtract_harness(harness, &mut samples, self.record, self.start.as_mut(), self.purged.as_mut());
-                let work_phases = self.record.phases.iter().take_while(|p| is_work(p)).count();
-                if let Some(start) = &self.start {
-                    self.record.metrics = metrics::derive(&Observed {
-                        start,
-                        phases: &self.record.phases,
-                        work_phases,
-                        purged: self.purged.as_ref(),
-                        second_purge_ns: self.second_purge_ns,
-                        samples: &samples,
-                        done: &done,
-                    });
-                }
-                self.record.cautions.extend(unread_clock(self.pace, allocator, &done));
-                self.record.done = Some(done);
-                if let Some(cost) = sampled.cpu_ratio.filter(|&cost| cost > SAMPLER_COST_LIMIT) {
-                    self.record.cautions.push(Caution {
-                        kind: "sampler_cost".into(),
-                        text: format!(
-                            "the sampler took {:.1} % of a core; use a longer --sample-interval",
-                            cost * 100.0
-                        ),
-                    });
-                }
-            }
-            Err(Stop::Interrupted) => {
-                self.record.status = failed(FailureKind::Interrupted, "stopped by the user; --resume runs it");
-            }
-            Err(Stop::Because(kind, reason)) => self.record.status = failed(kind, format!("{reason}{said}")),
-            Err(Stop::Silent(Silence::TimedOut)) => {
-                self.record.status = failed(
-                    FailureKind::TimedOut,
-                    format!("not finished after {} s; raise --timeout", timeout.as_secs()),
-                );
-            }
-            Err(Stop::Silent(Silence::Garbled(line))) => {
-                self.record.status = failed(FailureKind::Crashed, format!("not understood: {line}{said}"));
-            }
-            Err(Stop::Silent(Silence::Ended)) => {
-                let how = exit.map_or_else(|| "it ended".to_owned(), |status| sys::describe_exit(&status));
-                self.record.status =
-                    failed(FailureKind::Crashed, format!("the worker left without a last word: {how}{said}"));
-            }
-        }
-        samples
+            (None, Err(abort)) => Err(match abort.kind {
+                FailureKind::Interrupted | FailureKind::TimedOut => abort,
+                kind if stderr.is_empty() => Abort { kind, ..abort },
+                kind => Abort::new(kind, format!("{}; it wrote: {stderr}", abort.reason)),
+            }),
+        };
+        self.session.end(outcome, samples)
     }
+
+    fn derive(&mut self, done: Done, samples: &mut [Sample]) {
+        let harness = self.harness_vm_bytes.max(done.harness_vm_bytes);
+        let record = &mut self.session.record;
+        subtract_harness(harness, samples, record, self.start.as_mut(), self.purged.as_mut());
+        let work_phases = record.phases.iter().take_while(|p| is_work(p)).count();
+        if let Some(start) = &self.start {
+            record.metrics = metrics::derive(&Observed {
+                start,
+                phases: &record.phases,
+                work_phases,
+                purged: self.purged.as_ref(),
+                second_purge_ns: self.second_purge_ns,
+                samples,
+                done: &done,
+            });
+        }
+        record.done = Some(done);
+    }
+}
+
+fn unexpected(wanted: &str, got: &Message) -> Abort {
+    Abort::new(FailureKind::Crashed, format!("the worker should have said {wanted} but said {got:?}"))
 }
 
 /// At the virtual pace, a word about an allocator that has read no clock through the C library: glibc and gperftools'
@@ -413,49 +381,5 @@ fn subtract_harness(
         .chain(purged.map(|s| &mut s.vm_bytes));
     for vm in vms {
         *vm = vm.saturating_sub(harness);
-    }
-}
-
-/// What the machine did besides the worker and this process.
-#[derive(Debug)]
-pub(crate) struct LoadMeter {
-    totals: Option<CpuTotals>,
-    own_cpu_ns: u64,
-    at_ns: u64,
-}
-
-impl LoadMeter {
-    fn root() -> &'static std::path::Path {
-        std::path::Path::new("/")
-    }
-
-    pub(crate) fn start() -> Self {
-        Self {
-            totals: fragbench_proc::cpu_totals(Self::root()).ok(),
-            own_cpu_ns: sys::process_cpu_ns(),
-            at_ns: sys::monotonic_ns(),
-        }
-    }
-
-    /// `snapshot` tells what the worker has used; ticks of 10 ms make stretches below 0.1 s unreliable.
-    fn until_now(&self, snapshot: &Snapshot) -> MachineLoad {
-        self.until_now_less(snapshot.cpu_ns)
-    }
-
-    /// What all others did, `ours` being the nanoseconds that those of the run took.
-    pub(crate) fn until_now_less(&self, ours: u64) -> MachineLoad {
-        let wall = sys::monotonic_ns().saturating_sub(self.at_ns) as f64;
-        let own = (sys::process_cpu_ns() - self.own_cpu_ns) as f64;
-        let now = fragbench_proc::cpu_totals(Self::root()).ok();
-        let (mut steal_ratio, mut foreign_cpu_ratio) = (None, None);
-        if let (Some(before), Some(after)) = (self.totals, now) {
-            let total = after.total_ns.saturating_sub(before.total_ns) as f64;
-            let busy = after.busy_ns.saturating_sub(before.busy_ns) as f64;
-            if total > 0.0 && wall > 0.0 {
-                steal_ratio = Some(after.steal_ns.saturating_sub(before.steal_ns) as f64 / total);
-                foreign_cpu_ratio = Some(((busy - own - ours as f64) / wall).max(0.0));
-            }
-        }
-        MachineLoad { steal_ratio, foreign_cpu_ratio, cpu_hz: fragbench_proc::cpu_hz(Self::root()) }
     }
 }
