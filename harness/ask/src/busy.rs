@@ -6,9 +6,24 @@ use std::fmt;
 use std::ops::Range;
 
 use fragbench_inspect::{InspectError, arena_locks};
-use fragbench_proc::Target;
+use fragbench_proc::{Part, Target};
 
-use crate::process::{name, threads};
+use crate::process::{Thread, name, threads};
+
+/// What tells that somebody is inside malloc.
+pub(crate) struct Guard {
+    /// malloc's code.
+    pub(crate) code: Vec<Range<u64>>,
+    /// Whether it is glibc's, whose locks can be read. Of another's a thread that holds a lock is told by its place alone:
+    /// inside the allocator, or in a system call about memory that the allocator makes.
+    pub(crate) glibc: bool,
+}
+
+/// System calls that allocators make while they hold a lock.
+const MEMORY: [libc::c_long; 6] =
+    [libc::SYS_madvise, libc::SYS_munmap, libc::SYS_mmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_sched_yield];
+/// Stack searched for who makes such a call.
+const STACK: usize = 2048;
 
 /// Who is inside malloc.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +48,34 @@ impl fmt::Display for Busy {
 
 /// The first sign of somebody inside malloc. Of a process that runs, running threads are not seen; of one that is
 /// stopped, all are.
-pub(crate) fn busy(target: &dyn Target, pid: u32, code: &[Range<u64>]) -> Result<Option<Busy>, InspectError> {
-    if let Some(lock) = arena_locks(target)?.into_iter().find(|lock| lock.held) {
+pub(crate) fn busy(target: &dyn Target, pid: u32, guard: &Guard) -> Result<Option<Busy>, InspectError> {
+    if guard.glibc
+        && let Some(lock) = arena_locks(target)?.into_iter().find(|lock| lock.held)
+    {
         return Ok(Some(Busy::Locked(lock.arena)));
     }
-    let inside = threads(pid).into_iter().find(|thread| code.iter().any(|r| r.contains(&thread.program_counter)));
+    let is_code = |at: u64| guard.code.iter().any(|range| range.contains(&at));
+    let calls = |thread: &Thread| {
+        let memory = MEMORY.iter().any(|call| thread.system_call == Some(call.cast_unsigned()));
+        !guard.glibc && memory && stack(target, thread).into_iter().any(is_code)
+    };
+    let inside = threads(pid).into_iter().find(|thread| is_code(thread.program_counter) || calls(thread));
     Ok(inside.map(|thread| Busy::Inside(thread.id, name(thread.id).unwrap_or_default(), thread.program_counter)))
+}
+
+/// The words at the end of a thread's stack, as far as they can be read.
+fn stack(target: &dyn Target, thread: &Thread) -> Vec<u64> {
+    let mut bytes = vec![0; STACK];
+    // The stack may end before that: its page is what there is at least.
+    let page = target.page_bytes();
+    let most = (page - thread.stack_pointer % page).min(STACK as u64) as usize;
+    for length in [STACK, most] {
+        let mut part = [Part::new(thread.stack_pointer, &mut bytes[..length])];
+        if target.read(&mut part).is_ok() && part[0].done {
+            return bytes[..length].as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+        }
+    }
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -60,6 +97,7 @@ mod tests {
     fn a_thread_is_inside_when_its_next_instruction_is() {
         let sleeper = Sleeper(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
         let (target, pid) = (LiveTarget::open(sleeper.0.id()).unwrap(), sleeper.0.id());
+        let guard = |code| Guard { code, glibc: true };
         // Where it sleeps, and so where it stays.
         let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(|n| Some(n.cast_unsigned()));
         let at = loop {
@@ -69,8 +107,11 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert_eq!(busy(&target, pid, &[]).unwrap(), None);
-        assert_eq!(busy(&target, pid, &[0..1, 1..at]).unwrap(), None);
-        assert_eq!(busy(&target, pid, &[0..1, at..at + 1]).unwrap(), Some(Busy::Inside(pid, "sleep".into(), at)));
+        assert_eq!(busy(&target, pid, &guard(Vec::new())).unwrap(), None);
+        assert_eq!(busy(&target, pid, &guard(vec![0..1, 1..at])).unwrap(), None);
+        assert_eq!(
+            busy(&target, pid, &guard(vec![0..1, at..at + 1])).unwrap(),
+            Some(Busy::Inside(pid, "sleep".into(), at))
+        );
     }
 }

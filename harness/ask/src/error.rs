@@ -45,6 +45,16 @@ pub enum AskError {
         /// Function.
         function: &'static str,
     },
+    /// malloc is an allocator's that cannot be asked.
+    #[error("malloc of process {pid} is {allocator}'s: {why}")]
+    NotAsked {
+        /// Process.
+        pid: u32,
+        /// Allocator.
+        allocator: String,
+        /// Why not, and what can be done.
+        why: String,
+    },
     /// A thread was inside malloc at every look.
     #[error(
         "refused: {busy} at each of {looks} looks, and a call could wait for that for ever; nothing was called, the \

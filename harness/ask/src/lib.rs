@@ -10,6 +10,7 @@
 //! No symbols are needed: functions are found in the dynamic symbol table of the file that holds malloc, arenas as
 //! [`fragbench_inspect`] finds them. gdb reads nothing but the program's own file, before the process is stopped.
 
+mod allocator;
 mod bounded;
 mod busy;
 mod error;
@@ -23,6 +24,7 @@ mod symbols;
 mod sys;
 mod trim;
 
+pub use allocator::{Heap, Purged, heap, purge, words};
 pub use busy::Busy;
 pub use error::AskError;
 pub use malloc_info::{MallocInfo, malloc_info};

@@ -51,7 +51,7 @@ pub fn malloc_info(pid: u32, limits: &Limits) -> Result<MallocInfo, AskError> {
         close: symbols.address("fclose")?,
     };
     let room = (ROOM + ROOM_ARENA * survey.arenas.len() as u64).next_multiple_of(survey.page_bytes);
-    let mut session = Session::start(&target, &symbols, limits)?;
+    let mut session = Session::start(&target, symbols.guard(), limits)?;
     let (xml, visit) = session.visit(|| Ok(()), |session| functions.ask(session, &target, room))?;
     if !xml.contains("</malloc>") {
         return Err(AskError::Gdb { what: "malloc_info(0)".into(), said: format!("a text cut short: {xml:.200}") });

@@ -1,7 +1,6 @@
 //! A visit to a live process: wait until nobody is inside malloc, stop it, look again, call, let it go, and make sure
 //! that it runs.
 
-use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use fragbench_inspect::{InspectError, Survey, arena_locks};
 use fragbench_proc::{LiveTarget, ProcError, Target};
 
 use crate::bounded::{Bounded, is_late};
-use crate::busy::{Busy, busy};
+use crate::busy::{Busy, Guard, busy};
 use crate::gdb::{Gdb, Reply};
 use crate::mi::Answer;
 use crate::process::{Thread, state, threads};
@@ -68,7 +67,7 @@ pub fn call(pid: u32, function: &'static str, argument: u64, limits: &Limits) ->
     let survey = survey(&target)?;
     let symbols = Symbols::read(&target, survey.libc.object.as_deref().unwrap_or(Path::new("?")))?;
     let address = symbols.address(function)?;
-    let mut session = Session::start(&target, &symbols, limits)?;
+    let mut session = Session::start(&target, symbols.guard(), limits)?;
     session.visit(|| Ok(()), |session| session.call(function, address, &[argument]))
 }
 
@@ -92,7 +91,7 @@ pub(crate) fn survey_within(limit: Duration, target: &LiveTarget) -> Result<Opti
 pub(crate) struct Session<'a> {
     target: &'a LiveTarget,
     gdb: Gdb,
-    code: Vec<Range<u64>>,
+    guard: Guard,
     limits: &'a Limits,
     deadline: Instant,
     /// The first thread as it was found.
@@ -104,16 +103,12 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Gets gdb ready. The process is not touched.
-    pub(crate) fn start(
-        target: &'a LiveTarget,
-        symbols: &Symbols,
-        limits: &'a Limits,
-    ) -> Result<Session<'a>, AskError> {
+    pub(crate) fn start(target: &'a LiveTarget, guard: Guard, limits: &'a Limits) -> Result<Session<'a>, AskError> {
         rights::check_free(target.pid())?;
         let gdb = Gdb::start(&limits.gdb, target.pid())?;
         let now = Instant::now();
-        let (code, visit) = (symbols.malloc_code(), Visit::default());
-        Ok(Session { target, gdb, code, limits, deadline: now, found: None, still_since: now, visit })
+        let visit = Visit::default();
+        Ok(Session { target, gdb, guard, limits, deadline: now, found: None, still_since: now, visit })
     }
 
     /// Stops the process at a moment when nobody is inside malloc, and lets it go after the calls. `prepare` is run
@@ -163,7 +158,7 @@ impl<'a> Session<'a> {
 
     fn look(&mut self) -> Result<Option<Busy>, AskError> {
         self.visit.looks += 1;
-        match busy(self.target, self.target.pid(), &self.code) {
+        match busy(self.target, self.target.pid(), &self.guard) {
             // It has a heap, or we would not be here: its arenas are being changed.
             Err(InspectError::NoHeap) => Ok(Some(Busy::Changing)),
             other => Ok(other?),
@@ -283,7 +278,7 @@ impl<'a> Session<'a> {
     /// `malloc_info` take one arena's lock at a time and wait for nothing while they hold it.
     fn holds_nothing(&self) -> bool {
         let waits = self.caller().is_some_and(|c| c.system_call == Some(libc::SYS_futex.cast_unsigned()));
-        waits || arena_locks(self.target).is_ok_and(|locks| locks.iter().all(|lock| !lock.held))
+        waits || self.guard.glibc && arena_locks(self.target).is_ok_and(|locks| locks.iter().all(|lock| !lock.held))
     }
 
     /// Gives the first thread back what it had before the call.

@@ -13,6 +13,7 @@ use object::read::elf::ElfFile;
 use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
 
 use crate::AskError;
+use crate::busy::Guard;
 
 /// What malloc.c exports, by all names in 2.17 to 2.43. Its other functions stand before and between these.
 const MALLOC: [&str; 27] = [
@@ -90,6 +91,25 @@ impl Symbols {
         found.map(|function| function.start).ok_or(AskError::NoFunction { object: self.object.clone(), function: name })
     }
 
+    /// What tells that somebody is inside glibc's malloc.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard { code: self.malloc_code(), glibc: true }
+    }
+
+    /// The first of several functions that is there.
+    pub(crate) fn any(&self, names: &[&'static str]) -> Option<u64> {
+        names.iter().find_map(|name| self.address(name).ok())
+    }
+
+    /// The stretch between the first and the last function whose name holds one of the words: an allocator's code where
+    /// it is part of the program. `None` where that is more than an allocator has.
+    pub(crate) fn stretch(&self, words: &[&str]) -> Option<Range<u64>> {
+        let own = |function: &&Function| words.iter().any(|word| function.name.contains(word));
+        let start = self.functions.iter().find(own)?.start;
+        let end = self.functions.iter().filter(own).map(|function| function.end).max()?;
+        (end - start <= STRETCH).then_some(start..end)
+    }
+
     /// Code that is malloc's or lies between malloc's and the next functions of known name: functions without a symbol
     /// (`_int_malloc`, `_int_free`, `sysmalloc`) are there.
     pub(crate) fn malloc_code(&self) -> Vec<Range<u64>> {
@@ -121,6 +141,8 @@ impl Symbols {
 
 /// Functions without a symbol reach at most so far from one with; malloc.o has about 17 KiB of code.
 const SPAN: u64 = 64 << 10;
+/// No allocator that is part of a program has more code.
+const STRETCH: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {

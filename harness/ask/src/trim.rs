@@ -73,7 +73,7 @@ pub fn trim(pid: u32, limits: &Limits) -> Result<Trimmed, AskError> {
     // Of a process at work what was seen before the stop is no longer so at the stop. It serves where a survey takes
     // longer than the process may be held up for it.
     let (running, took) = (RefCell::new(first), Cell::new(Duration::ZERO));
-    let mut session = Session::start(&target, &symbols, limits)?;
+    let mut session = Session::start(&target, symbols.guard(), limits)?;
     let ((had, has, returned, stopped), visit) = session.visit(
         || {
             let begun = Instant::now();

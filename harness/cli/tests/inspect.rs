@@ -242,3 +242,36 @@ fn the_process_is_asked_itself_when_that_is_wanted() {
     let asked = json(&succeed(&["inspect", "--malloc-info", "--format", "json", &pid]));
     assert!(asked["malloc_info"]["xml"].as_str().unwrap().contains("<malloc version"), "{asked}");
 }
+
+#[test]
+fn the_rights_that_are_advised_are_enough_and_fewer_are_not() {
+    let Some(setpriv) = common::program("setpriv") else { return };
+    if !std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        return eprintln!("skipped: only root can take rights away");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // Of root's, and one that has changed its user: nobody else's, and not dumpable.
+    let program = compile(dir.path());
+    let own = dir.path().join("fragbench");
+    std::fs::copy(env!("CARGO_BIN_EXE_fragbench"), &own).unwrap();
+    for arguments in [&[][..], &["nobody"]] {
+        let subject = start(&program, arguments);
+        let pid = subject.0.id().to_string();
+        let with = |rights: &str| {
+            let output = Command::new(&setpriv)
+                .args(["--reuid=1234", "--clear-groups", "--inh-caps", rights, "--ambient-caps", rights])
+                .arg(&own)
+                .args(["inspect", &pid])
+                .output()
+                .unwrap();
+            (output.status.code(), stdout(&output))
+        };
+        let (status, text) = with("+sys_ptrace,+dac_read_search");
+        assert!(status == Some(0) && text.contains("retention below pins"), "{text}");
+        let (_, text) = with("+sys_ptrace");
+        assert!(text.contains("cap_dac_read_search") && !text.contains("security module"), "{text}");
+        let (status, text) = with("-all");
+        assert!(status == Some(1) && text.contains("cap_sys_ptrace,cap_dac_read_search+ep"), "{text}");
+    }
+}

@@ -60,3 +60,57 @@ fn what_cannot_be_trimmed_is_refused_with_the_next_step() {
     let me = std::process::id().to_string();
     refuse(1, &["trim", &me, "--gdb", "no-such-gdb"], &["no-such-gdb", "apt install gdb"]);
 }
+
+/// Frees 64 MiB and waits.
+const FREED: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    static void *blocks[65536];
+    for (int i = 0; i < 65536; i++)
+        memset(blocks[i] = malloc(1000), 1, 1000);
+    for (int i = 0; i < 65536; i++)
+        free(blocks[i]);
+    if (write(1, "\n", 1) != 1)
+        return 1;
+    pause();
+}
+"#;
+
+#[test]
+fn the_heap_that_malloc_is_gets_purged_and_a_heap_that_nobody_uses_is_said_to_be_one() {
+    let Some(_) = program("gdb") else { return };
+    let jemalloc = std::path::Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let jemalloc = jemalloc.join("libjemalloc.so.2");
+    if !jemalloc.exists() {
+        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "libjemalloc2 is not installed");
+        eprintln!("skipped: libjemalloc2 is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Some(file) = common::compiled(dir.path(), "freed", FREED, &["-fno-builtin"]) else { return };
+    let mut command = Command::new(file);
+    command.env("LD_PRELOAD", jemalloc).env("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let pid = child.id().to_string();
+    let vain = common::run(&["trim", "--allocator", "glibc", &pid]);
+    let words = common::run(&["inspect", "--malloc-info", "--format", "json", &pid]);
+    let purged = common::run(&["trim", &pid]);
+    let json_too = common::run(&["trim", "--format", "json", &pid]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let text = common::stdout(&vain) + &common::stderr(&vain);
+    assert_eq!(vain.status.code(), Some(1), "{text}");
+    let words = json(&common::stdout(&words));
+    assert!(words["allocator_stats"]["stats.resident"].as_u64().unwrap() > 40 << 20, "{words}");
+    assert_eq!(words["verdict"]["kind"], "not_the_heap", "{words}");
+    let text = common::stdout(&purged);
+    assert!(purged.status.success() && text.contains("heap of jemalloc") && text.contains("stats.allocated"), "{text}");
+    let value = json(&common::stdout(&json_too));
+    assert_eq!(
+        (value["allocator"].as_str(), value["released_bytes"].as_u64().map(|n| n < 4 << 20)),
+        (Some("jemalloc"), Some(true))
+    );
+}

@@ -8,6 +8,15 @@ use fragbench_proc::Rights;
 pub fn advice(pid: u32, rights: &Rights) -> Vec<String> {
     let Rights { own, target, dumpable, yama_scope } = rights;
     let mut lines = Vec::new();
+    // What is mapped and what is in it the one capability opens; which pages are in memory stands in a file that only its
+    // owner may open, and that is root of a process that is not dumpable.
+    if own.may_trace && !own.may_read && (own.uid != target.uid || !dumpable) {
+        lines.push(format!(
+            "this process has CAP_SYS_PTRACE, but /proc/{pid}/pagemap may be opened by its owner only: CAP_DAC_READ_SEARCH is \
+             needed as well, `sudo setcap cap_sys_ptrace,cap_dac_read_search+ep $(command -v fragbench)`"
+        ));
+        return lines;
+    }
     if own.may_trace {
         lines.push(format!(
             "this process has CAP_SYS_PTRACE and is refused all the same: a security module (SELinux, AppArmor), a seccomp \
@@ -50,8 +59,8 @@ pub fn advice(pid: u32, rights: &Rights) -> Vec<String> {
     }
     if !lines.is_empty() {
         lines.push(
-            "as a systemd service the right is `AmbientCapabilities=CAP_SYS_PTRACE`; for this program alone \
-             `sudo setcap cap_sys_ptrace+ep fragbench`"
+            "as a systemd service the rights are `AmbientCapabilities=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH`; for this program \
+             alone `sudo setcap cap_sys_ptrace,cap_dac_read_search+ep $(command -v fragbench)`"
                 .into(),
         );
     }
@@ -65,7 +74,7 @@ mod tests {
 
     #[test]
     fn each_obstacle_is_named_with_what_removes_it() {
-        let user = |uid| User { uid, may_trace: false, namespaces: 1 };
+        let user = |uid| User { uid, may_trace: false, may_read: false, namespaces: 1 };
         let free = Rights { own: user(1000), target: user(1000), dumpable: true, yama_scope: Some(0) };
         assert!(advice(42, &free).is_empty());
         let says = |rights: Rights, word: &str| {
@@ -78,6 +87,9 @@ mod tests {
         says(Rights { yama_scope: Some(2), ..free }, "ptrace_scope is 2");
         says(Rights { yama_scope: Some(3), ..free }, "started again");
         says(Rights { own: User { namespaces: 2, ..user(1000) }, ..free }, "--cap-add SYS_PTRACE");
-        says(Rights { own: User { may_trace: true, ..user(0) }, target: user(5), ..free }, "security module");
+        let traces = User { may_trace: true, ..user(7) };
+        says(Rights { own: traces, target: user(5), ..free }, "cap_sys_ptrace,cap_dac_read_search+ep");
+        says(Rights { own: User { may_read: true, ..traces }, target: user(5), ..free }, "security module");
+        says(Rights { target: user(107), ..free }, "CAP_SYS_PTRACE CAP_DAC_READ_SEARCH");
     }
 }

@@ -24,5 +24,5 @@ pub use live::LiveTarget;
 pub use machine::{CpuTotals, MachineFacts, available_bytes, cpu_hz, cpu_totals, machine_facts};
 pub use process::{CpuTimes, Grants, Process, ProcessStatus};
 pub use rights::{Rights, User};
-pub use statm::{Statm, StatmReader};
+pub use statm::{Statm, StatmReader, statm_bound_bytes};
 pub use target::{Mapping, Part, ProcessFacts, Residency, Source, Target, TargetKind};

@@ -11,6 +11,8 @@ use crate::text;
 
 /// `CAP_SYS_PTRACE`, a bit of `CapEff`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
+/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`: either opens files that only their owner may read.
+const CAPS_READ: u64 = 1 << 1 | 1 << 2;
 
 /// A process as far as rights go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct User {
     pub uid: u32,
     /// Whether its effective capabilities include `CAP_SYS_PTRACE`.
     pub may_trace: bool,
+    /// Whether they include one that opens files of others, as `/proc/PID/pagemap` is one.
+    pub may_read: bool,
     /// Number of nested pid namespaces; 1 outside of containers.
     pub namespaces: usize,
 }
@@ -65,9 +69,11 @@ fn user(dir: &Path) -> Result<User, ProcError> {
     // Real, effective, saved, file system.
     let effective = words("Uid").and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok());
     let capabilities = words("CapEff").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    let capabilities = capabilities.ok_or_else(|| lack("capabilities"))?;
     Ok(User {
         uid: effective.ok_or_else(|| lack("user"))?,
-        may_trace: capabilities.ok_or_else(|| lack("capabilities"))? & CAP_SYS_PTRACE != 0,
+        may_trace: capabilities & CAP_SYS_PTRACE != 0,
+        may_read: capabilities & CAPS_READ != 0,
         namespaces: words("NSpid").map_or(1, |list| list.split_ascii_whitespace().count()),
     })
 }

@@ -20,6 +20,17 @@ pub struct Statm {
     pub anon_bytes: u64,
 }
 
+/// How far one of these figures may be off from what `status` says, bytes, on a machine of so many processors. Since Linux
+/// 6.2 each processor counts for itself and hands on what it has when that is a batch; `statm` leaves out what has not
+/// been handed on, and since 6.18 `status` adds it up. Resident memory is the sum of three such counters.
+///
+/// Source: Linux mm/util.c and fs/proc/task_mmu.c (`task_statm`, `task_mem`), lib/percpu_counter.c
+/// (`compute_batch_value`: max(32, 2 × processors)).
+pub fn statm_bound_bytes(processors: u64, page_bytes: u64) -> u64 {
+    const COUNTERS: u64 = 3;
+    COUNTERS * processors * (2 * processors).max(32) * page_bytes
+}
+
 /// Keeps `statm` of one process open.
 #[derive(Debug)]
 pub struct StatmReader {
@@ -73,6 +84,37 @@ mod tests {
         let statm = parse(b"1000 300 120 5 0 90 0\n", 4096).unwrap();
         assert_eq!(statm, Statm { vm_bytes: 4096000, rss_bytes: 300 * 4096, anon_bytes: 180 * 4096 });
         assert!(parse(b"12 x", 4096).is_none());
+    }
+
+    #[test]
+    fn it_lies_as_far_from_status_as_is_stated_at_most() {
+        // Of a process that stands still after it has taken memory on every processor.
+        let script = "import os,time\nb=[]\nfor c in os.sched_getaffinity(0):\n os.sched_setaffinity(0,{c})\n \
+                      b.append(bytearray(b'x')*(20<<20))\nprint(flush=True)\ntime.sleep(1000)";
+        let mut child = match std::process::Command::new("python3")
+            .args(["-c", script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+        {
+            Ok(child) => child,
+            Err(_) => {
+                assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "python3 is not installed");
+                return eprintln!("skipped: python3 is not installed");
+            }
+        };
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let process = crate::Process::live(child.id());
+        let fast = process.statm().unwrap().read().unwrap();
+        let exact = process.status().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let processors = std::fs::read_dir("/sys/devices/system/cpu").unwrap().flatten();
+        let processors = processors.filter(|entry| entry.path().join("topology").exists()).count().max(1) as u64;
+        let bound = statm_bound_bytes(processors, procfs::page_size());
+        let off = fast.rss_bytes.abs_diff(exact.rss_bytes);
+        println!("off by {off} of at most {bound}");
+        assert!(off <= bound && fast.anon_bytes.abs_diff(exact.anon_bytes) <= bound, "{fast:?} {exact:?} {bound}");
+        assert_eq!(statm_bound_bytes(2, 4096), 3 * 2 * 32 * 4096);
     }
 
     #[test]

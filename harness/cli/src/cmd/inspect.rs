@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_ask::MallocInfo;
+use fragbench_ask::{Limits, MallocInfo, Purged};
 use fragbench_inspect::{Depth, InspectError, Inspected, Survey, advice, capture, inspect, verdict};
 use fragbench_model::Inspection;
 use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, ProcError, Process, Rights, Target};
@@ -53,7 +53,8 @@ pub(crate) struct Inspect {
     /// With --freeze, let it go on after this time at the latest
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, requires = "freeze")]
     freeze_limit: Duration,
-    /// Also ask the process itself: malloc_info(0) through gdb, as `fragbench trim` does its call
+    /// Also ask the process's malloc itself, through gdb as `fragbench trim` does its call: glibc's by malloc_info(0),
+    /// jemalloc, mimalloc and tcmalloc for their statistics
     #[arg(long, conflicts_with_all = ["capture", "freeze"])]
     malloc_info: bool,
     #[command(flatten)]
@@ -139,7 +140,7 @@ impl Inspect {
     fn show(&self, seen: Inspected) -> Result<Outcome> {
         let Inspected { inspection, survey } = seen;
         let asked = match inspection.pid.filter(|_| self.malloc_info) {
-            Some(pid) => Some(fragbench_ask::malloc_info(pid, &self.visit.limits())?),
+            Some(pid) => Some(Asked::of(pid, &self.visit.limits())?),
             None => None,
         };
         if let (Some(file), Some(survey)) = (&self.svg, &survey) {
@@ -152,7 +153,10 @@ impl Inspect {
         let text = if self.format == Format::Json {
             let mut value = serde_json::to_value(&inspection)?;
             if let Some(asked) = &asked {
-                value["malloc_info"] = serde_json::to_value(asked)?;
+                match asked {
+                    Asked::Glibc(info) => value["malloc_info"] = serde_json::to_value(info)?,
+                    Asked::Other(words) => value["allocator_stats"] = serde_json::to_value(&words.before)?,
+                }
             }
             format!("{}\n", serde_json::to_string_pretty(&value)?)
         } else {
@@ -167,7 +171,7 @@ impl Inspect {
         })
     }
 
-    fn text(&self, inspection: &Inspection, survey: Option<&Survey>, asked: Option<&MallocInfo>) -> String {
+    fn text(&self, inspection: &Inspection, survey: Option<&Survey>, asked: Option<&Asked>) -> String {
         let (width, colour) = terminal();
         let mut text = fragbench_report::inspection_text(inspection, width, colour);
         if let Some(survey) = survey {
@@ -175,14 +179,45 @@ impl Inspect {
             let map = survey.map(MAP_LINES * columns);
             let _ = write!(text, "\n{}", fragbench_report::heap_map(&map, columns, colour));
         }
-        if let Some(asked) = asked {
-            let (stopped, xml) = (asked.stopped_ms, asked.xml.trim_end());
-            let _ = writeln!(text, "\nmalloc_info(0), the process stopped for {stopped:.1} ms:\n{xml}");
+        match asked {
+            Some(Asked::Glibc(asked)) => {
+                let (stopped, xml) = (asked.stopped_ms, asked.xml.trim_end());
+                let _ = writeln!(text, "\nmalloc_info(0), the process stopped for {stopped:.1} ms:\n{xml}");
+            }
+            Some(Asked::Other(words)) => {
+                let _ = writeln!(
+                    text,
+                    "\n{} ({}) says, the process stopped for {:.1} ms:",
+                    words.allocator, words.object, words.stopped_ms
+                );
+                for (name, n) in &words.before {
+                    let _ = writeln!(text, "  {name:<42} {:>10}", fragbench_report::bytes(*n as f64));
+                }
+            }
+            None => {}
         }
         if let Some(dir) = &self.capture {
             let _ = writeln!(text, "\ncaptured into {}; look again with `fragbench inspect {0}`", dir.display());
         }
         text
+    }
+}
+
+/// What the process's malloc says of itself.
+enum Asked {
+    Glibc(Box<MallocInfo>),
+    /// jemalloc, mimalloc or tcmalloc.
+    Other(Box<Purged>),
+}
+
+impl Asked {
+    fn of(pid: u32, limits: &Limits) -> Result<Asked> {
+        let other = fragbench_ask::heap(pid).is_ok_and(|heap| !matches!(heap.allocator.as_str(), "glibc" | "unknown"));
+        Ok(if other {
+            Asked::Other(Box::new(fragbench_ask::words(pid, None, limits)?))
+        } else {
+            Asked::Glibc(Box::new(fragbench_ask::malloc_info(pid, limits)?))
+        })
     }
 }
 

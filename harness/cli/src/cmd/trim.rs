@@ -1,18 +1,21 @@
-//! `fragbench trim`: calls `malloc_trim(0)` in a live process on purpose, and says what it released beside what was
-//! predicted, and what it cost.
+//! `fragbench trim`: has a live process's malloc give back what it does not need (of glibc's that is `malloc_trim(0)`), and
+//! says what it released beside what was predicted, and what it cost.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use fragbench_ask::{Limits, Surveyed, Trimmed};
+use fragbench_ask::{AskError, Limits, Purged, Surveyed, Trimmed};
 use fragbench_report::{bytes, duration_ns};
 
 use crate::Outcome;
 use crate::options::Format;
 use crate::sizes::parse_duration;
 
-/// Call malloc_trim(0) in a live process: effect and cost, before and after, beside the prediction
+/// Have a live process's malloc give back what it does not need: effect and cost, before and after
+///
+/// Of glibc's malloc that is malloc_trim(0), beside the prediction; of jemalloc, mimalloc and tcmalloc their own purge.
+/// Whose heap it is, is told before: the one that the dynamic linker finds for the process's malloc, or --allocator.
 ///
 /// The call is made through gdb, in the process's first thread; the other threads run meanwhile. It is refused while any
 /// thread is inside malloc, which is checked before anything is called. What it will release is predicted from a survey
@@ -29,6 +32,9 @@ pub(crate) struct Trim {
     /// while it ran, which a process at work has changed by the time of the call
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "1s")]
     still: Duration,
+    /// Which allocator's heap, where there are several; without it the one that malloc is
+    #[arg(long, value_name = "NAME", value_parser = ["glibc", "jemalloc", "mimalloc", "tcmalloc"])]
+    allocator: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -56,13 +62,68 @@ impl VisitOptions {
 
 impl Trim {
     pub(crate) fn go(&self) -> Result<Outcome> {
-        let trimmed = fragbench_ask::trim(self.pid, &Limits { still: self.still, ..self.visit.limits() })?;
-        match self.format {
-            Format::Json => say!("{}", serde_json::to_string_pretty(&trimmed)?),
-            Format::Text => put!("{}", text(&trimmed)),
+        // A static program without symbols does not tell; then a survey says whether there is a heap of glibc's.
+        let owner = match fragbench_ask::heap(self.pid) {
+            Ok(heap) => Some(heap),
+            Err(AskError::NotAsked { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let used = owner.as_ref().map_or("glibc", |heap| heap.allocator.as_str());
+        let chosen = self.allocator.as_deref().unwrap_or(used);
+        let limits = Limits { still: self.still, ..self.visit.limits() };
+        let mut notes: Vec<String> = Vec::new();
+        if used != chosen {
+            notes.push(format!("malloc of this process is {used}'s, not {chosen}'s"));
         }
-        Ok(Outcome::Success)
+        let others = owner.iter().flat_map(|heap| &heap.others).filter(|other| *other != chosen);
+        notes.extend(
+            others.map(|other| format!("{other} is in this process as well: `fragbench trim --allocator {other}`")),
+        );
+        let (mut value, text, released) = if chosen == "glibc" {
+            let trimmed = fragbench_ask::trim(self.pid, &limits)?;
+            (serde_json::to_value(&trimmed)?, text(&trimmed), trimmed.released_bytes)
+        } else {
+            let purged = fragbench_ask::purge(self.pid, Some(chosen), &limits)?;
+            notes.extend(purged.reach.clone());
+            (serde_json::to_value(&purged)?, purged_text(&purged), purged.released_bytes)
+        };
+        // The heap of one that malloc is not, and nothing came of it: it was the wrong heap.
+        let in_vain = used != chosen && released == 0;
+        if in_vain {
+            notes.push("nothing was given back: nobody uses this heap".into());
+        }
+        match self.format {
+            Format::Json => {
+                value["allocator"] = chosen.into();
+                value["notes"] = notes.into();
+                say!("{}", serde_json::to_string_pretty(&value)?);
+            }
+            Format::Text => {
+                put!("heap of {chosen}\n{text}");
+                notes.iter().for_each(|note| put!("! {note}\n"));
+            }
+        }
+        Ok(if in_vain { Outcome::FellShort } else { Outcome::Success })
     }
+}
+
+fn purged_text(purged: &Purged) -> String {
+    let b = |n: u64| bytes(n as f64);
+    let pair = |before: u64, after: u64| format!("{:>10}  {:>10}", b(before), b(after));
+    let mut lines = vec![
+        (String::new(), format!("{:>10}  {:>10}", "before", "after")),
+        ("RSS".into(), pair(purged.rss_before_bytes, purged.rss_after_bytes)),
+    ];
+    for (name, before) in &purged.before {
+        let after = purged.after.get(name).map_or_else(String::new, |after| b(*after));
+        lines.push((name.clone(), format!("{:>10}  {after:>10}", b(*before))));
+    }
+    lines.push(("released".into(), format!("{:>10}", b(purged.released_bytes))));
+    let ms = |n: f64| duration_ns(n * 1e6);
+    lines.push(("calls".into(), format!("{:>10}  while the other threads ran", ms(purged.call_ms))));
+    lines.push(("stood still".into(), format!("{:>10}  all threads", ms(purged.stopped_ms))));
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(16);
+    lines.iter().map(|(name, value)| format!("{}\n", format!("{name:<width$} {value}").trim_end())).collect()
 }
 
 fn text(trimmed: &Trimmed) -> String {
