@@ -78,7 +78,11 @@ pub fn verdict(now: &Inspection, before: Option<&Inspection>) -> HeapVerdict {
     if case.trim_is_large() && case.now.heap.is_some() {
         let release = remedy::trim(&case);
         let saves = size(release.saves_bytes.unwrap_or(0));
-        first.summary = format!("malloc_trim(0) would give back {saves} of {} now. {}", size(case.rss), first.summary);
+        // But growth is what two looks were taken for.
+        if first.kind != K::LeakOrGrowth {
+            first.summary =
+                format!("malloc_trim(0) would give back {saves} of {} now. {}", size(case.rss), first.summary);
+        }
         first.remedies.retain(|other| other.kind != release.kind);
         first.remedies.insert(0, release);
     }

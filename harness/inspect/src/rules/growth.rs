@@ -15,6 +15,7 @@ pub(super) fn looks(case: &Case) -> Option<HeapGrowth> {
     let live_bytes = [before.heap?.live_bytes, now.heap?.live_bytes];
     let rss_bytes = before.rss_bytes.zip(now.rss_bytes).map(|(old, new)| [old, new]);
     let seconds = now.taken_unix_s.zip(before.taken_unix_s).and_then(|(new, old)| new.checked_sub(old));
+    let seconds = seconds.filter(|seconds| *seconds > 0);
     let live = live_bytes[1].saturating_sub(live_bytes[0]);
     let resident = rss_bytes.map_or(0, |[old, new]| new.saturating_sub(old));
     let grows = live >= LEAST.min(1 << 20) && live as f64 >= GROWTH * live_bytes[0] as f64 && 2 * live >= resident;
