@@ -9,6 +9,8 @@
 //! Source: `elf/dl-tunables.list` and the manual's "Memory Allocation Tunables" of glibc 2.26 to 2.43; mallopt(3).
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use fragbench_model::{AllocatorKind, GlibcVersion, Settings, glibc};
 
@@ -35,6 +37,9 @@ pub(crate) const TRIM_LIBRARY: &str = "libfragbench_trim.so";
 const TRIM_EVERY_MOST_MS: u64 = 86_400_000;
 const TUNABLES: &str = "GLIBC_TUNABLES";
 const PREFIX: &str = "glibc.malloc.";
+/// The name spaces of tunables beside malloc's (elf/dl-tunables.list and those of the architectures).
+const SPACES: [&str; 7] =
+    ["glibc.cpu.", "glibc.elf.", "glibc.elision.", "glibc.gmon.", "glibc.mem.", "glibc.pthread.", "glibc.rtld."];
 
 /// A tunable of malloc.
 struct Knob {
@@ -49,13 +54,28 @@ struct Knob {
     since: GlibcVersion,
     /// First version in which it does nothing any more, and why.
     until: Option<(GlibcVersion, &'static str)>,
+    /// The greatest value that each version from the one named takes, ascending; a greater one is ignored in silence.
+    most: &'static [(GlibcVersion, u64)],
+}
+
+impl Knob {
+    /// The greatest value this version takes; where the version is not known the greatest that any does.
+    fn most(&self, version: Option<GlibcVersion>) -> Option<u64> {
+        let of = |(since, _): &&(GlibcVersion, u64)| version.is_none_or(|version| version >= *since);
+        self.most.iter().rev().find(of).or(self.most.first()).map(|(_, most)| *most)
+    }
 }
 
 /// Versions before this one are not told apart: tunables came with 2.25, the tcache with 2.26.
 const OLDEST: GlibcVersion = glibc(26);
 
+/// A greater huge page is not known of any machine.
+const HUGE_PAGE_MOST: u64 = 16 << 30;
+
+// Greatest values: malloc.c of each version, `MAX_TCACHE_COUNT` (before 2.30 the counter is a signed byte), `MAX_TCACHE_SIZE`,
+// `do_set_mmap_threshold` (`HEAP_MAX_SIZE / 2`), `do_set_mxfast` (`MAX_FAST_SIZE`), on 64-bit machines.
 const fn knob(name: &'static str, variable: Option<&'static str>) -> Knob {
-    Knob { name, variable, freezes: false, since: OLDEST, until: None }
+    Knob { name, variable, freezes: false, since: OLDEST, until: None, most: &[] }
 }
 
 const KNOBS: &[Knob] = &[
@@ -65,13 +85,18 @@ const KNOBS: &[Knob] = &[
         until: Some((glibc(34), " without libc_malloc_debug.so preloaded")),
         ..knob("check", Some("MALLOC_CHECK_"))
     },
-    Knob { since: glibc(35), ..knob("hugetlb", None) },
+    Knob { since: glibc(35), most: &[(glibc(35), HUGE_PAGE_MOST)], ..knob("hugetlb", None) },
     Knob { freezes: true, ..knob("mmap_max", Some("MALLOC_MMAP_MAX_")) },
-    Knob { freezes: true, ..knob("mmap_threshold", Some("MALLOC_MMAP_THRESHOLD_")) },
-    Knob { since: glibc(31), until: Some((glibc(43), ", which has no fastbins")), ..knob("mxfast", None) },
+    Knob { freezes: true, most: &[(OLDEST, 32 << 20)], ..knob("mmap_threshold", Some("MALLOC_MMAP_THRESHOLD_")) },
+    Knob {
+        since: glibc(31),
+        until: Some((glibc(43), ", which has no fastbins")),
+        most: &[(OLDEST, 160)],
+        ..knob("mxfast", None)
+    },
     knob("perturb", Some("MALLOC_PERTURB_")),
-    knob("tcache_count", None),
-    knob("tcache_max", None),
+    Knob { most: &[(OLDEST, 127), (glibc(30), 65_535)], ..knob("tcache_count", None) },
+    Knob { most: &[(OLDEST, 1032), (glibc(42), 4 << 20)], ..knob("tcache_max", None) },
     knob("tcache_unsorted_limit", None),
     Knob { freezes: true, ..knob("top_pad", Some("MALLOC_TOP_PAD_")) },
     Knob { freezes: true, ..knob("trim_threshold", Some("MALLOC_TRIM_THRESHOLD_")) },
@@ -84,8 +109,23 @@ pub(crate) fn accepts(key: &str) -> bool {
         || (key.starts_with("MALLOC_") && key != crate::jemalloc::CONF)
 }
 
-/// Interprets settings for the glibc of this version; `None` when the version is not known.
+/// Interprets settings for the system's glibc.
+pub(crate) fn interpret_system(settings: &Settings) -> Result<Interpreted, AllocatorError> {
+    static VERSION: OnceLock<Option<GlibcVersion>> = OnceLock::new();
+    let version = VERSION.get_or_init(|| crate::find(Path::new("/")).ok()?.version.parse().ok());
+    interpret_as(settings, *version, true)
+}
+
+/// Interprets settings for another glibc of this version; `None` when the version is not known.
 pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> Result<Interpreted, AllocatorError> {
+    interpret_as(settings, version, version.is_none())
+}
+
+fn interpret_as(
+    settings: &Settings,
+    version: Option<GlibcVersion>,
+    system: bool,
+) -> Result<Interpreted, AllocatorError> {
     let mut result = Interpreted::default();
     let mut tunables: BTreeMap<String, String> = BTreeMap::new();
     // Knob → the name it was set by.
@@ -106,7 +146,7 @@ pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> R
                 tunables.insert(name.to_owned(), value.to_owned());
             }
         } else if key == TRIM_EVERY {
-            trim_interval(value, version)?;
+            trim_interval(value, system)?;
             result.environment.insert(key.clone(), value.clone());
             result.notes.push(format!(
                 "{key}: a thread of the preloaded {TRIM_LIBRARY} calls malloc_trim(0) {value} ms after its last call ended"
@@ -116,7 +156,7 @@ pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> R
             tunables.insert(key.clone(), value.clone());
         } else {
             let knob = KNOBS.iter().find(|knob| knob.variable == Some(key)).ok_or_else(|| unknown(key))?;
-            number(key, value)?;
+            number(knob, key, value, version)?;
             note(knob, key, version, &mut result.notes);
             set(knob.name, key)?;
             result.environment.insert(key.clone(), value.clone());
@@ -129,10 +169,10 @@ pub(crate) fn interpret(settings: &Settings, version: Option<GlibcVersion>) -> R
     Ok(result)
 }
 
-fn trim_interval(value: &str, version: Option<GlibcVersion>) -> Result<(), AllocatorError> {
+fn trim_interval(value: &str, system: bool) -> Result<(), AllocatorError> {
     let reason = match value.parse::<u64>() {
         // The library asks for the symbols of the glibc it was built against.
-        _ if version.is_some() => "it is there for the system's glibc only",
+        _ if !system => "it is there for the system's glibc only",
         Ok(1..=TRIM_EVERY_MOST_MS) => return Ok(()),
         _ => "expected milliseconds, from 1 to a day",
     };
@@ -147,14 +187,14 @@ fn tunable(
     notes: &mut Vec<String>,
 ) -> Result<String, AllocatorError> {
     let Some(knob) = name.strip_prefix(PREFIX) else {
-        if name.starts_with("glibc.") {
+        if SPACES.iter().any(|space| name.starts_with(space)) {
             notes.push(format!("{name} is passed on unchecked: it is not a tunable of malloc"));
             return Ok(name.to_owned());
         }
         return Err(unknown(name));
     };
     let knob = KNOBS.iter().find(|known| known.name == knob).ok_or_else(|| unknown(name))?;
-    number(name, value)?;
+    number(knob, name, value, version)?;
     note(knob, name, version, notes);
     Ok(knob.name.to_owned())
 }
@@ -177,7 +217,7 @@ fn note(knob: &Knob, by: &str, version: Option<GlibcVersion>, notes: &mut Vec<St
 }
 
 /// glibc takes decimal and 0x-hexadecimal numbers of bytes and silently ignores anything else, suffixes included.
-fn number(key: &str, value: &str) -> Result<(), AllocatorError> {
+fn number(knob: &Knob, key: &str, value: &str, version: Option<GlibcVersion>) -> Result<(), AllocatorError> {
     let parsed = match value.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None => value.parse().ok(),
@@ -186,6 +226,16 @@ fn number(key: &str, value: &str) -> Result<(), AllocatorError> {
         None => "glibc takes a plain number (bytes for sizes, no suffix) and ignores anything else",
         Some(0) if key == ARENA_MAX || key == "glibc.malloc.arena_max" => {
             "the arena limit is at least 1; leave it out for glibc's default"
+        }
+        Some(size) if knob.name == "hugetlb" && size > 2 && (!size.is_power_of_two() || size < 1 << 16) => {
+            "0 asks for no huge pages, 1 for transparent ones, 2 for the system's default of reserved ones; any other value is \
+             the size of a reserved huge page in bytes, a power of two"
+        }
+        Some(given) if knob.most(version).is_some_and(|most| given > most) => {
+            let most = knob.most(version).unwrap_or(given);
+            let of = version.map_or("glibc".to_owned(), |version| format!("glibc {version}"));
+            let reason = format!("{of} takes at most {most} and ignores more in silence");
+            return Err(AllocatorError::BadValue { key: key.to_owned(), value: value.to_owned(), reason });
         }
         Some(_) => return Ok(()),
     };
@@ -262,6 +312,27 @@ mod tests {
         assert!(interpret(&settings(&[("MALLOC_TOP_PAD_", "0x20000")]), None).is_ok());
         assert!(interpret(&settings(&[(ARENA_MAX, "0")]), None).is_err());
         assert!(interpret(&settings(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count")]), None).is_err());
+    }
+
+    #[test]
+    fn values_beyond_what_the_version_takes_are_refused() {
+        let refused = |key: &str, value: &str, version| {
+            interpret(&settings(&[(key, value)]), version).err().map(|error| error.to_string())
+        };
+        let (count, max) = ("glibc.malloc.tcache_count", "glibc.malloc.tcache_max");
+        assert!(refused(count, "100000", None).unwrap().contains("at most 65535"));
+        assert_eq!(refused(count, "65535", Some(glibc(36))), None);
+        assert!(refused(count, "128", Some(glibc(28))).unwrap().contains("glibc 2.28 takes at most 127"));
+        assert!(refused(max, "4096", Some(glibc(36))).unwrap().contains("at most 1032"));
+        assert_eq!(refused(max, "4096", Some(glibc(42))), None);
+        assert_eq!(refused(max, "4096", None), None, "where the version is not known the most generous counts");
+        assert!(refused("MALLOC_MMAP_THRESHOLD_", "33554433", None).is_some());
+        assert!(refused("glibc.malloc.mxfast", "161", Some(glibc(36))).is_some());
+        assert!(refused("glibc.malloc.hugetlb", "7", None).unwrap().contains("power of two"));
+        assert_eq!(refused("glibc.malloc.hugetlb", "2097152", None), None);
+        let misspelt = refused("GLIBC_TUNABLES", "glibc.malloc.trim_treshold=1", None).unwrap();
+        assert!(misspelt.contains("glibc.malloc.trim_threshold"), "{misspelt}");
+        assert!(refused("GLIBC_TUNABLES", "glibc.maloc.arena_max=1", None).is_some(), "no such name space");
     }
 
     #[test]

@@ -118,6 +118,7 @@ pub(crate) fn interpret(settings: &Settings, ours: bool) -> Result<Interpreted, 
             if value.is_empty() || value.contains([',', ':']) && option != "slab_sizes" && option != "bin_shards" {
                 return Err(bad_pair(&format!("{option}:{value}")));
             }
+            check_value(option, value)?;
             if let Some((_, first)) = options.insert(option.to_owned(), (value.to_owned(), key.clone())) {
                 return Err(AllocatorError::SetTwice { first: format!("{first} ({option})"), second: key.clone() });
             }
@@ -129,6 +130,65 @@ pub(crate) fn interpret(settings: &Settings, ours: bool) -> Result<Interpreted, 
         result.environment.insert(CONF.to_owned(), pairs.join(","));
     }
     Ok(result)
+}
+
+/// Options that are switched on or off.
+const SWITCHES: &[&str] = &[
+    "abort",
+    "abort_conf",
+    "background_thread",
+    "cache_oblivious",
+    "confirm_conf",
+    "disable_large_size_classes",
+    "hpa",
+    "retain",
+    "stats_print",
+    "tcache",
+    "trust_madvise",
+    "xmalloc",
+    "zero",
+];
+/// Options that take one of a few words, with the words.
+const WORDS: &[(&str, &[&str])] = &[
+    ("dss", &["disabled", "primary", "secondary"]),
+    ("metadata_thp", &["disabled", "auto", "always"]),
+    ("percpu_arena", &["percpu", "phycpu", "disabled"]),
+    ("thp", &["default", "always", "never"]),
+    ("zero_realloc", &["alloc", "free", "abort"]),
+];
+/// Options that take a number of at least 0.
+const NUMBERS: &[&str] = &[
+    "calloc_madvise_threshold",
+    "lg_extent_max_active_fit",
+    "lg_tcache_max",
+    "max_background_threads",
+    "oversize_threshold",
+    "process_madvise_max_batch",
+    "tcache_max",
+    "tcache_nslots_large",
+    "tcache_nslots_small_max",
+    "tcache_nslots_small_min",
+];
+
+/// Refuses values that jemalloc would only complain of on stderr and go on without. Of options that are in no table here
+/// nothing is known.
+fn check_value(option: &str, value: &str) -> Result<(), AllocatorError> {
+    let expected = |ok: bool, what: &str| if ok { Ok(()) } else { Err(format!("jemalloc takes {what}")) };
+    let number = value.parse::<i64>().ok();
+    let known = if SWITCHES.contains(&option) {
+        expected(matches!(value, "true" | "false"), "true or false")
+    } else if let Some((_, words)) = WORDS.iter().find(|(name, _)| *name == option) {
+        expected(words.contains(&value), &words.join(", "))
+    } else if option.ends_with("_decay_ms") {
+        expected(number.is_some_and(|n| n >= -1), "milliseconds as a plain number, 0 for at once or -1 for never")
+    } else if option == "narenas" {
+        expected(value == "default" || number.is_some_and(|n| n >= 1), "a number from 1, or default")
+    } else if NUMBERS.contains(&option) {
+        expected(number.is_some_and(|n| n >= 0), "a plain number from 0, without a suffix")
+    } else {
+        Ok(())
+    };
+    known.map_err(|reason| AllocatorError::BadValue { key: option.to_owned(), value: value.to_owned(), reason })
 }
 
 fn bad_pair(pair: &str) -> AllocatorError {
@@ -166,6 +226,30 @@ mod tests {
         let result = of(&[("MALLOC_CONF", "narenas:1,thp:never"), ("dirty_decay_ms", "0")], true).unwrap();
         assert_eq!(result.environment["MALLOC_CONF"], "dirty_decay_ms:0,narenas:1,thp:never");
         assert!(of(&[], true).unwrap().environment.is_empty());
+    }
+
+    #[test]
+    fn values_that_jemalloc_would_ignore_are_refused() {
+        for (option, value) in [
+            ("narenas", "abc"),
+            ("narenas", "0"),
+            ("dirty_decay_ms", "10s"),
+            ("muzzy_decay_ms", "-2"),
+            ("thp", "whatever"),
+            ("background_thread", "yes"),
+            ("lg_tcache_max", "1K"),
+        ] {
+            let error = of(&[("MALLOC_CONF", &format!("{option}:{value}"))], false).unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains("jemalloc takes"), "{error}");
+            assert!(of(&[(option, value)], true).is_err(), "{option}={value}");
+        }
+        for good in ["narenas:default", "dirty_decay_ms:-1", "thp:never", "background_thread:true", "lg_tcache_max:15"]
+        {
+            assert!(of(&[("MALLOC_CONF", good)], true).is_ok(), "{good}");
+        }
+        for switch in SWITCHES.iter().chain(NUMBERS).chain(WORDS.iter().map(|(name, _)| name)) {
+            assert!(OPTIONS.contains(switch), "{switch}");
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
         }
     };
     let interpreted = match kind {
-        AllocatorKind::Glibc => glibc::interpret(settings, None),
+        AllocatorKind::Glibc => glibc::interpret_system(settings),
         AllocatorKind::Jemalloc => jemalloc::interpret(settings, bundled.is_some()),
         AllocatorKind::Mimalloc => mimalloc::interpret(settings, bundled),
         AllocatorKind::Tcmalloc => tcmalloc::interpret(settings),

@@ -107,12 +107,67 @@ pub(crate) fn interpret(settings: &Settings, bundled: Option<&Builtin>) -> Resul
             });
         }
     }
+    for (key, value) in settings {
+        check_value(key, value)?;
+    }
     Ok(Interpreted { environment: settings.clone(), notes: Vec::new() })
+}
+
+/// Options that are sizes (`mi_option_has_size_in_kib`), which alone may carry a suffix.
+const SIZES: [&str; 4] = ["RESERVE_OS_MEMORY", "ARENA_RESERVE", "MINIMAL_PURGE_SIZE", "ARENA_MAX_OBJECT_SIZE"];
+
+/// Refuses values that mimalloc would only warn of, where warnings are shown at all, and go on without (`mi_option_init` of
+/// src/options.c: a word for on or off, or a number; of sizes one with a suffix).
+fn check_value(key: &str, value: &str) -> Result<(), AllocatorError> {
+    let word = ["1", "0", "true", "false", "yes", "no", "on", "off"].contains(&value.to_ascii_lowercase().as_str());
+    let size = SIZES.iter().any(|name| key.strip_prefix(PREFIX) == Some(name));
+    let digits = match value.find(|c: char| !c.is_ascii_digit() && c != '-') {
+        Some(at) if size => {
+            let suffix = value[at..].to_ascii_uppercase();
+            if ["K", "KB", "KIB", "M", "MB", "MIB", "G", "GB", "GIB", "T", "TB", "TIB"].contains(&suffix.as_str()) {
+                &value[..at]
+            } else {
+                ""
+            }
+        }
+        Some(_) => "",
+        None => value,
+    };
+    if word || digits.parse::<i64>().is_ok() {
+        return Ok(());
+    }
+    let reason = if size {
+        "mimalloc takes a number of bytes, or one with K, M, G or T"
+    } else {
+        "mimalloc takes a plain number, or on or off"
+    };
+    Err(AllocatorError::BadValue { key: key.to_owned(), value: value.to_owned(), reason: reason.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_mimalloc_would_ignore_are_refused() {
+        let of =
+            |key: &str, value: &str| interpret(&Settings::from([(key.to_owned(), value.to_owned())]), Some(&BUILTIN));
+        let error = of("MIMALLOC_PURGE_DELAY", "1s").unwrap_err().to_string();
+        assert!(error.contains("MIMALLOC_PURGE_DELAY") && error.contains("plain number"), "{error}");
+        for (key, value) in
+            [("MIMALLOC_PURGE_DELAY", ""), ("MIMALLOC_ALLOW_THP", "maybe"), ("MIMALLOC_ARENA_RESERVE", "1X")]
+        {
+            assert!(of(key, value).is_err(), "{key}={value}");
+        }
+        for (key, value) in [
+            ("MIMALLOC_PURGE_DELAY", "-1"),
+            ("MIMALLOC_PURGE_DELAY", "1000"),
+            ("MIMALLOC_ALLOW_THP", "off"),
+            ("MIMALLOC_ARENA_RESERVE", "64MiB"),
+        ] {
+            assert!(of(key, value).is_ok(), "{key}={value}");
+        }
+    }
 
     #[test]
     fn names_are_checked_for_the_built_in_version_only() {

@@ -16,13 +16,14 @@ pub type Choice = &'static [(&'static str, &'static str)];
 
 // Where the time does not suffice for all, the first are tried: each mechanism once before one of them twice.
 const GLIBC: &[Choice] = &[
-    &[(ARENA_MAX, "2")],
-    &[(TRIM_EVERY, "1000")],
-    // Fixed at glibc's own initial value, it no longer rises.
-    &[("MALLOC_MMAP_THRESHOLD_", "131072")],
-    &[(ARENA_MAX, "1")],
+    // The thresholds stand first: where only a few can be tried they are among them.
     // glibc's own initial value; set, it no longer moves and neither does the mmap threshold.
     &[("MALLOC_TRIM_THRESHOLD_", "131072")],
+    // Fixed at glibc's own initial value, it no longer rises.
+    &[("MALLOC_MMAP_THRESHOLD_", "131072")],
+    &[(ARENA_MAX, "2")],
+    &[(TRIM_EVERY, "1000")],
+    &[(ARENA_MAX, "1")],
     // A trim gives back what lies free in the arenas; fewer of them have less in parts of pages.
     &[(ARENA_MAX, "2"), (TRIM_EVERY, "1000")],
     &[("glibc.malloc.tcache_count", "0")],

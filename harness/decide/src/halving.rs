@@ -15,6 +15,8 @@
 
 use fragbench_model::Settings;
 
+use crate::paired::blocks_needed;
+
 /// Of this many candidates one goes on to the next rung.
 const ETA: usize = 3;
 /// Rungs of a search.
@@ -128,6 +130,20 @@ impl Halving {
         self.rung += 1;
     }
 
+    /// Leaves so many of the best that the blocks their test needs can still be run: `runs_left` is what the time suffices for,
+    /// `blocks` what those alive have had already. One stays in any case.
+    pub fn narrow(&mut self, runs_left: usize, blocks: u32, costs: &[Option<Cost>], tolerance: &Cost) {
+        let affordable = |n: &usize| {
+            // A block is the baseline, its copy, and each of them.
+            blocks_needed(*n).saturating_sub(blocks) as usize * (n + 2) <= runs_left
+        };
+        let most = (1..=self.live.len()).rev().find(affordable).unwrap_or(1);
+        let mut kept = ranked(&self.live, costs, tolerance);
+        kept.truncate(most);
+        kept.sort_unstable();
+        self.live = kept;
+    }
+
     /// Takes a further candidate in.
     pub fn enter(&mut self, candidate: usize) {
         self.live.push(candidate);
@@ -169,6 +185,22 @@ mod tests {
 
     const NONE: Cost = Cost { memory: 0.0, time: 0.0, p99: 0.0 };
     const FIVE: Cost = Cost { memory: 0.05, time: 0.05, p99: 0.05 };
+
+    #[test]
+    fn the_last_rung_has_as_many_as_can_reach_the_blocks_their_test_needs() {
+        let costs: Vec<Option<Cost>> = (0..6).map(|i| Some(Cost { memory: -f64::from(i), ..NONE })).collect();
+        let left = |runs_left: usize, blocks: u32| {
+            let mut halving = Halving::new(0..6);
+            halving.narrow(runs_left, blocks, &costs, &FIVE);
+            halving.live().to_vec()
+        };
+        // Six take eight blocks of eight runs, of which two blocks are done.
+        assert_eq!(left(48, 2), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(left(47, 2).len(), 5, "the best five take six more blocks of seven runs");
+        assert_eq!(left(20, 2), [4, 5]);
+        assert_eq!(left(19, 2), [5], "six blocks of one, the best: four more of three runs");
+        assert_eq!(left(0, 0), [5], "one stays in any case");
+    }
 
     /// Twelve draws of an even law, less their mean: near enough a normal one of deviation 1.
     fn normal(rng: &mut Pcg64Mcg) -> f64 {

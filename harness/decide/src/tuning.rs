@@ -2,8 +2,8 @@
 //!
 //! Only the finalists are judged, against the baseline of the same blocks, with the correction for their number. The rules:
 //!
-//! 1. A baseline, its A/A copy, and as many blocks of the finalists as can exclude chance for that number of them; otherwise
-//!    nothing is recommended.
+//! 1. A baseline and its A/A copy; otherwise nothing is recommended. With fewer blocks of the finalists than can exclude chance
+//!    for that number of them what every block agrees on counts, and the recommendation is called preliminary.
 //! 2. `gain`: memory must be less beyond noise and beyond the threshold of relevance. From that is taken what throughput,
 //!    the peak or another figure of the user's loses, if it can be told from noise; what is left must be relevant. Latency is not weighed against memory
 //!    (what a slower call in a hundred is worth the user knows): it stands in the price.
@@ -223,12 +223,12 @@ fn recommend(
     };
     let blocks = finalists.iter().map(|f| f.point.runs).max().unwrap_or(0);
     let needed = blocks_needed(finalists.len());
-    if blocks < needed {
-        let reason = format!(
-            "The time sufficed for {blocks} blocks of the best settings, and {needed} are needed to exclude chance: {LONGER}."
-        );
-        return (None, vec![reason]);
-    }
+    let too_few = (blocks < needed).then(|| {
+        format!(
+            "This is preliminary: the time sufficed for {blocks} blocks of the best settings, and {needed} are needed to exclude \
+             chance; until then what every block agrees on counts. To settle it {LONGER}."
+        )
+    });
     let what = metric(memory).map_or(memory, |m| m.meaning);
     let mut worth: Vec<(&Finalist, f64)> = finalists
         .iter()
@@ -243,9 +243,9 @@ fn recommend(
             100.0 * aa.floor,
             100.0 * relevant
         );
-        return (None, vec![reason]);
+        return (None, std::iter::once(reason).chain(too_few).collect());
     };
-    let mut reasons = Vec::new();
+    let mut reasons: Vec<String> = too_few.clone().into_iter().collect();
     let mut chosen = simplest(&worth, &best.point.allocator);
     if best.point.allocator != BASELINE
         && worth.iter().any(|(f, gain)| f.point.allocator == BASELINE && *gain >= MOST_OF_THE_GAIN * most)
@@ -279,6 +279,7 @@ fn recommend(
         allocator: allocator.name.clone(),
         settings: allocator.settings.clone(),
         change: allocator.clone(),
+        preliminary: too_few.is_some(),
         memory_ratio: memory_contrast.ratio,
         saved_bytes: baseline.memory_bytes.zip(chosen.point.memory_bytes).map_or(0.0, |(b, c)| b - c),
         throughput_ratio: chosen.point.throughput.map(|c| c.ratio),
@@ -291,7 +292,7 @@ fn recommend(
 
 /// What is saved less what it costs; `None` where nothing is saved beyond noise and relevance.
 fn gain(f: &Finalist, relevant: f64) -> Option<f64> {
-    let told = |c: &Contrast| c.standing == Standing::Significant;
+    let told = |c: &Contrast| c.standing != Standing::Noise;
     let memory = f.point.memory.filter(|c| told(c) && c.relevant && c.ratio.hi < 1.0 - relevant)?;
     let slower = f.point.throughput.filter(told).map_or(0.0, |c| (1.0 - c.ratio.median).max(0.0));
     let higher = f.peak.filter(told).map_or(0.0, |c| (c.ratio.median - 1.0).max(0.0));

@@ -135,9 +135,11 @@ fn too_few_blocks_for_so_many_finalists_are_said() {
     let effects: Vec<Effect> = vec![("glibc", ONE, 0.5, 1.0); 5];
     // Six blocks exclude chance for one comparison; for five, two more are needed.
     let t = tuned(&effects, 6, 5);
-    assert_eq!(recommended(&t), None);
-    assert!(t.reasons[0].contains("6 blocks") && t.reasons[0].contains("8 are needed"), "{:?}", t.reasons);
-    assert!(recommended(&tuned(&effects, 8, 5)).is_some());
+    assert!(t.recommendation.as_ref().is_some_and(|r| r.preliminary), "every block agrees: {:?}", t.reasons);
+    assert!(t.reasons[1].contains("preliminary") && t.reasons[1].contains("8 are needed"), "{:?}", t.reasons);
+    assert!(tuned(&effects, 8, 5).recommendation.is_some_and(|r| !r.preliminary));
+    let equal = tuned(&[("glibc", ONE, 1.0, 1.0); 5], 4, 6);
+    assert_eq!(recommended(&equal), None, "{:?}", equal.reasons);
 }
 
 #[test]

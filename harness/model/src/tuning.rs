@@ -59,6 +59,9 @@ pub struct Recommendation {
     pub settings: Settings,
     /// The change as it is carried out: the variables and libraries that allocator and settings are resolved to.
     pub change: Allocator,
+    /// Whether every block agrees, but there are too few of them to exclude chance.
+    #[serde(default)]
+    pub preliminary: bool,
     /// Memory relative to the baseline.
     pub memory_ratio: Interval,
     /// Memory saved: the baseline's median less this one's.

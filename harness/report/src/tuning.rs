@@ -64,7 +64,8 @@ pub fn tuning_text(tuning: &Tuning) -> String {
                 AS_LINKED => "Leave it",
                 _ => "Switch",
             };
-            lines.push(format!("{verb}: {name}, which saves {} here.", bytes(r.saved_bytes.max(0.0))));
+            let preliminary = if r.preliminary { " (preliminary)" } else { "" };
+            lines.push(format!("{verb}{preliminary}: {name}, which saves {} here.", bytes(r.saved_bytes.max(0.0))));
             lines.extend(tuning.reasons.iter().map(|reason| format!("  {reason}")));
             lines.push("Price:".to_owned());
             lines.extend(r.price.iter().map(|price| format!("  {price}")));

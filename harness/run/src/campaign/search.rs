@@ -171,6 +171,16 @@ impl<'a> Search<'a> {
         self.halving.next(&costs, &families(&manifest.plan), &tolerance);
         let now = Instant::now();
         self.rung = Rung { began: now, share: self.halving.share(self.clock.left()), blocks: 0, block_began: now };
+        if self.halving.is_last() {
+            // As many finalists as the time suffices to judge.
+            let of = |cell: usize| {
+                let runs = manifest.plan.runs.iter().filter(|run| run.cell == cell);
+                runs.filter(|run| records.iter().any(|r| r.run == run.run && r.is_ok())).count() as u32
+            };
+            let blocks = self.halving.live().iter().map(|cell| of(*cell)).min().unwrap_or(0);
+            let run_s = self.clock.began.elapsed().as_secs_f64() / records.len().max(1) as f64;
+            self.halving.narrow((self.clock.left() / run_s) as usize, blocks, &costs, &tolerance);
+        }
         if self.halving.rung() > 1 {
             return;
         }
