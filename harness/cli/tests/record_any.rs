@@ -325,6 +325,23 @@ fn a_program_that_loses_the_recorder_on_the_way_is_named() {
 }
 
 #[test]
+fn a_program_of_another_user_is_named_and_meets_no_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let Some(built) = working(dir.path(), "slow", "int main(void) { work(300); usleep(300000); return 0; }") else {
+        return;
+    };
+    if std::os::unix::fs::chown(&built, Some(0), None).is_err() || program("runuser").is_none() {
+        eprintln!("skipped: only root may run a program as another user");
+        return;
+    }
+    let output = record(&dir.path().join("t.fbt"), &["runuser", "-u", "nobody", "--", arg(&built)]);
+    let text = stderr(&output);
+    assert!(output.status.success() && text.contains("it runs as user"), "{text}");
+    assert!(!text.contains("ld.so"), "the loader found the recorder: {text}");
+}
+
+#[test]
 fn a_place_that_cannot_become_the_trace_is_found_before_the_program_runs() {
     let dir = tempfile::tempdir().unwrap();
     let ran = dir.path().join("ran");

@@ -77,7 +77,9 @@ impl SpoolDir {
         name.push(format!(".{}.spools", std::process::id()));
         let dir = std::path::absolute(output.with_file_name(name))?;
         std::fs::DirBuilder::new()
-            .mode(0o700)
+            // Passable for programs that run as another user: the recorder is preloaded by a path through it. The spools
+            // themselves are their owner's alone.
+            .mode(0o711)
             .create(&dir)
             .with_context(|| format!("{shown} cannot be written: choose another -o"))?;
         Ok(Self(dir))
