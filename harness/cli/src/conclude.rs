@@ -13,6 +13,11 @@ use crate::options::Format;
 use crate::output::terminal;
 use crate::{Outcome, cases, tuning, usage};
 
+/// Begins a result. A directory that cannot take one is an error of usage.
+pub(crate) fn begin(dir: Option<&Path>, manifest: Manifest) -> Result<Campaign> {
+    Campaign::begin(dir, manifest).map_err(|error| usage(format!("{error:#}")))
+}
+
 /// Concludes a comparison that was carried out, shows it, and says how the verb ends.
 pub(crate) fn finish(campaign: Campaign, ending: Ending, format: Format, emit: &EmitOptions) -> Result<Outcome> {
     let Some(results) = campaign.results() else { return Ok(Outcome::FellShort) };

@@ -1,6 +1,6 @@
 //! Environments as options: allocators, arena limits, settings, and what they become.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use clap::Args;
@@ -23,7 +23,8 @@ pub(crate) struct EnvironmentOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cores: Option<u32>,
     /// A variable of an allocator's environment (MALLOC_…, glibc.malloc.…, MALLOC_CONF, MIMALLOC_…); adds a cell
-    /// with it beside the default
+    /// with it beside the default. Each --setting
+    /// is a cell of its own; 'A=1 + B=2' is one cell with both
     #[arg(long, value_name = "KEY=VALUE")]
     setting: Vec<String>,
 }
@@ -56,15 +57,18 @@ impl EnvironmentOptions {
             if !seen.insert(plain.name.clone()) {
                 return Err(usage(format!("--allocator names `{}` twice", plain.name)));
             }
-            let own: Settings = settings
-                .iter()
-                .filter(|(key, _)| fragbench_allocators::accepts(plain.kind, key))
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect();
-            used.extend(own.keys().cloned());
             let mut variants: Vec<Settings> =
                 if plain.kind == AllocatorKind::Glibc { sweep.clone() } else { vec![Settings::new()] };
-            variants.extend((!own.is_empty() && !variants.contains(&own)).then_some(own));
+            for chosen in &settings {
+                // Of settings that were joined an allocator takes its own.
+                let own: Settings = chosen
+                    .iter()
+                    .filter(|(key, _)| fragbench_allocators::accepts(plain.kind, key))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
+                used.extend(own.keys().cloned());
+                variants.extend((!own.is_empty() && !variants.contains(&own)).then_some(own));
+            }
             for settings in &variants {
                 allocators.push(resolve(settings)?);
             }
@@ -88,7 +92,7 @@ impl EnvironmentOptions {
             }
             glibc.for_each(|allocator| emulate_cores(allocator, cores));
         }
-        if let Some(key) = settings.keys().find(|key| !used.contains(*key)) {
+        if let Some(key) = settings.iter().flat_map(Settings::keys).find(|key| !used.contains(*key)) {
             return Err(usage(format!(
                 "--setting {key}: none of {} has it; glibc takes MALLOC_… and glibc.malloc.…, jemalloc MALLOC_CONF, \
                  mimalloc MIMALLOC_…",
@@ -122,19 +126,32 @@ impl EnvironmentOptions {
         Ok(limits)
     }
 
-    fn settings(&self) -> Result<BTreeMap<String, String>> {
-        let mut settings = BTreeMap::new();
+    /// One set of settings for each `--setting`.
+    fn settings(&self) -> Result<Vec<Settings>> {
+        let mut all: Vec<Settings> = Vec::new();
         for text in &self.setting {
-            let (key, value) = text
-                .split_once('=')
-                .filter(|(key, _)| !key.is_empty())
-                .ok_or_else(|| usage(format!("--setting {text}: write KEY=VALUE")))?;
-            if settings.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(usage(format!("--setting {key} is given twice")));
+            let joined = joined(text)?;
+            if all.contains(&joined) {
+                return Err(usage(format!("--setting {text} is given twice")));
             }
+            all.push(joined);
         }
-        Ok(settings)
+        Ok(all)
     }
+}
+
+/// Settings that are joined by ` + `, each `KEY=VALUE`; a value may hold commas and colons.
+fn joined(text: &str) -> Result<Settings> {
+    let mut settings = Settings::new();
+    for part in text.split(" + ") {
+        let (key, value) = part.trim().split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+            usage(format!("--setting {text}: write KEY=VALUE, or 'KEY=VALUE + KEY=VALUE' for both in one cell"))
+        })?;
+        if settings.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(usage(format!("--setting {text}: {key} is given twice")));
+        }
+    }
+    Ok(settings)
 }
 
 /// No setting for glibc's default.
@@ -150,5 +167,21 @@ fn emulate_cores(allocator: &mut Allocator, cores: u32) {
         let limit = cores * 8;
         allocator.environment.insert("MALLOC_ARENA_MAX".into(), limit.to_string());
         allocator.notes.push(format!("arena limit {limit}, glibc's default on {cores} cores"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_joined_where_the_user_joins_them() {
+        let of = |text: &str| joined(text).map_err(|e| e.to_string());
+        let both = of("glibc.malloc.tcache_count=0 + MALLOC_ARENA_MAX=2").unwrap();
+        assert_eq!((both.len(), both["MALLOC_ARENA_MAX"].as_str()), (2, "2"));
+        assert_eq!(of("MALLOC_CONF=a:b,c:d").unwrap()["MALLOC_CONF"], "a:b,c:d");
+        for wrong in ["A", "=1", "A=1 + B", "A=1 + A=2"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 }

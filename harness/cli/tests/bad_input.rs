@@ -68,10 +68,10 @@ fn unwritable_output_is_named() {
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
     let below = file.join("r");
-    refuse(1, &["run", "mysql", "--reps", "1", "-o", arg(&below)], &["-o"]);
+    refuse(2, &["run", "mysql", "--reps", "1", "-o", arg(&below)], &["-o"]);
     let trace = below.join("t.fbt");
     refuse(1, &["record", "-o", arg(&trace), "--", "true"], &["t.fbt", "-o"]);
-    refuse(1, &["report", arg(dir.path())], &["no result directory"]);
+    refuse(2, &["report", arg(dir.path())], &["no result directory"]);
 }
 
 #[test]

@@ -97,6 +97,35 @@ fn what_malloc_trim_releases_was_predicted() {
     }
 }
 
+/// A result of bad cases stays one: it can be finished, and is rendered again as what it is.
+#[test]
+fn a_result_is_finished_and_rendered_again_as_bad_cases() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let whole = succeed(&["badcase", "pinned-top", "--remedy", "mxfast-0", "--format", "json", "-o", arg(&out)]);
+    let statuses = |text: &str| -> Vec<serde_json::Value> {
+        json(text)["cases"].as_array().unwrap().iter().map(|case| case["status"].clone()).collect()
+    };
+    let again = succeed(&["report", arg(&out), "--format", "json"]);
+    assert_eq!(statuses(&again), statuses(&whole));
+    assert_eq!(json(&again)["cases"][0]["remedies"], json(&whole)["cases"][0]["remedies"]);
+    assert!(out.join("badcases.html").is_file());
+    assert!(!out.join("report.html").exists() && !out.join("summary.json").exists(), "no verdict on allocators");
+
+    // As an interruption leaves it.
+    let runs = std::fs::read_to_string(out.join("runs.jsonl")).unwrap();
+    let lines: Vec<&str> = runs.lines().collect();
+    assert_eq!(lines.len(), 2, "the case, and one remedy");
+    std::fs::write(out.join("runs.jsonl"), format!("{}\n", lines[0])).unwrap();
+    std::fs::remove_file(out.join("badcases.json")).unwrap();
+    let finished = succeed(&["badcase", "--resume", arg(&out), "--format", "json"]);
+    assert_eq!(statuses(&finished), statuses(&whole));
+    let runs = std::fs::read_to_string(out.join("runs.jsonl")).unwrap();
+    assert_eq!(runs.lines().count(), 2);
+    assert_eq!(runs.lines().next(), Some(lines[0]), "what was done is not run again");
+    refuse(2, &["run", "--resume", arg(&out)], &["fragbench badcase --resume"]);
+}
+
 #[test]
 fn what_does_not_exist_is_named_with_the_nearest_that_does() {
     refuse(2, &["badcase", "pined-top"], &["pined-top", "did you mean `pinned-top`?", "list badcases"]);

@@ -94,6 +94,29 @@ fn a_program_is_measured_under_every_environment_and_each_proves_itself() {
 }
 
 #[test]
+fn a_command_that_always_fails_is_given_up_with_status_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r");
+    let options = ["compare", "--reps", "3", "--allocator", "glibc", "--arena-max", "default,2", "-o", arg(&out)];
+    refuse(1, &[&options[..], &["--", "false"]].concat(), &["every run of a block failed"]);
+    assert_eq!(runs(&out).len(), 3, "one block: glibc, its copy, the arena limit");
+}
+
+#[test]
+fn each_setting_is_a_cell_of_its_own() {
+    let options = ["compare", "--dry-run", "--reps", "1", "--allocator", "glibc", "--arena-max", "default"];
+    let settings = ["--setting", "MALLOC_ARENA_MAX=2", "--setting", "MALLOC_ARENA_MAX=4 + MALLOC_TOP_PAD_=4096"];
+    let plan = json(&succeed(&[&options[..], &settings, &["--format", "json", "--", "true"]].concat()));
+    let counts: Vec<usize> = plan["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| cell["allocator"]["settings"].as_object().unwrap().len())
+        .collect();
+    assert_eq!(counts, [0, 1, 2, 0], "glibc, two cells of settings, glibc's copy");
+}
+
+#[test]
 fn two_tunables_of_glibc_arrive_in_one_cell() {
     let dir = tempfile::tempdir().unwrap();
     let Some(binary) = compiled(dir.path(), "blocks", PROGRAM, &[]) else { return };

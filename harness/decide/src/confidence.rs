@@ -58,7 +58,7 @@ fn too_few_blocks(evidence: &Evidence, verdict: &Verdict) -> Doubt {
     (fewest < needed).then(|| {
         let text = format!(
             "this is preliminary: {fewest} blocks cannot exclude chance, which takes {needed} with {compared} cells compared; \
-             --reps 15 or --profile full would"
+             --reps 15 would"
         );
         (Confidence::Low, text)
     })

@@ -16,7 +16,7 @@ use fragbench_run::{
 };
 
 use crate::blocks::{part, same_shard};
-use crate::conclude::show_plan;
+use crate::conclude::{begin, show_plan};
 use crate::glibc::GlibcOptions;
 use crate::heap_stages::heap_stages;
 use crate::nearest::did_you_mean;
@@ -152,7 +152,7 @@ impl Badcase {
         }
         let wanted = self.all || self.shard.is_some() || self.output.output.is_some();
         let dir = wanted.then(|| self.output.directory());
-        Ok(Some(Campaign::begin(dir.as_deref(), manifest)?))
+        Ok(Some(begin(dir.as_deref(), manifest)?))
     }
 
     fn cases<'a>(&self, facts: &'a [CaseFact]) -> Result<Vec<&'a CaseFact>> {

@@ -12,7 +12,7 @@ use fragbench_run::{Campaign, CommandRunner, Conditions, Program, RunLimits, Sel
 
 use crate::blocks::BlockOptions;
 use crate::command::{self, CommandOptions};
-use crate::conclude::{finish, show_plan};
+use crate::conclude::{begin, finish, show_plan};
 use crate::emission::EmitOptions;
 use crate::environments::EnvironmentOptions;
 use crate::options::{OutputOptions, WatchOptions};
@@ -90,7 +90,7 @@ impl Compare {
                     relevant: self.blocks.relevant(),
                     part,
                 };
-                Campaign::begin(Some(&self.output.directory()), new_manifest(conditions, plan))?
+                begin(Some(&self.output.directory()), new_manifest(conditions, plan))?
             }
         };
         self.blocks.agrees(&campaign.manifest)?;

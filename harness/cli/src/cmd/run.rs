@@ -7,7 +7,7 @@ use clap::Args;
 use fragbench_model::{Common, Manifest, Pace, ResultKind, WorkloadSpec};
 use fragbench_run::{Campaign, Conditions, RunLimits, WorkerBinary, WorkerRunner, new_manifest};
 
-use crate::conclude::{finish, show_plan};
+use crate::conclude::{begin, finish, show_plan};
 use crate::nearest::did_you_mean;
 use crate::options::RunOptions;
 use crate::parameters::ParameterOptions;
@@ -84,7 +84,7 @@ pub(super) fn measure(
                 relevant: options.blocks.relevant(),
                 part,
             };
-            Campaign::begin(Some(&dir), Manifest { huge_pages, ..new_manifest(conditions, plan) })?
+            begin(Some(&dir), Manifest { huge_pages, ..new_manifest(conditions, plan) })?
         }
     };
     let plan = &campaign.manifest.plan;

@@ -18,7 +18,7 @@ use fragbench_run::{
 use super::run::resolve_workloads;
 use crate::blocks::{part, same_shard};
 use crate::command::{self, CommandOptions};
-use crate::conclude::{ended_well, show_plan};
+use crate::conclude::{begin, ended_well, show_plan};
 use crate::emission::EmitOptions;
 use crate::huge_pages::{self, ThpChoice};
 use crate::options::{IDLE, OutputOptions, PaceOptions, WatchOptions};
@@ -222,7 +222,7 @@ impl Tune {
         let mut manifest = new_manifest(conditions, plan);
         manifest.memory = Some(self.metric(&workload).to_owned());
         manifest.huge_pages = huge_pages;
-        Ok(Some((Campaign::begin(Some(&dir), manifest)?, by)))
+        Ok(Some((begin(Some(&dir), manifest)?, by)))
     }
 
     fn by(&self, workload: &WorkloadSpec) -> Result<By> {
