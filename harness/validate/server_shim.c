@@ -38,12 +38,19 @@ static bool of_program(uintptr_t address) {
   return false;
 }
 
+/* Whether it is libnuma's: MySQL's TempTable takes its blocks from there, not from malloc. */
+static bool of_libnuma(void *address) {
+  Dl_info info;
+  return dladdr(address, &info) && info.dli_fname && strstr(info.dli_fname, "/libnuma.so");
+}
+
 static void *map(void *address, size_t length, int rights, int flags, int fd, off_t offset) {
   return (void *)syscall(SYS_mmap, address, length, rights, flags, fd, offset);
 }
 
 void *mmap(void *address, size_t length, int rights, int flags, int fd, off_t offset) {
-  bool own = flags & MAP_ANONYMOUS && flags & MAP_PRIVATE && of_program((uintptr_t)__builtin_return_address(0));
+  void *caller = __builtin_return_address(0);
+  bool own = flags & MAP_ANONYMOUS && flags & MAP_PRIVATE && (of_program((uintptr_t)caller) || of_libnuma(caller));
   return map(address, length, rights, own ? (flags & ~MAP_PRIVATE) | MAP_SHARED : flags, fd, offset);
 }
 

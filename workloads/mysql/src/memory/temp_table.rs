@@ -4,7 +4,8 @@
 //! `Prefer_RAM_over_MMAP_policy_obeying_per_table_limit`, `AllocatorState` (commit 0df87ec); constants.h,
 //! `ALLOCATOR_MAX_BLOCK_MB_EXP`, `STORAGE_PAGE_SIZE` (commit 4e2a32e); shared_block_pool.h: a connection's first block
 //! is kept for its next table until it ends; memutils.h: blocks come from malloc, without the header of `my_malloc`.
-//! Not measured. A table beyond `tmp_table_size` goes on in InnoDB, and blocks of all tables beyond `temptable_max_ram`
+//! MySQL 9.7.4 as Debian ships it is linked with libnuma and takes the blocks by `numa_alloc_local`, which maps them
+//! (seen): they are not the heap's there. This is a build without libnuma, not measured. A table beyond `tmp_table_size` goes on in InnoDB, and blocks of all tables beyond `temptable_max_ram`
 //! in mapped files: neither is the heap's.
 
 use fragbench_engine::{Block, Ledger};
