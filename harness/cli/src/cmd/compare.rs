@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use fragbench_model::{Allocator, AllocatorKind, CommandSpec, Plan, ResultKind, WorkloadSpec};
-use fragbench_run::{Campaign, CommandRunner, Conditions, Program, RunLimits, Selection, StoppingRule, new_manifest};
+use fragbench_run::{CommandRunner, Conditions, Program, RunLimits, Selection, StoppingRule, new_manifest};
 
 use crate::blocks::BlockOptions;
 use crate::command::{self, CommandOptions};

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use fragbench_model::{Common, Manifest, Pace, ResultKind, WorkloadSpec};
-use fragbench_run::{Campaign, Conditions, RunLimits, WorkerBinary, WorkerRunner, new_manifest};
+use fragbench_run::{Conditions, RunLimits, WorkerBinary, WorkerRunner, new_manifest};
 
 use crate::conclude::{begin, finish, show_plan};
 use crate::nearest::did_you_mean;
