@@ -11,7 +11,9 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 server=
 finish() {
-    [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
+    # Its data stay until it has ended: without them it would not.
+    [ -z "$server" ] || kill "$server" || true
+    wait
     rm -r "$work"
 }
 trap finish EXIT
