@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fragbench_model::{AllocatorKind, Command, Message, Purge, RunSpec};
 
 use crate::ledger::{Ledger, Share};
-use crate::{Spawner, clock, link, probe};
+use crate::{Spawner, clock, link, probe, timeline};
 
 /// The part of the specification that workloads may look at.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl Context {
     /// Answers the parent's questions until it says `continue`.
     pub(crate) fn wait(&mut self) {
         loop {
-            match link::receive() {
+            match timeline().at_rest(link::receive) {
                 Command::Continue => return,
                 Command::Stats => link::send(&Message::Stats(self.probe.stats())),
                 Command::Purge { stall } => link::send(&Message::Purged(self.purge(stall))),

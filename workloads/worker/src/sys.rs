@@ -2,8 +2,8 @@
 //! finds a program's own symbols before any library's, so these are what the allocator calls; what they answer is in
 //! `fragbench_engine::timeline::calls`. The C library itself does not call itself by these names.
 //!
-//! The linker exports a symbol of the program that a library it links against defines too, which libc does; `build.rs` asks
-//! for the others by name, and a test looks each up from outside.
+//! The linker exports a symbol of the program that a library it links against defines too, which libc does. That each is
+//! found by a preloaded library is tested in `workloads/replay/tests/clock.rs`.
 
 use fragbench_engine::timeline::calls;
 use libc::{c_int, clockid_t, pthread_cond_t, pthread_mutex_t, sem_t, time_t, timespec, timeval};

@@ -21,7 +21,8 @@
 //! time brings: a lock whose owner sleeps until a moment that has not come. Every sleeper looks now and then; when twice in
 //! a row nothing has moved and the kernel says that nobody else runs, those that count as running are left out until they
 //! come back, and time goes on without them, as it would on a server. Threads that ended or sleep by a call that is not
-//! answered here are found out in the same way.
+//! answered here are found out in the same way, and so is a thread of the harness's that takes no part and waits for the
+//! allocator. Only while the parent is waited for nothing is done: then nobody runs, and time stands still.
 
 pub mod calls;
 mod state;
@@ -63,6 +64,8 @@ pub struct Timeline {
     real_offset_ns: AtomicU64,
     /// Somebody other than the harness has read a clock.
     read: AtomicBool,
+    /// The harness waits for its parent: that nobody runs is as it should be.
+    resting: AtomicBool,
     /// Waits of the allocator's threads for conditions, now.
     conditions: AtomicU32,
     state: Mutex<State>,
@@ -111,6 +114,7 @@ impl Timeline {
             now_ns: AtomicU64::new(0),
             real_offset_ns: AtomicU64::new(0),
             read: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             conditions: AtomicU32::new(0),
             state: Mutex::new(State::new()),
             quiet: Condvar::new(),
@@ -216,6 +220,14 @@ impl Timeline {
         self.sleep(&seat.0, spin, watch);
     }
 
+    /// Waits for something that neither time nor the allocator brings.
+    pub(crate) fn at_rest<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.resting.store(true, Ordering::Release);
+        let result = wait();
+        self.resting.store(false, Ordering::Release);
+        result
+    }
+
     /// Lets `time_ns` pass for the calling thread and all who wait for time.
     pub fn pass(&self, time_ns: u64) {
         let seat = self.seat();
@@ -239,7 +251,10 @@ impl Timeline {
 
     /// Moves time on if nobody runs any more, to the next operation or end of a wait.
     fn advance(&self, state: &mut State) -> Woken {
-        let woken = state.advance(self.is_virtual());
+        self.moved(state.advance(self.is_virtual(), false), state)
+    }
+
+    fn moved(&self, woken: Woken, state: &State) -> Woken {
         if woken.moved {
             if self.is_virtual() {
                 self.now_ns.fetch_max(state.base_ns + state.elapsed_ns, Ordering::AcqRel);
@@ -254,7 +269,8 @@ impl Timeline {
     fn look(&self, looks: &mut Looks) {
         let state = self.lock();
         let moves = state.moves;
-        if !state.somebody_runs() || moves != looks.moves {
+        let stuck = state.somebody_runs() || !self.resting.load(Ordering::Acquire);
+        if !stuck || moves != looks.moves {
             *looks = Looks { moves, idle: 0 };
             return;
         }
@@ -267,7 +283,8 @@ impl Timeline {
         let mut state = self.lock();
         if state.moves == moves {
             state.leave_out_running();
-            let woken = self.advance(&mut state);
+            let woken = state.advance(self.is_virtual(), true);
+            let woken = self.moved(woken, &state);
             drop(state);
             wake(woken);
         }

@@ -213,14 +213,15 @@ impl State {
     }
 
     /// The next event, if nobody runs: an operation of the work, and all others within the window; or the end of a wait,
-    /// where waits are by this clock. Without operations to come, time goes on only for those who are left out.
-    pub(super) fn advance(&mut self, waits_take_part: bool) -> Woken {
+    /// where waits are by this clock. Without operations to come, time goes on only for those who are left out, and where all
+    /// are `stuck`.
+    pub(super) fn advance(&mut self, waits_take_part: bool, stuck: bool) -> Woken {
         let mut woken = Woken::default();
         if self.running > 0 || self.allocator_runs() {
             return woken;
         }
         let next_ns = self.parked.peek().map(|Reverse(parked)| parked.at_ns);
-        if next_ns.is_none() && self.blocked == 0 {
+        if next_ns.is_none() && self.blocked == 0 && !stuck {
             return woken;
         }
         let wait = if waits_take_part { self.next_wait() } else { None };

@@ -210,18 +210,77 @@ pub(crate) fn thread_id() -> u32 {
 }
 
 /// Whether every thread of this process but the calling one sleeps in the kernel (states of proc_pid_stat(5)). `false` when
-/// it cannot be told.
+/// it cannot be told. By system calls alone: `opendir` allocates, and the lock of the heap under test may be what everybody
+/// waits for.
 pub(crate) fn all_others_sleep() -> bool {
-    let own = thread_id().to_string();
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return false };
-    threads.flatten().all(|thread| {
-        if thread.file_name() == own.as_str() {
+    /// Where a name begins in `struct linux_dirent64`, and its length field (getdents64(2)).
+    const NAME: usize = 19;
+    const LENGTH: usize = 16;
+    let own = thread_id();
+    let Some(directory) = File::open(c"/proc/self/task") else { return false };
+    let mut entries = [0u8; 4096];
+    loop {
+        let got = directory.entries(&mut entries);
+        let Ok(got) = usize::try_from(got) else { return false };
+        let mut rest = &entries[..got.min(entries.len())];
+        if rest.is_empty() {
             return true;
         }
-        // One that has ended meanwhile does nothing either.
-        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else { return true };
-        // The name, in brackets, may hold anything.
-        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        matches!(state, Some('S' | 'Z' | 'X' | 't' | 'T'))
-    })
+        while rest.len() > NAME {
+            let length = usize::from(u16::from_ne_bytes([rest[LENGTH], rest[LENGTH + 1]]));
+            let entry = &rest[..length.clamp(NAME, rest.len())];
+            let digits = entry[NAME..].iter().take_while(|byte| byte.is_ascii_digit());
+            let thread = digits.fold(0u32, |n, digit| n.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')));
+            if thread != 0 && thread != own && !sleeps(thread) {
+                return false;
+            }
+            rest = &rest[entry.len()..];
+        }
+    }
+}
+
+/// Whether a thread sleeps, or has ended.
+fn sleeps(thread: u32) -> bool {
+    let mut path = [0u8; 64];
+    let mut cursor = std::io::Cursor::new(&mut path[..]);
+    if std::io::Write::write_fmt(&mut cursor, format_args!("/proc/self/task/{thread}/stat\0")).is_err() {
+        return false;
+    }
+    let Ok(path) = CStr::from_bytes_until_nul(&path) else { return false };
+    // One that has ended meanwhile does nothing either.
+    let Some(file) = File::open(path) else { return true };
+    let mut stat = [0u8; 256];
+    let Ok(got) = usize::try_from(file.read(&mut stat)) else { return true };
+    // The name, in brackets, may hold anything.
+    let stat = &stat[..got.min(stat.len())];
+    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
+    matches!(state, Some(b'S' | b'Z' | b'X' | b't' | b'T'))
+}
+
+/// A file open for reading.
+struct File(c_int);
+
+impl File {
+    fn open(path: &CStr) -> Option<File> {
+        // SAFETY: a C string.
+        let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        (file >= 0).then_some(File(file))
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> isize {
+        // SAFETY: the buffer is as long as it says.
+        unsafe { libc::read(self.0, buffer.as_mut_ptr().cast(), buffer.len()) }
+    }
+
+    fn entries(&self, buffer: &mut [u8]) -> libc::c_long {
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_getdents64, self.0, buffer.as_mut_ptr(), buffer.len()) }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: opened here and closed once.
+        unsafe { libc::close(self.0) };
+    }
 }

@@ -55,3 +55,18 @@ fn who_is_left_out_is_counted_until_he_comes_back() {
     timeline.leave(&blocked);
     timeline.wait_quiet();
 }
+
+#[test]
+fn a_thread_that_runs_is_told_from_those_that_sleep() {
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let spinner = std::thread::spawn(move || {
+        while !flag.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    // Other tests' threads run as well: only that it is never said that all sleep.
+    assert!((0..100).all(|_| !sys::all_others_sleep()));
+    stop.store(true, Ordering::Relaxed);
+    spinner.join().unwrap();
+}
