@@ -82,7 +82,7 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Opti
                 "{}",
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
-            for note in fragbench_report::server_notes(&data.manifest, None) {
+            for note in fragbench_report::server_notes(&data.manifest, &data.summary, None) {
                 say!("{}", width.map_or_else(|| note.clone(), |width| textwrap::fill(&note, usize::from(width))));
             }
             say!("{}\n", fragbench_report::result_verdict(&data.summary, width));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use fragbench_model::{Allocator, Settings, WorkloadSpec};
+use fragbench_model::{Allocator, RecordingFact, Settings, WorkloadSpec};
 use fragbench_trace::{RecordedOn, Trace};
 
 use crate::companions;
@@ -21,7 +21,7 @@ pub(crate) fn baseline(workloads: &[WorkloadSpec]) -> Result<Option<Allocator>> 
     for workload in workloads {
         let WorkloadSpec::Replay { trace, .. } = workload else { return Ok(None) };
         let Ok(opened) = Trace::open(trace) else { return Ok(None) };
-        of_all.push(environment(opened.recorded_on(), &workload.name())?);
+        of_all.push(environment(opened.recorded_on(), &workload.name(), true)?);
     }
     let Some(Some(first)) = of_all.first().cloned() else { return Ok(None) };
     let same = of_all.iter().all(|own| own.as_ref().is_some_and(|own| own.is(&first)));
@@ -31,8 +31,44 @@ pub(crate) fn baseline(workloads: &[WorkloadSpec]) -> Result<Option<Allocator>> 
     Ok(same.then_some(first))
 }
 
-/// What a recording was made with, where it is not glibc with default settings.
-fn environment(on: &RecordedOn, name: &str) -> Result<Option<Allocator>> {
+/// What the servers held that these works were recorded from, where the traces say so.
+pub(crate) fn memory(workloads: &[WorkloadSpec]) -> Result<Vec<RecordingFact>> {
+    let mut facts = Vec::new();
+    for workload in workloads {
+        // Copies side by side hold a multiple.
+        let WorkloadSpec::Replay { trace, threads_scale: 1, .. } = workload else { continue };
+        let Ok(opened) = Trace::open(trace) else { continue };
+        let Ok(Some(series)) = opened.memory() else { continue };
+        let Some(summary) = series.summary() else { continue };
+        let (Some(heap_peak_bytes), Some(heap_mean_bytes), Some(heap_end_bytes)) =
+            (summary.heap_peak_bytes, summary.heap_mean_bytes, summary.heap_end_bytes)
+        else {
+            continue;
+        };
+        let (allocator, settings) = match environment(opened.recorded_on(), &workload.name(), false)? {
+            Some(allocator) => (allocator.name, allocator.settings),
+            None => (fragbench_decide::BASELINE.to_owned(), Settings::new()),
+        };
+        facts.push(RecordingFact {
+            workload: workload.name(),
+            allocator,
+            settings,
+            heap_peak_bytes,
+            heap_mean_bytes,
+            heap_end_bytes,
+            samples: series.samples.iter().filter_map(|s| Some((s.at_us, s.heap_bytes?))).collect(),
+        });
+    }
+    Ok(facts)
+}
+
+/// What a recording was made with, where it is not glibc with default settings; `aloud`: what had to give way is said.
+fn environment(on: &RecordedOn, name: &str, aloud: bool) -> Result<Option<Allocator>> {
+    let say = |text: String| {
+        if aloud {
+            note!("{text}");
+        }
+    };
     let libraries = companions::libraries()?;
     let settings = on.settings.as_deref().map(parse).unwrap_or_default();
     let Some((request, stand_in)) = request(on) else {
@@ -42,11 +78,14 @@ fn environment(on: &RecordedOn, name: &str) -> Result<Option<Allocator>> {
     let Ok(plain) = resolve(&Settings::new()) else { return Ok(None) };
     let own = settings.into_iter().filter(|(key, _)| fragbench_allocators::accepts(plain.kind, key)).collect();
     let allocator = resolve(&own).unwrap_or_else(|error| {
-        note!("{name} was recorded with settings that are not understood here ({error}); the baseline has none");
+        say(format!("{name} was recorded with settings that are not understood here ({error}); the baseline has none"));
         plain
     });
     if let Some(missing) = stand_in {
-        note!("{name} was recorded with {missing}, which is not found here: {} stands in for it", allocator.label());
+        say(format!(
+            "{name} was recorded with {missing}, which is not found here: {} stands in for it",
+            allocator.label()
+        ));
     }
     let plain_glibc = fragbench_decide::is_plain_glibc(&allocator.name, &allocator.settings);
     Ok((!plain_glibc).then_some(allocator))

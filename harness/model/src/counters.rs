@@ -35,6 +35,8 @@ pub struct CounterPage {
     pub magic: AtomicU64,
     /// Lines ever handed out: a reader needs to sum no more than these.
     pub used: AtomicU32,
+    /// Recorded time to which the work has come, nanoseconds since its start; 0 where it goes by no such clock.
+    pub recorded_ns: AtomicU64,
     /// One line a thread.
     pub threads: [ThreadCounters; MAX_THREAD_COUNTERS],
 }

@@ -46,7 +46,7 @@ pub use inspection::{
     MallocFact, MappingClass, MappingKind, PinGroup, Retained, SizeClass, Spread, StretchKind, SurveyCost,
     WaterfallStep,
 };
-pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact, ResultKind, SearchState};
+pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact, RecordingFact, ResultKind, SearchState};
 pub use message::{
     AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, SERVER_CPU_S, SERVER_SPAN_S,
     WorkerError,

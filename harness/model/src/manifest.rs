@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Distances, HugePagesFact, Machine, Part, Plan, Shape};
+use crate::{Distances, HugePagesFact, Machine, Part, Plan, Settings, Shape};
 
 /// The machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,25 @@ pub struct SearchState {
     pub spent_s: f64,
 }
 
+/// Memory of a recorded server, from its trace: what a replay of it can be held against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordingFact {
+    /// Workload's name.
+    pub workload: String,
+    /// Allocator of the cell that runs what was recorded.
+    pub allocator: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Greatest heap of the server, bytes: anonymous memory without stacks and written data of files.
+    pub heap_peak_bytes: u64,
+    /// Mean over the recording, bytes.
+    pub heap_mean_bytes: u64,
+    /// At the recording's end, bytes.
+    pub heap_end_bytes: u64,
+    /// Recorded time in microseconds and heap in bytes, in order of time.
+    pub samples: Vec<(u64, u64)>,
+}
+
 /// `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -146,6 +165,9 @@ pub struct Manifest {
     /// Huge pages of each workload's runs; where a workload is missing, those of `common`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub huge_pages: Vec<HugePagesFact>,
+    /// What each recorded server held while it was recorded, where its trace says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<RecordingFact>,
     /// Work generated from profiles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<ProfileFact>,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Sample {
     /// Nanoseconds since the worker was told to start its first phase.
     pub at_ns: u64,
+    /// Recorded time to which the work had come, in nanoseconds; `None` where it goes by no such clock.
+    #[serde(default)]
+    pub recorded_ns: Option<u64>,
     /// Address space less the harness's own share.
     pub vm_bytes: u64,
     /// Resident memory of all kinds (anonymous, file, shared).

@@ -85,6 +85,31 @@ impl PhaseClock {
         }
         points
     }
+
+    /// Where recorded time lies on this clock, by a run that tells it: pairs of recorded microseconds and seconds here.
+    pub(crate) fn recorded(&self, run: &RunRecord, samples: &[Sample]) -> Vec<(f64, f64)> {
+        let told: Vec<Sample> = samples.iter().filter(|s| s.recorded_ns.is_some()).copied().collect();
+        let places = self.curve(run, &told);
+        let inside = told
+            .iter()
+            .filter(|s| run.phases.is_empty() || run.phases.iter().any(|p| (p.start_ns..=p.end_ns).contains(&s.at_ns)));
+        let mut pairs: Vec<(f64, f64)> =
+            inside.zip(places).map(|(s, place)| (s.recorded_ns.unwrap_or_default() as f64 / 1e3, place.0)).collect();
+        // In the quiet after the work its time stands.
+        pairs.dedup_by(|later, earlier| later.0 <= earlier.0);
+        pairs
+    }
+}
+
+/// Interpolates between neighbouring pairs; `None` outside them.
+pub(crate) fn between(pairs: &[(f64, f64)], at: f64) -> Option<f64> {
+    let next = pairs.partition_point(|pair| pair.0 < at);
+    let to = pairs.get(next)?;
+    if to.0 == at {
+        return Some(to.1);
+    }
+    let from = pairs.get(next.checked_sub(1)?)?;
+    Some(from.1 + (at - from.0) / (to.0 - from.0) * (to.1 - from.1))
 }
 
 /// Whether the phases of `a` are those of `b` as far as they go.
@@ -114,6 +139,16 @@ pub(crate) fn thinned(points: &[Point], most: usize) -> Vec<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_between_two_moments_is_interpolated() {
+        let pairs = [(10.0, 1.0), (20.0, 2.0), (40.0, 6.0)];
+        assert_eq!(
+            (between(&pairs, 10.0), between(&pairs, 30.0), between(&pairs, 40.0)),
+            (Some(1.0), Some(4.0), Some(6.0))
+        );
+        assert_eq!((between(&pairs, 9.0), between(&pairs, 41.0), between(&[], 1.0)), (None, None, None));
+    }
 
     #[test]
     fn thinning_keeps_a_single_spike() {

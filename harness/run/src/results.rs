@@ -223,6 +223,7 @@ pub fn new_manifest(conditions: Conditions, plan: Plan) -> Manifest {
         plan,
         aa: Vec::new(),
         huge_pages: Vec::new(),
+        recordings: Vec::new(),
         profiles: Vec::new(),
         part,
         machines: Vec::new(),

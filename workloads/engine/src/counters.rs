@@ -8,6 +8,7 @@ use fragbench_model::{CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCount
 
 use crate::latency::Latency;
 use crate::offheap;
+use crate::timeline::timeline;
 
 /// A line of the shared page and what belongs to it but is not for the sampler. On cache lines of its own (two: the
 /// processor fetches them in pairs), since its thread writes to it with every call.
@@ -46,7 +47,9 @@ pub(crate) struct Totals {
 impl Lines {
     /// `timed` says whether lines need histograms. `None` when there is no memory for the page.
     pub(crate) fn new(timed: bool) -> Option<Lines> {
-        Some(Lines { page: offheap::counter_page()?, timed, state: Mutex::default() })
+        let page = offheap::counter_page()?;
+        timeline().show_on(page);
+        Some(Lines { page, timed, state: Mutex::default() })
     }
 
     /// A line nobody writes to; `None` when all are taken.

@@ -136,6 +136,7 @@ fn sample_columns() -> Vec<Column<'static, (u32, Sample)>> {
         always("rss_bytes", |s| s.rss_bytes),
         always("heap_rss_bytes", |s| s.heap_rss_bytes),
         sometimes("live_bytes", |s| s.live_bytes),
+        sometimes("recorded_ns", |s| s.recorded_ns.and_then(|ns| i64::try_from(ns).ok())),
         sometimes("live_blocks", |s| s.live_blocks),
         sometimes("ops", |s| s.ops.map(|ops| ops as i64)),
         sometimes("stack_bytes", |s| s.stack_bytes.map(|bytes| bytes as i64)),

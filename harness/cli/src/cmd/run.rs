@@ -12,7 +12,7 @@ use crate::nearest::did_you_mean;
 use crate::options::RunOptions;
 use crate::parameters::ParameterOptions;
 use crate::progress::Progress;
-use crate::{Outcome, companions, generated, huge_pages, interrupt, usage};
+use crate::{Outcome, companions, generated, huge_pages, interrupt, recorded, usage};
 
 /// The modelled workload that runs beside the shipped traces when none is named.
 const MAIN_MODEL: &str = "mysql/oltp-read-write";
@@ -84,7 +84,8 @@ pub(super) fn measure(
                 relevant: options.blocks.relevant(),
                 part,
             };
-            begin(Some(&dir), Manifest { huge_pages, ..new_manifest(conditions, plan) })?
+            let recordings = recorded::memory(&selection.workloads)?;
+            begin(Some(&dir), Manifest { huge_pages, recordings, ..new_manifest(conditions, plan) })?
         }
     };
     let plan = &campaign.manifest.plan;

@@ -37,6 +37,8 @@ pub(crate) struct Subject<'a> {
     /// Cells of the workload in the plan's order, the A/A copy left out.
     pub(crate) cells: Vec<Measured<'a>>,
     pub(crate) files: &'a SampleFiles,
+    /// What the recorded server held, where the workload is a recording that says so.
+    pub(crate) recording: Option<&'a fragbench_model::RecordingFact>,
 }
 
 /// A cell's runs with its medians.
@@ -90,7 +92,8 @@ pub(crate) fn workload_plots(data: &ResultData, styles: &Styles, workload: &str)
             runs,
         })
         .collect();
-    let subject = Subject { workload, cells, files: &data.samples };
+    let recording = data.manifest.recordings.iter().find(|fact| fact.workload == workload);
+    let subject = Subject { workload, cells, files: &data.samples, recording };
     type Draw = fn(&Subject, Layout) -> Option<Scene>;
     let list: [(&'static str, Draw, &str); 7] = [
         ("memory-over-time", timeline::draw, timeline::CAPTION),

@@ -1,19 +1,22 @@
 //! Heap RSS and live bytes over time: all allocators of a workload in one chart, phases marked.
 
-use fragbench_model::Unit;
+use fragbench_model::{RunRecord, Sample, Unit};
 
 use super::axis::Axis;
 use super::frame::{SOFT, frame, title};
 use super::scene::{Align, INK, Paint, Scene, text_width};
 use super::style::{Key, Layout, Style, draw_marker, legend};
 use super::{Measured, Subject};
-use crate::samples::{PhaseClock, Point, representative, thinned};
+use crate::samples::{PhaseClock, Point, between, representative, thinned};
 use crate::units::bytes;
 
 pub(super) const CAPTION: &str = "Heap RSS over time, one run a cell (the one nearest the cell's median), with the live bytes of the same work. \
 The gap between a curve and the live bytes is what the allocator holds beyond need. (RSS lies below the live bytes where a program leaves untouched what it asked for.) Look where the live bytes fall and a curve does not follow: \
 that is memory kept after a peak. From left to right runs the progress of the work (calls completed), each phase as wide as its median duration, so that the same work \
 lies above itself; speed is in the table.";
+
+/// Dash of the recorded server's line.
+const SERVER_DASH: &[f64] = &[9.0, 2.5, 2.0, 2.5];
 
 struct Curve {
     style: Style,
@@ -44,7 +47,9 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     let has_live = chosen.iter().any(|(_, (run, _))| run.done.is_some());
     // The null allocator never reuses memory; it may leave the chart but not flatten the others.
     let scaled = |c: &&Curve| !c.null || curves.iter().all(|c| c.null);
+    let server = of_server(subject, &clock, &chosen);
     let heights = curves.iter().filter(scaled).flat_map(|c| c.points.iter().flat_map(|p| [p.1, p.2]));
+    let heights = heights.chain(server.iter().map(|p| p.1));
     let y = Axis::from_zero(heights, Unit::Bytes);
     let end = curves.iter().flat_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
     let end = clock.bands.last().map_or(end, |b| b.2.max(end));
@@ -72,11 +77,16 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
             }
         }
     }
+    let server: Vec<(f64, f64)> = server.iter().map(|p| (x.at(p.0), y.at(p.1))).collect();
+    scene.dashed(&server, SERVER_DASH, INK, 2.4);
     let live: Vec<(f64, f64)> = live.points.iter().map(|p| (x.at(p.0), y.at(p.2))).collect();
     let mut keys = Vec::new();
     if has_live {
         scene.dashed(&live, &[4.0, 2.0], INK, 1.7);
         keys.push(Key::Stroke("live bytes".into(), INK, &[4.0, 2.0]));
+    }
+    if !server.is_empty() {
+        keys.push(Key::Stroke("the recorded server".into(), INK, SERVER_DASH));
     }
     keys.extend(curves.iter().map(|c| {
         let mut style = c.style.clone();
@@ -91,6 +101,19 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     }
     scene.height = legend(&mut scene, layout, 8.0, lower + 4.0, &keys) + 8.0;
     Some(scene)
+}
+
+/// What the recorded server held, at the moments of the work it held it at.
+fn of_server(
+    subject: &Subject,
+    clock: &PhaseClock,
+    chosen: &[(&Measured, (&RunRecord, &[Sample]))],
+) -> Vec<(f64, f64)> {
+    let Some(recording) = subject.recording else { return Vec::new() };
+    let told = chosen.iter().map(|(_, (run, samples))| clock.recorded(run, samples)).max_by_key(Vec::len);
+    let told = told.unwrap_or_default();
+    let place = |(us, held): &(u64, u64)| Some((between(&told, *us as f64)?, *held as f64));
+    recording.samples.iter().filter_map(place).collect()
 }
 
 /// Bounds and names of the phases; where a name does not fit its number stands, and the key to the numbers is returned.

@@ -122,13 +122,21 @@ fn memory(put: &mut impl FnMut(&str, Option<f64>), work: &[PhaseRecord], samples
     }
 }
 
-/// Means over the phases' own time by the trapezoid between neighbouring samples of one phase.
+/// Means over the phases' own time by the trapezoid between neighbouring samples of one phase: recorded time where the work
+/// goes by it, so that a stretch of quiet that passed in no time counts as long as it lasted.
 fn time_weighted_means(work: &[PhaseRecord], seen: &[Sample]) -> (Option<f64>, Option<f64>) {
     let (mut time, mut rss, mut live) = (0.0, 0.0, 0.0);
     for phase in work {
         let inside: Vec<&Sample> = seen.iter().filter(|s| (phase.start_ns..=phase.end_ns).contains(&s.at_ns)).collect();
+        let recorded: Vec<u64> = inside.iter().filter_map(|s| s.recorded_ns).collect();
+        // The snapshot at the barrier has none: the last sample's time stands for it.
+        let by_recording = recorded.windows(2).any(|pair| pair[1] > pair[0]);
         for pair in inside.windows(2) {
-            let dt = (pair[1].at_ns - pair[0].at_ns) as f64;
+            let dt = match (by_recording, pair[0].recorded_ns, pair[1].recorded_ns) {
+                (false, ..) => (pair[1].at_ns - pair[0].at_ns) as f64,
+                (true, Some(from), Some(to)) => to.saturating_sub(from) as f64,
+                (true, ..) => 0.0,
+            };
             time += dt;
             rss += dt * (pair[0].heap_rss_bytes + pair[1].heap_rss_bytes) as f64 / 2.0;
             live += dt * (pair[0].live_bytes.unwrap_or_default() + pair[1].live_bytes.unwrap_or_default()) as f64 / 2.0;

@@ -48,9 +48,11 @@ impl Sampler {
             while !stopped.load(Ordering::Acquire) {
                 let Ok(memory) = statm.read() else { break };
                 let sums = counters.page().sums();
+                let recorded_ns = counters.page().recorded_ns.load(Ordering::Relaxed);
                 let now = sys::monotonic_ns();
                 sampled.samples.push(Sample {
                     at_ns: now.saturating_sub(start_ns),
+                    recorded_ns: (recorded_ns > 0).then_some(recorded_ns),
                     vm_bytes: memory.vm_bytes,
                     rss_bytes: memory.rss_bytes,
                     heap_rss_bytes: memory.anon_bytes,

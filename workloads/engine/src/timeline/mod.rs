@@ -34,6 +34,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use fragbench_model::CounterPage;
 use state::{State, Woken};
 
 /// A parked thread looks for the end of its wait this often before it sleeps, when there are processors for all.
@@ -70,6 +71,8 @@ pub struct Timeline {
     conditions: AtomicU32,
     state: Mutex<State>,
     quiet: Condvar,
+    /// Where the parent reads the time.
+    page: OnceLock<&'static CounterPage>,
 }
 
 /// A place in the timeline for one thread of the work.
@@ -118,11 +121,18 @@ impl Timeline {
             conditions: AtomicU32::new(0),
             state: Mutex::new(State::new()),
             quiet: Condvar::new(),
+            page: OnceLock::new(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows recorded time to the parent on this page.
+    pub(crate) fn show_on(&self, page: &'static CounterPage) {
+        // One process has one page.
+        let _ = self.page.set(page);
     }
 
     /// Begins anew at time 0, with windows of this many nanoseconds. Nobody takes part.
@@ -260,6 +270,9 @@ impl Timeline {
                 self.now_ns.fetch_max(state.base_ns + state.elapsed_ns, Ordering::AcqRel);
             }
             self.horizon_ns.store(state.horizon_ns, Ordering::Release);
+            if let Some(page) = self.page.get() {
+                page.recorded_ns.store(state.elapsed_ns, Ordering::Relaxed);
+            }
         }
         woken
     }
