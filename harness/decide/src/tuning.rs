@@ -243,7 +243,8 @@ fn recommend(
             100.0 * aa.floor,
             100.0 * relevant
         );
-        return (None, std::iter::once(reason).chain(too_few).collect());
+        // So few blocks that nothing can be excluded come before what they did not show.
+        return (None, too_few.into_iter().chain([reason]).collect());
     };
     let mut reasons: Vec<String> = too_few.clone().into_iter().collect();
     let mut chosen = simplest(&worth, &best.point.allocator);
