@@ -23,10 +23,10 @@ LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 CELLS = [
     ["--allocator", "glibc", "--arena-max", "default,1,2"],
     ["--allocator", "glibc", "--arena-max", "default", "--setting", "MALLOC_TRIM_THRESHOLD_=131072"],
-    ["--allocator", "glibc", "--arena-max", "default", "--setting", "trim_every_ms=1000"],
+    ["--allocator", "glibc", "--arena-max", "default", "--setting", "FRAGBENCH_TRIM_EVERY_MS=1000"],
     ["--allocator", "jemalloc"],
     ["--allocator", "jemalloc", "--setting", "background_thread=true"],
-    ["--allocator", "jemalloc", "--setting", "dirty_decay_ms=1000", "--setting", "muzzy_decay_ms=1000"],
+    ["--allocator", "jemalloc", "--setting", "MALLOC_CONF=dirty_decay_ms:1000,muzzy_decay_ms:1000"],
     ["--allocator", "mimalloc"],
     ["--allocator", f"mimalloc-debian={LIBRARIES}/libmimalloc.so.2"],
     ["--allocator", f"tcmalloc={LIBRARIES}/libtcmalloc_minimal.so.4"],
