@@ -4,7 +4,7 @@
 # (signed release, hashes) before it is unpacked; nothing of it is run here.
 #
 # usage: harness/glibc/fetch.sh DIR [SUITE[=VERSION]...]
-#   default: bullseye (2.31) bookworm (2.36) trixie (2.41) sid (2.43 or newer: sid moves)
+#   default: bullseye (2.31) bookworm (2.36) trixie (2.41) sid (2.43 or newer: sid moves) experimental (2.44 or newer)
 #   A suite is taken as it is now. What was found is printed and kept in DIR/VERSION/PACKAGE; `sid=2.43-7` asks for
 #   exactly that one and fails when the suite has moved on.
 # DEBIAN_MIRROR names the mirror; left out, it is the one this machine's apt is set up for.
@@ -13,7 +13,7 @@ set -euo pipefail
 [ $# -ge 1 ] || { sed -n '/^# usage/,/^# DEBIAN/p' "$0" >&2; exit 2; }
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
-[ $# -gt 0 ] || set -- bullseye bookworm trixie sid
+[ $# -gt 0 ] || set -- bullseye bookworm trixie sid experimental
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || { echo "$keyring is missing: install debian-archive-keyring" >&2; exit 1; }

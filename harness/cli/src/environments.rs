@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::Args;
 use fragbench_allocators::{Choice, TRIM_EVERY};
-use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
+use fragbench_model::{Allocator, AllocatorKind, GlibcVersion, Libc, Settings};
 
 use crate::{companions, usage};
 
@@ -19,7 +19,8 @@ pub(crate) struct EnvironmentOptions {
     /// fixed trim threshold and trimming every second; of a command default,2]
     #[arg(long, value_delimiter = ',', value_name = "N")]
     arena_max: Vec<String>,
-    /// Emulate a server of N cores: where glibc's arena limit is not set, set it to 8 × N, its default there
+    /// Emulate a server of N cores: where glibc's arena limit is not set, set it to its default there, 8 × N; from glibc
+    /// 2.44 on N, and at least 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cores: Option<u32>,
     /// A variable of an allocator's environment (MALLOC_…, glibc.malloc.…, MALLOC_CONF, MIMALLOC_…); adds a cell
@@ -90,7 +91,7 @@ impl EnvironmentOptions {
             if glibc.peek().is_none() {
                 return Err(usage("--cores sets glibc's arena limit, and --allocator leaves glibc out; add it"));
             }
-            glibc.for_each(|allocator| emulate_cores(allocator, cores));
+            glibc.try_for_each(|allocator| emulate_cores(allocator, cores))?;
         }
         if let Some(key) = settings.iter().flat_map(Settings::keys).find(|key| !used.contains(*key)) {
             return Err(usage(format!(
@@ -159,20 +160,39 @@ fn arena_limit_setting(limit: &Option<String>) -> Settings {
     limit.iter().map(|n| (fragbench_allocators::ARENA_MAX.to_owned(), n.clone())).collect()
 }
 
-/// Gives glibc the arena limit it would have on a machine of `cores` cores, unless its settings have one: eight a core
-/// on 64-bit machines (malloc/arena.c, `NARENAS_FROM_NCORES`). Not a setting of the cell: it stands for the default.
-fn emulate_cores(allocator: &mut Allocator, cores: u32) {
+/// Gives glibc the arena limit it would have on a machine of `cores` cores, unless its settings have one. Not a setting of
+/// the cell: it stands for the default of the release that the cell runs on.
+fn emulate_cores(allocator: &mut Allocator, cores: u32) -> Result<()> {
     let tuned = allocator.environment.get("GLIBC_TUNABLES").is_some_and(|t| t.contains("glibc.malloc.arena_max"));
     if !tuned && !allocator.environment.contains_key("MALLOC_ARENA_MAX") {
-        let limit = cores * 8;
+        let version = allocator.libc.as_ref().map_or_else(crate::sys::libc_version, |libc| libc.version.clone());
+        let release: GlibcVersion = version.parse().map_err(usage)?;
+        let limit = release.default_arena_limit(cores);
         allocator.environment.insert("MALLOC_ARENA_MAX".into(), limit.to_string());
-        allocator.notes.push(format!("arena limit {limit}, glibc's default on {cores} cores"));
+        allocator.notes.push(format!("arena limit {limit}, the default of glibc {release} on {cores} cores"));
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_larger_machine_has_the_arena_limit_of_the_release() {
+        let limit = |version: &str, settings: &[(&str, &str)]| {
+            let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let file = std::path::PathBuf::from("/x/libc.so.6");
+            let libc = Libc { version: version.into(), build_id: None, loader: file.clone(), file };
+            let mut allocator = fragbench_allocators::resolve_glibc("glibc", &libc, &settings).unwrap();
+            emulate_cores(&mut allocator, 16).unwrap();
+            allocator.environment.get("MALLOC_ARENA_MAX").cloned()
+        };
+        assert_eq!(limit("2.43", &[]).as_deref(), Some("128"));
+        assert_eq!(limit("2.44", &[]).as_deref(), Some("16"));
+        assert_eq!(limit("2.44", &[("MALLOC_ARENA_MAX", "2")]).as_deref(), Some("2"));
+        assert_eq!(limit("2.44", &[("glibc.malloc.arena_max", "2")]), None);
+    }
 
     #[test]
     fn settings_are_joined_where_the_user_joins_them() {

@@ -9,6 +9,7 @@
 #[macro_use]
 mod output;
 
+mod arguments;
 mod blocks;
 mod cases;
 mod cmd;
@@ -95,7 +96,11 @@ pub(crate) fn usage(error: impl std::fmt::Display) -> anyhow::Error {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
+    let cli = match arguments::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    let outcome = match cli.verb {
         Verb::Run(verb) => verb.go(),
         Verb::List(verb) => verb.go(),
         Verb::Badcase(verb) => verb.go(),

@@ -31,7 +31,7 @@ pub(crate) struct ArenaLayout {
 /// The families, newest first.
 pub(crate) const ARENAS: [ArenaLayout; 4] = [
     ArenaLayout {
-        releases: "2.43",
+        releases: "2.43 to 2.44",
         fastbins: None,
         top: 0x8,
         bins: 0x18,
@@ -117,7 +117,7 @@ pub(crate) struct ParLayout {
 /// The families, newest first. Those that share `n_mmaps` are told apart by [`crate::find`].
 pub(crate) const PARS: [ParLayout; 5] = [
     ParLayout {
-        releases: "2.43",
+        releases: "2.43 to 2.44",
         thp_page: Some(0x30),
         hp_page: Some(0x38),
         n_mmaps: 0x44,
@@ -196,7 +196,7 @@ pub(crate) struct TcacheLayout {
 
 /// The families, newest first.
 pub(crate) const TCACHES: [TcacheLayout; 3] = [
-    TcacheLayout { releases: "2.42 to 2.43", chunk: 0x300, width: 2, bins: 76, entries: 0x98, slots_left: true },
+    TcacheLayout { releases: "2.42 to 2.44", chunk: 0x300, width: 2, bins: 76, entries: 0x98, slots_left: true },
     TcacheLayout { releases: "2.30 to 2.41", chunk: 0x290, width: 2, bins: 64, entries: 0x80, slots_left: false },
     TcacheLayout { releases: "2.26 to 2.29", chunk: 0x250, width: 1, bins: 64, entries: 0x40, slots_left: false },
 ];

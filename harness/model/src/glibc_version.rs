@@ -22,6 +22,13 @@ pub const fn glibc(minor: u32) -> GlibcVersion {
 }
 
 impl GlibcVersion {
+    /// How many arenas its malloc makes at most where nothing sets a limit, for this many processors that the process may run
+    /// on, on a 64-bit machine: eight a processor, from 2.44 one a processor and at least eight. Seen on Debian's 2.36 and
+    /// 2.44; malloc/arena.c, `arena_get2` (commit 93e6135904ee, libc-alpha of June 2026; not in NEWS).
+    pub fn default_arena_limit(self, processors: u32) -> u32 {
+        if self >= glibc(44) { processors.max(8) } else { processors.max(1).saturating_mul(8) }
+    }
+
     /// The release before this one.
     fn before(self) -> GlibcVersion {
         GlibcVersion { minor: self.minor.saturating_sub(1), ..self }
@@ -123,6 +130,12 @@ impl fmt::Display for GlibcRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_arena_limit_is_the_releases() {
+        let of = |minor, processors| glibc(minor).default_arena_limit(processors);
+        assert_eq!([of(36, 2), of(43, 16), of(44, 2), of(44, 16), of(45, 128)], [16, 128, 8, 16, 128]);
+    }
 
     #[test]
     fn versions_are_read_as_libc_and_distributions_write_them_and_ordered_by_number() {

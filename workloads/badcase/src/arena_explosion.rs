@@ -16,7 +16,12 @@ fn fact() -> CaseFact {
     const MIB: f64 = 1048576.0;
     let bounds = || {
         vec![
-            Bound::within("arenas_started_count", 128.0, 128.0, "a server of 16 cores gets 8 arenas a core"),
+            Bound::within(
+                "arenas_started_count",
+                128.0,
+                128.0,
+                "the limit of 16 cores up to glibc 2.43, of 128 cores from 2.44",
+            ),
             Bound::within(
                 "vm_started_bytes",
                 7.9 * 1024.0 * MIB,
@@ -33,7 +38,8 @@ fn fact() -> CaseFact {
         summary: "160 threads that hold 1 KiB each: 128 arenas and 8 GiB of address space".into(),
         mechanism: texts([
             "arena_get2: a thread without an arena takes one from the free list; when that is empty and fewer than the \
-             limit exist, _int_new_arena makes another. The limit is arena_max, or 8 x cores on 64-bit machines.",
+             limit exist, _int_new_arena makes another. The limit is arena_max; by default 8 x cores on 64-bit machines, \
+             from 2.44 the number of cores and at least 8.",
             "new_heap (alloc_new_heap from 2.35): each arena's first heap reserves HEAP_MAX_SIZE, 64 MiB, PROT_NONE, \
              aligned to itself. grow_heap makes pages usable as they are needed.",
             "Arenas are never destroyed: arena_thread_freeres (__malloc_arena_thread_freeres) puts the arena of a \
@@ -42,6 +48,7 @@ fn fact() -> CaseFact {
         sources: texts([
             "glibc bug 11261, malloc uses excessive memory for multi-threaded applications",
             "malloc/arena.c: arena_get2, new_heap; NARENAS_FROM_NCORES",
+            "glibc commit 93e6135904ee (2.44): libc-alpha, June 2026",
             "mallopt(3): M_ARENA_MAX, M_ARENA_TEST",
         ]),
         settings: settings([("MALLOC_ARENA_MAX", "128")]),
@@ -63,7 +70,9 @@ fn fact() -> CaseFact {
         )],
         symptoms: vec![Symptom {
             sign: Sign::VirtFarAboveRes,
-            told_by: "grep -c -- '---p' /proc/PID/maps: about as many as malloc_info shows heaps; RES is small".into(),
+            told_by: "grep -c -- '---p' /proc/PID/maps: about as many as malloc_info shows heaps; RES is small. \
+                      From glibc 2.44 on it takes more than 8 cores"
+                .into(),
         }],
     }
 }

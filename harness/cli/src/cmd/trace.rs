@@ -116,7 +116,7 @@ pub(crate) fn open(file: &Path) -> Result<TraceFile> {
         if trace.info().events == 0 {
             bail!("{shown}: damaged, and no event of it can be read: {first}; take another copy, or record again");
         }
-        eprintln!("{shown}: damaged ({first}): what follows is of the part that can be read");
+        note!("{shown}: damaged ({first}): what follows is of the part that can be read");
     }
     Ok(trace)
 }
@@ -202,12 +202,7 @@ impl Stat {
         // Blocks that were damaged within show in the count.
         let whole = trace.damage().is_empty() && stat.events == trace.info().events;
         if trace.damage().is_empty() && !whole {
-            eprintln!(
-                "{}: damaged: {} of {} events could be read",
-                self.file.display(),
-                stat.events,
-                trace.info().events
-            );
+            note!("{}: damaged: {} of {} events could be read", self.file.display(), stat.events, trace.info().events);
         }
         match self.format {
             Format::Json => say!("{}", serde_json::to_string_pretty(&stat)?),
