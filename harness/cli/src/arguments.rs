@@ -15,7 +15,7 @@ use crate::Cli;
 /// # Errors
 /// The status to end with, once everything was said: 2, or 0 when help or version was asked for.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    let command = with_negative_numbers(Cli::command());
+    let command = described();
     let read = command.clone().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     read.map_err(|error| {
         if !error.use_stderr() {
@@ -27,6 +27,13 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         note!("{}", answer(&error, &command, &words));
         ExitCode::from(2)
     })
+}
+
+/// All that can be asked, whole, so that every option has its name.
+fn described() -> Command {
+    let mut command = with_negative_numbers(Cli::command());
+    command.build();
+    command
 }
 
 fn with_negative_numbers(command: Command) -> Command {
@@ -87,12 +94,12 @@ mod tests {
             }
             command.get_subcommands().for_each(all);
         }
-        all(&Cli::command());
+        all(&described());
     }
 
     #[test]
     fn the_answer_names_option_verb_and_example() {
-        let command = with_negative_numbers(Cli::command());
+        let command = described();
         let answer = |line: &str| {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let error =
