@@ -34,6 +34,7 @@ mod recorded;
 mod recording;
 mod sizes;
 mod sys;
+mod thrift;
 mod tuning;
 
 use std::process::ExitCode;

@@ -247,7 +247,7 @@ impl OutputOptions {
     /// Where a new result goes.
     pub(crate) fn directory(&self) -> PathBuf {
         self.output.clone().unwrap_or_else(|| {
-            fragbench_run::default_directory(&jiff::Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string())
+            fragbench_run::default_directory(&crate::sys::local_time("%Y-%m-%d-%H%M%S"))
         })
     }
 

@@ -66,6 +66,20 @@ pub(crate) fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Now, by the local clock, in a format of `strftime(3)` whose text is shorter than 64 bytes.
+pub(crate) fn local_time(format: &str) -> String {
+    let Ok(format) = std::ffi::CString::new(format) else { return String::new() };
+    let mut text = [0_u8; 64];
+    // SAFETY: `tm` is plain data for which zero is valid; `time` with a null pointer only returns the time.
+    let (mut tm, now) = unsafe { (std::mem::zeroed(), libc::time(std::ptr::null_mut())) };
+    // SAFETY: both pointers are valid; what does not fit is not written, and 0 returned.
+    let length = unsafe {
+        libc::localtime_r(&now, &mut tm);
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &tm)
+    };
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
 /// Version of the C library this program runs on.
 pub(crate) fn libc_version() -> String {
     // SAFETY: returns a static C string.

@@ -124,7 +124,7 @@ fn duckdb_reads_what_the_result_holds() {
         }
     }
     assert!(compared >= 2, "{compared} of {summary}");
-    assert_eq!(rows(&tables[3]), [json(r#"{"compression": "SNAPPY"}"#)]);
+    assert_eq!(rows(&tables[3]), [json(r#"{"compression": "ZSTD"}"#)]);
 }
 
 #[test]

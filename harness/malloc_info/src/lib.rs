@@ -37,8 +37,8 @@ pub fn parse(xml: &[u8]) -> AllocatorStats {
     loop {
         match reader.read_event() {
             Ok(Event::Start(e) | Event::Empty(e)) => match (e.name().as_ref(), &mut current) {
-                ("heap", _) => arenas.extend(current.replace(Arena { segments: 1, ..Arena::default() })),
-                ("total", Some(arena)) => match attribute(&e, "type").as_deref() {
+                (b"heap", _) => arenas.extend(current.replace(Arena { segments: 1, ..Arena::default() })),
+                (b"total", Some(arena)) => match attribute(&e, "type").as_deref() {
                     Some("fast") => arena.fast = without_flags(number(&e, "size").unwrap_or(0)),
                     Some("rest") => {
                         let flags = number(&e, "count").unwrap_or(0).saturating_sub(1);
@@ -46,19 +46,19 @@ pub fn parse(xml: &[u8]) -> AllocatorStats {
                     }
                     _ => {}
                 },
-                ("system", Some(arena)) if attribute(&e, "type").as_deref() == Some("current") => {
+                (b"system", Some(arena)) if attribute(&e, "type").as_deref() == Some("current") => {
                     arena.system = number(&e, "size").unwrap_or(0);
                 }
-                ("aspace", Some(arena)) if attribute(&e, "type").as_deref() == Some("subheaps") => {
+                (b"aspace", Some(arena)) if attribute(&e, "type").as_deref() == Some("subheaps") => {
                     arena.segments = number(&e, "size").unwrap_or(1);
                 }
-                ("total", None) if attribute(&e, "type").as_deref() == Some("mmap") => {
+                (b"total", None) if attribute(&e, "type").as_deref() == Some("mmap") => {
                     mmapped = number(&e, "size");
                     mmap_count = number(&e, "count");
                 }
                 _ => {}
             },
-            Ok(Event::End(e)) if e.name().as_ref() == "heap" => arenas.extend(current.take()),
+            Ok(Event::End(e)) if e.name().as_ref() == b"heap" => arenas.extend(current.take()),
             Ok(Event::Eof) | Err(_) => break,
             Ok(_) => {}
         }
@@ -82,8 +82,8 @@ pub fn parse(xml: &[u8]) -> AllocatorStats {
 }
 
 fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
-    let attribute = element.attributes().with_checks(false).flatten().find(|a| a.key.as_ref() == name)?;
-    Some(attribute.value.into_owned())
+    let attribute = element.attributes().with_checks(false).flatten().find(|a| a.key.as_ref() == name.as_bytes())?;
+    Some(String::from_utf8_lossy(&attribute.value).into_owned())
 }
 
 fn number(element: &BytesStart<'_>, name: &str) -> Option<u64> {

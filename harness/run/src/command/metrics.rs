@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fragbench_model::{Sample, UserMetric};
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::tree::Spent;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fragbench_model::{Allocator, AllocatorAnswer, FailureKind, Ready, RunRecord, Sample, ServerSpec};
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::inside::Inside;
 use super::launch::{End, Launched};
