@@ -67,6 +67,10 @@ enum Verb {
     Watch(cmd::watch::Watch),
     Export(cmd::export::Export),
     Tune(Box<cmd::tune::Tune>),
+    Doctor(cmd::doctor::Doctor),
+    #[cfg(feature = "dist")]
+    #[command(hide = true)]
+    Generate(cmd::generate::Generate),
 }
 
 /// How a verb ended when no error stopped it.
@@ -96,7 +100,21 @@ pub(crate) fn usage(error: impl std::fmt::Display) -> anyhow::Error {
     Usage(error.to_string()).into()
 }
 
+/// `--version --verbose`, which the parser would answer by the version alone.
+fn wants_versions() -> bool {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let either = |short: &str, long: &str| arguments.iter().any(|a| a == short || a == long);
+    arguments.len() == 2 && either("-V", "--version") && either("-v", "--verbose")
+}
+
 fn main() -> ExitCode {
+    if wants_versions() {
+        match cmd::doctor::versions() {
+            Ok(text) => put!("{text}"),
+            Err(error) => note!("fragbench: {error:#}"),
+        }
+        return ExitCode::SUCCESS;
+    }
     let cli = match arguments::parse() {
         Ok(cli) => cli,
         Err(status) => return status,
@@ -118,6 +136,9 @@ fn main() -> ExitCode {
         Verb::Watch(verb) => verb.go(),
         Verb::Export(verb) => verb.go(),
         Verb::Tune(verb) => verb.go(),
+        Verb::Doctor(verb) => verb.go(),
+        #[cfg(feature = "dist")]
+        Verb::Generate(verb) => verb.go(),
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `fragbench compare` on what people run: the README's commands for MariaDB, Redis and Python as they are written there, made
+//! `fragbench compare` on what people run: the commands of docs/guide/should-i-switch.md as they are written there, made
 //! shorter only; and programs with an allocator of their own, or that nothing can be preloaded into.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,9 +11,10 @@ use std::process::Command;
 
 use common::{arg, compiled, compiled_by, figure, fragbench, program, record, refuse, run, runs, stderr, stdout};
 
-/// The shell command that the README shows below `<!-- compare NAME -->`.
+/// The shell command that the guide shows below `<!-- compare NAME -->`.
 fn documented(name: &str) -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/should-i-switch.md")).unwrap();
     let below = readme.split_once(&format!("<!-- compare {name} -->\n```sh\n")).unwrap_or_else(|| panic!("{name}")).1;
     below.split_once("```").unwrap().0.to_owned()
 }
@@ -27,7 +28,7 @@ fn documented_run(name: &str, shorter: &[(&str, &str)], more: &str) -> (Vec<serd
     let command = format!("{} compare {options}", arg(Path::new(fragbench().get_program())));
     let pieces = [("target/release/fragbench compare", command.as_str())];
     let text = pieces.iter().chain(shorter).fold(documented(name), |text, (piece, other)| {
-        assert!(text.contains(piece), "`{piece}` is not in the README's command: {text}");
+        assert!(text.contains(piece), "`{piece}` is not in the guide's command: {text}");
         text.replace(piece, other)
     });
     let output = Command::new("bash").args(["-euc", &text]).env("TMPDIR", dir.path()).output().unwrap();

@@ -8,6 +8,7 @@ mod campaign;
 mod command;
 mod host;
 mod merge;
+pub mod places;
 mod plan;
 mod program;
 mod results;

@@ -3,7 +3,10 @@
 pub(crate) mod badcase;
 pub(crate) mod compare;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod export;
+#[cfg(feature = "dist")]
+pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod merge;
@@ -11,6 +14,7 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
 mod report_export;
+mod report_slim;
 pub(crate) mod run;
 mod spark;
 pub(crate) mod syscalls;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fragbench_report::{Recording, recording_json, recording_text, render_recordings};
 
+use super::report_slim;
 use crate::options::Format;
 use crate::{Outcome, usage};
 
@@ -21,7 +22,8 @@ use crate::{Outcome, usage};
 /// Examples: fragbench report fragbench-results/2026-01-31-120000,
 /// fragbench report night.jsonl,
 /// fragbench report DIR --format parquet && duckdb -c "SELECT cell, median(heap_rss_peak_bytes) FROM 'DIR/runs.parquet'
-/// WHERE status = 'ok' GROUP BY cell"
+/// WHERE status = 'ok' GROUP BY cell",
+/// fragbench report DIR --slim
 #[derive(Debug, Args)]
 pub(crate) struct Report {
     /// Result directory, or a file that `fragbench watch --record` wrote
@@ -34,6 +36,10 @@ pub(crate) struct Report {
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     format: Form,
+    /// Make a result small instead: leave out runs, samples, report.html and pictures that are there as drawings too. It
+    /// cannot be rendered again; manifest.json names what is gone
+    #[arg(long, conflicts_with_all = ["output", "format"])]
+    slim: bool,
 }
 
 /// What becomes of a result.
@@ -49,6 +55,18 @@ enum Form {
 
 impl Report {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        if self.slim {
+            let (before, after) = report_slim::slim(&self.what)?;
+            say!("{}: {before} bytes before, {after} after", self.what.display());
+            return Ok(Outcome::Success);
+        }
+        if report_slim::is_slim(&self.what) {
+            anyhow::bail!(
+                "{} was made small by `report --slim`: its runs are gone, and it cannot be rendered again; read its \
+                 report.md and summary.json",
+                self.what.display()
+            );
+        }
         let format = match self.format {
             Form::Text => Format::Text,
             Form::Json => Format::Json,

@@ -80,7 +80,7 @@ impl CommandOptions {
             return Err(usage("--load needs --ready REGEX or --ready-socket PATH, to know when to begin"));
         }
         if let Some(pattern) = &self.ready {
-            regex_lite::Regex::new(pattern).map_err(|e| usage(format!("--ready: {e}")))?;
+            regex_lite::Regex::new(pattern).map_err(|e| usage(format!("--ready is no regex: {e}")))?;
         }
         let base = self.name.clone().unwrap_or_else(|| usual_name(&words));
         let all = combinations(parameters)?;
@@ -142,7 +142,7 @@ fn user_metric(text: &str) -> Result<UserMetric> {
     if metric(name).is_some() {
         return Err(usage(format!("--metric {name}: a figure of that name is measured already; choose another")));
     }
-    regex_lite::Regex::new(pattern).map_err(|e| usage(format!("--metric {name}: {e}")))?;
+    regex_lite::Regex::new(pattern).map_err(|e| usage(format!("--metric {name} has no regex: {e}")))?;
     let unit = Unit::of_name(name);
     let better = sign.or(match unit {
         Unit::PerSecond => Some(Better::More),

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use fragbench_model::{GlibcVersion, Libc};
 
+use crate::places;
+
 const NAME: &str = "fragbench-worker";
 
 /// Where the worker's program is.
@@ -15,14 +17,14 @@ const NAME: &str = "fragbench-worker";
 pub struct WorkerBinary(PathBuf);
 
 impl WorkerBinary {
-    /// Looks beside this program.
+    /// The one that belongs to this program, by [`places`].
     ///
     /// # Errors
-    /// Names the place looked at and the command that builds the worker.
+    /// Names the place looked at and what helps.
     pub fn beside_this_program() -> Result<Self> {
-        let path = own_directory()?.join(NAME);
+        let path = places::libraries(NAME)?.join(NAME);
         if !path.is_file() {
-            bail!("{} is missing; build the whole workspace with `cargo build --release`", path.display());
+            bail!("{} is missing; {}", path.display(), places::advice());
         }
         Ok(Self(path))
     }
@@ -34,7 +36,7 @@ impl WorkerBinary {
     /// Says of each place what is wrong with it, and how to build one.
     pub fn for_libcs(libcs: &[&Libc]) -> Result<Self> {
         let mut refused = Vec::new();
-        let dir = own_directory()?;
+        let dir = places::libraries(NAME)?;
         for path in [linked_for_old(&dir), dir.join(NAME)] {
             match path.is_file().then(|| Self(path.clone())) {
                 Some(binary) => match binary.check_runs_on(libcs) {
@@ -77,13 +79,6 @@ impl WorkerBinary {
             None => Ok(()),
         }
     }
-}
-
-/// This program's directory; for test programs the parent of `deps`.
-fn own_directory() -> Result<PathBuf> {
-    let me = std::env::current_exe().context("this program's own path cannot be read")?;
-    let dir = me.parent().unwrap_or(Path::new("."));
-    Ok(if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir }.to_owned())
 }
 
 /// The worker of the same profile built with `--target`.
