@@ -1,5 +1,6 @@
 //! A result without what only its makers need: for a repository, a ticket, a mail. The summary, the report in Markdown and its
-//! plots stay; every run, samples, the page and pictures that are there twice go, and the manifest says so.
+//! plots stay; every run, the plan that lists them, samples, the page
+//! and pictures that are there twice go, and the manifest says so.
 
 use std::path::{Path, PathBuf};
 
@@ -33,19 +34,21 @@ pub(crate) fn slim(dir: &Path) -> Result<(u64, u64)> {
 
     let mut left_out: Vec<String> =
         manifest.get(FIELD).and_then(|all| serde_json::from_value(all.clone()).ok()).unwrap_or_default();
-    for file in files.iter().filter(|file| goes(file)) {
+    for file in files.iter().filter(|file| goes(dir, file)) {
         left_out.extend(file.strip_prefix(dir).ok().map(|name| name.display().to_string()));
     }
     left_out.sort();
     left_out.dedup();
     if let Some(fields) = manifest.as_object_mut() {
+        // Every run again.
+        fields.remove("plan");
         fields.insert(FIELD.to_owned(), serde_json::to_value(&left_out)?);
     }
     // The manifest first: an interruption leaves a result that says too much is gone, never too little.
     std::fs::write(&path, serde_json::to_vec(&manifest)?)
         .with_context(|| format!("{} cannot be written", path.display()))?;
     for file in files {
-        let changed = if goes(&file) { std::fs::remove_file(&file) } else { without_spaces(&file, &path) };
+        let changed = if goes(dir, &file) { std::fs::remove_file(&file) } else { without_spaces(&file, &path) };
         changed.with_context(|| file.display().to_string())?;
     }
     // Gone only when it is empty.
@@ -53,13 +56,14 @@ pub(crate) fn slim(dir: &Path) -> Result<(u64, u64)> {
     Ok((before, size(&files_of(dir)?)))
 }
 
-/// Whether a file is left out: runs, samples, tables that say what the summary says, pages that hold the plots again, pictures
-/// that are there as drawings too.
-fn goes(file: &Path) -> bool {
+/// Whether a file is left out: runs, samples, tables that say what the summary says, the figures of a matrix' parts (their
+/// Markdown stays), pages that hold the plots again, pictures that are there as drawings too.
+fn goes(dir: &Path, file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default();
     let ending = file.extension().unwrap_or_default();
     name == "runs.jsonl"
         || name == "summary.csv"
+        || name == "badcases.json" && file.parent() != Some(dir)
         || ending == "html"
         || ending == "parquet"
         || file.parent().is_some_and(|parent| parent.ends_with("samples"))
