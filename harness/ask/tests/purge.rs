@@ -88,8 +88,11 @@ fn compiled(dir: &Path) -> PathBuf {
     file
 }
 
-/// What each keeps when left alone, and the figure that says what is in use.
-const ROWS: [(&str, &str, &[(&str, &str)], &str); 2] = [
+/// An allocator, its library, its variables and the figure that says what is in use.
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// What each keeps when left alone.
+const ROWS: [Row; 2] = [
     ("jemalloc", "libjemalloc.so.2", &[("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1")], "stats.allocated"),
     ("tcmalloc", "libtcmalloc_minimal.so.4", &[("TCMALLOC_RELEASE_RATE", "0")], "generic.current_allocated_bytes"),
 ];

@@ -246,9 +246,9 @@ impl WatchOptions {
 impl OutputOptions {
     /// Where a new result goes.
     pub(crate) fn directory(&self) -> PathBuf {
-        self.output.clone().unwrap_or_else(|| {
-            fragbench_run::default_directory(&crate::sys::local_time("%Y-%m-%d-%H%M%S"))
-        })
+        self.output
+            .clone()
+            .unwrap_or_else(|| fragbench_run::default_directory(&crate::sys::local_time("%Y-%m-%d-%H%M%S")))
     }
 
     /// The result that is to be finished, with what it holds.
