@@ -47,7 +47,7 @@ impl Struct {
         self.bytes.extend(value.end());
     }
 
-    /// A list of elements that are written already: by [`i32`], [`binary`] or [`Struct::end`].
+    /// A list of elements that are written already: by [`i32()`], [`binary`] or [`Struct::end`].
     pub(crate) fn list(&mut self, id: u8, kind: u8, elements: &[Vec<u8>]) {
         self.head(id, LIST);
         if elements.len() < 15 {

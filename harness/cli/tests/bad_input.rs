@@ -101,11 +101,18 @@ fn damaged_traces_are_errors_with_the_offset() {
         refused(status, arg(&newer), &["newer.fbt"]);
         refused(2, "/nowhere.fbt", &["/nowhere.fbt"]);
     }
-    // A trace that lost its end is read as far as it is sound, and says that it is not whole.
-    let cut = write("cut.fbt", &bytes[..bytes.len() * 2 / 3]);
+    // A trace that lost its end is read as far as it is sound, and says that it is not whole; one of which nothing is left is
+    // refused.
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workloads/replay/traces/blob-churn.fbt");
+    let whole = std::fs::read(shipped).unwrap();
+    let cut = write("cut.fbt", &whole[..whole.len() * 2 / 3]);
     let output = common::run(&["trace", "info", arg(&cut), "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(common::json(&common::stdout(&output))["complete"], false);
+    let info = common::json(&common::stdout(&output));
+    assert_eq!(info["complete"], false);
+    assert!(info["events"].as_u64().unwrap() > 0, "{info}");
+    let nothing = write("nothing.fbt", &bytes[..bytes.len() * 2 / 3]);
+    refuse(1, &["trace", "info", arg(&nothing), "--format", "json"], &["nothing.fbt", "no event"]);
 }
 
 #[test]

@@ -68,18 +68,20 @@ fn no_run_is_begun_that_would_end_after_the_time() {
     let tuned = |time: &str, name: &str| {
         let out = dir.path().join(name);
         let line = ["tune", "--max-time", time, "--format", "json", "-o", arg(&out), "--", "sleep", "0.4"];
-        let tuning = json(&succeed(&line));
+        let output = common::run(&line);
+        let tuning = json(&common::stdout(&output));
         let records = std::fs::read_to_string(out.join("runs.jsonl")).unwrap_or_default().lines().count();
         assert_eq!(tuning["runs"].as_u64().unwrap() as usize, records);
         assert_eq!(tuning["recommendation"], serde_json::Value::Null);
         assert!(tuning["reasons"][0].as_str().unwrap().contains("--max-time"), "{}", tuning["reasons"]);
         assert!(tuning["untried"].as_array().unwrap().len() >= 20, "there are 23 to try: {}", tuning["untried"]);
         succeed(&["report", arg(&out)]);
-        records
+        (records, output.status.code())
     };
     // One run of the baseline, uncounted, and what fits after it.
-    assert!(tuned("2s", "little") <= 3);
-    assert_eq!(tuned("300ms", "none"), 0);
+    let (records, status) = tuned("2s", "little");
+    assert!(records <= 3 && status == Some(if records == 0 { 1 } else { 0 }), "{records} {status:?}");
+    assert_eq!(tuned("300ms", "none"), (0, Some(1)), "nothing was found out");
 }
 
 /// Takes 16 MiB in blocks of 1000 bytes in each of four threads, one after the other, and keeps a block of each.

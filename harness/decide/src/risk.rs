@@ -21,6 +21,21 @@ impl Change<'_> {
         })
     }
 
+    /// Value of the option of this name, set by a variable or tunable of its own or as one of several in `MALLOC_CONF` or
+    /// `GLIBC_TUNABLES`.
+    fn value(&self, option: &str) -> Option<&str> {
+        let named = |key: &str| key.trim_end_matches('_').to_lowercase().rsplit(['.', ' ']).next() == Some(option);
+        let ends = |key: &str| named(key) || key.to_lowercase() == format!("mimalloc_{option}");
+        self.settings.iter().find_map(|(key, value)| {
+            let (pairs, equals) = match key.as_str() {
+                "MALLOC_CONF" => (',', ':'),
+                "GLIBC_TUNABLES" => (':', '='),
+                key => return ends(key).then_some(value.as_str()),
+            };
+            value.split(pairs).filter_map(|pair| pair.split_once(equals)).find(|(key, _)| named(key)).map(|(_, v)| v)
+        })
+    }
+
     fn conf(&self, option: &str) -> bool {
         self.settings.values().any(|value| value.contains(option))
     }
@@ -128,7 +143,10 @@ const HAZARDS: &[Hazard] = &[
     Hazard {
         name: "huge pages",
         holds: |c| {
-            (c.glibc() && c.sets("hugetlb")) || c.conf("thp:always") || c.sets("large_os_pages") || c.sets("allow_thp")
+            let on = |option| c.value(option).is_some_and(|value| value != "0");
+            (c.glibc() && on("hugetlb"))
+                || ["thp", "metadata_thp"].iter().any(|option| c.value(option) == Some("always"))
+                || (c.is("mimalloc") && (on("allow_large_os_pages") || on("large_os_pages")))
         },
         text: "with transparent huge pages a block of which one byte is used may hold 2 MiB; MariaDB switches them off for \
                itself, other servers do not",
@@ -149,10 +167,11 @@ const HAZARDS: &[Hazard] = &[
     },
     Hazard {
         name: "huge pages by default",
-        holds: |c| c.is("mimalloc") && !c.sets("allow_thp"),
-        text: "recent versions let the kernel use huge pages for their segments, which costs resident memory where \
-               /sys/kernel/mm/transparent_hugepage/enabled says always; MIMALLOC_ALLOW_THP=0 forbids it",
-        source: "mimalloc, readme.md, \"Environment Options\"",
+        holds: |c| c.is("mimalloc") && c.value("allow_thp") != Some("0"),
+        text: "mimalloc 3 asks for huge pages by itself, so it costs resident memory where \
+               /sys/kernel/mm/transparent_hugepage/enabled says madvise as well as where it says always, unless the server \
+               switches them off for itself, as MariaDB does and MySQL does not; MIMALLOC_ALLOW_THP=0 forbids it",
+        source: "mimalloc, readme.md, \"Environment Options\"; github.com/microsoft/mimalloc/issues/1282",
     },
     Hazard {
         name: "fork and copy-on-write",
@@ -208,6 +227,16 @@ mod tests {
         assert_eq!(names("jemalloc", &[]), ["decay when idle", "preloading"]);
         assert_eq!(names("jemalloc", &[("MALLOC_CONF", "background_thread:true,dirty_decay_ms:500")]), ["preloading"]);
         assert_eq!(names("jemalloc", &[("MALLOC_CONF", "dirty_decay_ms:0,thp:always")]), ["huge pages", "preloading"]);
+        assert_eq!(names("jemalloc", &[("thp", "always"), ("background_thread", "true")])[0], "huge pages");
+        for (allocator, setting) in [
+            ("glibc", ("glibc.malloc.hugetlb", "0")),
+            ("jemalloc", ("MALLOC_CONF", "thp:never")),
+            ("mimalloc", ("MIMALLOC_ALLOW_THP", "1")),
+            ("mimalloc", ("MIMALLOC_ALLOW_LARGE_OS_PAGES", "0")),
+        ] {
+            assert!(!names(allocator, &[setting]).contains(&"huge pages".to_owned()), "{setting:?}");
+        }
+        assert!(names("mimalloc", &[("MIMALLOC_ALLOW_THP", "1")]).contains(&"huge pages by default".to_owned()));
         assert!(names("mimalloc", &[]).contains(&"huge pages by default".to_owned()));
         assert!(!names("mimalloc", &[("MIMALLOC_ALLOW_THP", "0")]).contains(&"huge pages by default".to_owned()));
         assert!(names("tcmalloc", &[]).contains(&"release rate".to_owned()));
