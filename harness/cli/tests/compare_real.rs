@@ -188,7 +188,7 @@ fn what_nothing_can_be_preloaded_into_is_named_with_what_to_do() {
         assert!(!out.exists(), "nothing was begun");
     };
     if let Some(binary) = compiled(dir.path(), "static", source, &["-static"]) {
-        refused(&binary, &["static is statically linked", "compare a dynamically linked build"]);
+        refused(&binary, &["static is statically linked", "use a dynamically linked build"]);
     }
     // A setuid program of another user: a copy given away or, without the right to do that, one of the system's.
     let foreign = compiled(dir.path(), "setuid", source, &[]).map(|binary| {

@@ -35,7 +35,10 @@ fn check(trace: &Path, least_events: u64) {
         "json",
     ]);
     let summary = json(&text);
-    assert_eq!(summary["cells"].as_array().unwrap().len(), 3);
+    // What another malloc was recorded with is one more cell, since that is what is run today.
+    let provider = info["recorded_on"]["malloc"]["name"].as_str().unwrap_or("libc.so.6");
+    let own = usize::from(!provider.starts_with("libc"));
+    assert_eq!(summary["cells"].as_array().unwrap().len(), 3 + own, "{provider}");
     let weighing = &summary["verdict"]["weighing"];
     if info["recorded_on"]["cpu_us"].as_u64().is_some_and(|cpu_us| cpu_us > 0) {
         let used = info["recorded_on"]["cpu_us"].as_f64().unwrap() / 1e6;

@@ -16,10 +16,12 @@ fn tuned(workload: &str, more: &[&str]) -> (serde_json::Value, tempfile::TempDir
 }
 
 #[test]
-fn too_little_time_recommends_nothing_and_says_so_and_every_file_is_there() {
+fn where_nothing_can_be_told_apart_nothing_is_recommended_and_every_file_is_there() {
     let (tuning, dir) = tuned("mysql/connection-storm", &["--sessions", "8", "--emit", "systemd"]);
     assert_eq!(tuning["recommendation"], serde_json::Value::Null);
-    assert!(tuning["reasons"][0].as_str().unwrap().contains("--max-time"), "{}", tuning["reasons"]);
+    // On a slow machine for want of blocks, on a fast one for want of a difference.
+    let reason = tuning["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("--max-time") || reason.contains("more than noise"), "{reason}");
     assert_eq!(tuning["emitted"], serde_json::Value::Null, "nothing to apply");
     assert_eq!(tuning["partial"], false);
     let front = tuning["front"].as_array().unwrap();

@@ -101,7 +101,7 @@ mod tests {
     fn a_far_replay_warns_and_a_near_one_does_not() {
         assert_eq!(
             fidelity(0.98),
-            "replay/x: heap of the replay under glibc against that of the recorded server: peak 98.0 MiB against 100 MiB \
+            "replay/x: heap of the replay under glibc against that of the recorded server: peak 98 MiB against 100 MiB \
              (-2.0 %)."
         );
         assert!(fidelity(1.16).contains("(+16.0 %); that is beyond 15 %"));
