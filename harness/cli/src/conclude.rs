@@ -82,8 +82,10 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Opti
                 "{}",
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
+            let fold = |text: String| width.map_or(text.clone(), |width| textwrap::fill(&text, usize::from(width)));
+            say!("{}", fold(fragbench_report::conditions(data).join("; ")));
             for note in fragbench_report::server_notes(&data.manifest, &data.summary, None) {
-                say!("{}", width.map_or_else(|| note.clone(), |width| textwrap::fill(&note, usize::from(width))));
+                say!("{}", fold(note));
             }
             say!("{}\n", fragbench_report::result_verdict(&data.summary, width));
             if let Some(emitted) = emitted {

@@ -122,11 +122,18 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// `NAME=value` separated by blanks.
+/// `NAME=value` separated by blanks. Tunables of other parts of the C library than malloc are left out.
 fn parse(text: &str) -> Settings {
     text.split_whitespace()
         .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .map(|(key, value)| match key {
+            "GLIBC_TUNABLES" => {
+                let own: Vec<&str> = value.split(':').filter(|pair| pair.starts_with("glibc.malloc.")).collect();
+                (key.to_owned(), own.join(":"))
+            }
+            _ => (key.to_owned(), value.to_owned()),
+        })
+        .filter(|(_, value)| !value.is_empty())
         .collect()
 }
 
@@ -154,5 +161,8 @@ mod tests {
         let settings = parse("GLIBC_TUNABLES=glibc.malloc.tcache_count=0 MALLOC_ARENA_MAX=2");
         assert_eq!(settings["GLIBC_TUNABLES"], "glibc.malloc.tcache_count=0");
         assert_eq!(settings["MALLOC_ARENA_MAX"], "2");
+        let mixed = "GLIBC_TUNABLES=glibc.pthread.stack_cache_size=0:glibc.malloc.mxfast=0";
+        assert_eq!(parse(mixed)["GLIBC_TUNABLES"], "glibc.malloc.mxfast=0");
+        assert!(parse("GLIBC_TUNABLES=glibc.pthread.stack_cache_size=0").is_empty(), "nothing of malloc's");
     }
 }

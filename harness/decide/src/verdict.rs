@@ -306,7 +306,7 @@ fn weighed_by(evidence: &Evidence) -> String {
                 String::new()
             };
             format!(
-                "Time is weighed in the server's coin: extra processor time as a share of the {cpu_s:.3} s the server used in \
+                "Time is weighed by the server's own: extra processor time as a share of the {cpu_s:.3} s the server used in \
                  {span_s:.1} s{of}; throughput of the replayed calls decides nothing."
             )
         }

@@ -230,7 +230,7 @@ fn time_is_weighed_in_the_servers_coin_where_it_is_known() {
                 processor time (8 %, 7 % to 9 %, noise floor 2 %)";
     assert!(v.reasons[0].contains(said), "{:?}", v.reasons);
     assert!((v.price.unwrap().extra_cpu_s - 1.36).abs() < 1e-9);
-    assert!(v.reasons.iter().any(|r| r.contains("weighed in the server's coin")), "{:?}", v.reasons);
+    assert!(v.reasons.iter().any(|r| r.contains("weighed by the server's own")), "{:?}", v.reasons);
     assert_eq!(with_cost(1.7, server).kind, VerdictKind::Leave, "a server that needs 70 % more is no bargain");
     let without = judge(&evidence(vec![candidate("glibc", Some(2), 0.41, 0.7)]));
     assert!(without.reasons.iter().any(|r| r.contains("judges a loop")), "{:?}", without.reasons);

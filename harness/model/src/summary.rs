@@ -154,7 +154,7 @@ impl Weighing {
     }
 }
 
-/// What a change costs in the server's coin.
+/// What a change costs the server, in its own processor time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// Processor time the server would use, relative to what it used: 1.08 is 8 % more.

@@ -11,6 +11,7 @@ use fragbench_model::{
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::cautions;
+use crate::conditions::conditions;
 use crate::profile;
 use crate::replay::replay_note;
 use crate::server::server_notes;
@@ -66,6 +67,7 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                 p.soft {
                     (utc(data.manifest.started_unix_s)) " · profile " (data.manifest.profile) " · "
                     (data.manifest.host.cpus) " CPUs · fragbench " (data.manifest.version)
+                    @for fact in conditions(data) { " · " (fact) }
                 }
                 nav {
                     ul {

@@ -7,6 +7,7 @@
 
 mod badcase;
 mod cautions;
+mod conditions;
 mod csv;
 mod diff;
 mod distance;
@@ -33,6 +34,7 @@ use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
 
 pub use crate::csv::summary_csv;
 pub use badcase::{case_text, matrix_text, named_value, render_cases, symptom_table, versions_text};
+pub use conditions::conditions;
 pub use diff::{diff_markdown, diff_text};
 pub use distance::distance_table;
 pub use emit::{Application, LIBRARY_DIR, SERVICE, Target, emit};

@@ -3,6 +3,7 @@
 use fragbench_decide::{advice, finding};
 
 use crate::cautions::cautions;
+use crate::conditions::conditions;
 use crate::profile;
 use crate::replay::replay_note;
 use crate::server::server_notes;
@@ -15,6 +16,7 @@ pub(crate) fn report_markdown(page: &Page) -> String {
     let data = page.data;
     let manifest = &data.manifest;
     let mut out = format!("# fragbench: which allocator?\n\n{}\n", escape(&finding(&data.summary)));
+    out.push_str(&format!("\n{}\n", escape(&conditions(data).join("; "))));
     if !data.summary.verdict.reasons.is_empty() {
         out.push_str("\n## Why\n\n");
         for reason in &data.summary.verdict.reasons {

@@ -49,14 +49,16 @@ impl Fidelity {
             .collect();
         let warning = if self.worst() > FAR {
             format!(
-                "; that is beyond {:.0} %: the server did what a replay does not, so decide by a trial on the server",
+                "; that is beyond {:.0} %: where the server held more it may have mapped memory of its own, such as a buffer \
+                 pool (`fragbench inspect` shows it apart), else decide by a trial on the server",
                 100.0 * FAR
             )
         } else {
             String::new()
         };
         format!(
-            "{}: heap of the replay under {} against that of the recorded server: {}{warning}.",
+            "{}: heap of the replay under {} against anonymous memory of the recorded server, its own mappings included: \
+             {}{warning}.",
             fact.workload,
             label(&fact.allocator, &fact.settings),
             each.join(", ")
@@ -101,8 +103,8 @@ mod tests {
     fn a_far_replay_warns_and_a_near_one_does_not() {
         assert_eq!(
             fidelity(0.98),
-            "replay/x: heap of the replay under glibc against that of the recorded server: peak 98 MiB against 100 MiB \
-             (-2.0 %)."
+            "replay/x: heap of the replay under glibc against anonymous memory of the recorded server, its own mappings \
+             included: peak 98 MiB against 100 MiB (-2.0 %)."
         );
         assert!(fidelity(1.16).contains("(+16.0 %); that is beyond 15 %"));
     }
