@@ -4,6 +4,11 @@ use fragbench_model::RunRecord;
 
 use crate::ResultData;
 
+/// Without the revision that jemalloc adds to its version.
+fn short(version: &str) -> &str {
+    version.split_once('-').map_or(version, |(version, _)| version)
+}
+
 /// What bears on every figure and stands on the first screen: clock, huge pages, versions of the allocators.
 pub fn conditions(data: &ResultData) -> Vec<String> {
     let distinct = |mut words: Vec<String>| {
@@ -21,7 +26,7 @@ pub fn conditions(data: &ResultData) -> Vec<String> {
     if !pages.is_empty() {
         facts.push(format!("huge pages {pages}"));
     }
-    let version = |r: &RunRecord| Some(format!("{} {}", r.allocator, r.proof.as_ref()?.version));
+    let version = |r: &RunRecord| Some(format!("{} {}", r.allocator, short(&r.proof.as_ref()?.version)));
     let versions = distinct(data.records.iter().filter(|r| r.allocator != "null").filter_map(version).collect());
     facts.extend((!versions.is_empty()).then_some(versions));
     facts
