@@ -234,7 +234,7 @@ fn cgroups(root: &Path) -> Check {
         Some(_) => "v2 without the memory controller".to_owned(),
     };
     let fix = "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&systemd.unified_cgroup_hierarchy=1 /' /etc/default/grub && \
-               sudo update-grub && sudo reboot";
+               sudo update-grub  # from the next boot on; in a container it is the host's to do";
     Check { name: "cgroups", ok, found, needed_by: "export --cgroup", fix: (!ok).then(|| fix.to_owned()) }
 }
 
