@@ -1,4 +1,4 @@
-//! What a change costs in the server's own coin. A replay does the server's allocations, not its other work: its loop of
+//! What a change costs in the server's own processor time. A replay does the server's allocations, not its other work: its loop of
 //! calls spends nearly all its time in the allocator, a server a few percent. So a cell's processor time is not set against
 //! the replay's but against the server's: the extra over the baseline's run of the same block, as a share of what the server
 //! used while it was recorded. The driver's own cost, which the null allocator shows, is in both and cancels.

@@ -216,7 +216,7 @@ fn a_loss_counts_when_it_is_established_and_only_then() {
 }
 
 #[test]
-fn time_is_weighed_in_the_servers_coin_where_it_is_known() {
+fn time_is_weighed_by_the_servers_own_where_it_is_known() {
     let with_cost = |cost: f64, weighing| {
         let slow_loop = Candidate { cost: Some(known(cost)), ..candidate("glibc", Some(2), 0.41, 0.7) };
         let mut e = evidence(vec![slow_loop]);

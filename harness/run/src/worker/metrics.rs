@@ -253,6 +253,22 @@ mod tests {
     }
 
     #[test]
+    fn means_are_over_recorded_time_where_the_work_goes_by_it() {
+        let work = [phase("replay", 0, 100, snapshot("replay", 100, 10, 0))];
+        // Half of the wall's time at 100, but a tenth of what was recorded.
+        let mut seen = [sample(0, 100, 10), sample(50, 100, 10), sample(51, 300, 30), sample(100, 300, 30)];
+        let by_wall = time_weighted_means(&work, &seen).0.unwrap();
+        assert!((by_wall - 200.0).abs() < 2.0, "{by_wall}");
+        for (sample, recorded_ns) in seen.iter_mut().zip([0, 10_000, 10_000, 100_000]) {
+            sample.recorded_ns = Some(recorded_ns);
+        }
+        assert_eq!(time_weighted_means(&work, &seen), (Some(280.0), Some(28.0)));
+        // The snapshot at the barrier has no recorded time and adds none.
+        let with_barrier = [&seen[..], &[sample(100, 9000, 900)]].concat();
+        assert_eq!(time_weighted_means(&work, &with_barrier), (Some(280.0), Some(28.0)));
+    }
+
+    #[test]
     fn an_allocator_without_a_purge_has_no_purge_figures() {
         let mut idle = phase("idle", 200, 300, snapshot("idle", 280, 0, 51));
         idle.purge = Some(Purge { call: "none".into(), duration_ns: 1, stall_max_ns: None, supported: false });
