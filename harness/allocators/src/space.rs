@@ -9,7 +9,7 @@
 
 use fragbench_model::{AllocatorKind, Settings};
 
-use crate::glibc::{ARENA_MAX, TRIM_EVERY};
+use crate::kinds::glibc::{ARENA_MAX, TRIM_EVERY};
 
 /// One value of each of a few settings.
 pub type Choice = &'static [(&'static str, &'static str)];
@@ -103,7 +103,7 @@ pub fn settings(choice: Choice) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{glibc, jemalloc, mimalloc};
+    use crate::kinds::{glibc, jemalloc, mimalloc};
 
     #[test]
     fn every_candidate_is_one_its_allocator_takes_and_none_stands_twice() {

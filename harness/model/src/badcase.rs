@@ -15,7 +15,7 @@ use crate::{GlibcRange, GlibcVersion, HeapStage, Settings};
 pub type Figures = BTreeMap<String, f64>;
 
 /// Everything there is to say of a case besides its recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFact {
     /// Name on the command line.
@@ -58,7 +58,7 @@ pub struct FigureFact {
 }
 
 /// The figure that tells how bad it is, and from where on it is bad.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
     /// Less of it is better.
@@ -70,7 +70,7 @@ pub struct Judged {
 }
 
 /// A figure times a factor, or, without a figure, the factor alone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantity {
     /// Factor.
