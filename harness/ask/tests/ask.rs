@@ -3,71 +3,39 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use fragbench_ask::{AskError, Busy, Limits, Surveyed, call, malloc_info, trim};
+use fragbench_test_support::{Subject, compile, program};
 
-struct Subject {
-    child: Child,
-    said: BufReader<ChildStdout>,
-}
+struct Asked(Subject);
 
-impl Subject {
+impl Asked {
     /// Compiles and starts the program; waits until it waits.
-    fn start(mode: &str, dir: &Path) -> Subject {
+    fn start(mode: &str, dir: &Path) -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/subject.c");
-        let program = dir.join("subject");
-        let flags = ["-O1", "-Wall", "-Wextra", "-fno-builtin", "-pthread"];
-        let built = Command::new("cc").args(flags).arg(source).arg("-o").arg(&program).output().unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let mut child = Command::new(&program).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let mut subject = Subject { child, said };
-        subject.says_it_is_here();
-        subject
+        let program = compile("cc", &["-Wall", "-Wextra"], &source, &dir.join("subject")).unwrap();
+        let mut asked = Self(Subject::start(Command::new(program).arg(mode)));
+        assert_eq!(asked.0.line(), "still here");
+        asked
     }
 
     fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn says_it_is_here(&mut self) {
-        let mut line = String::new();
-        self.said.read_line(&mut line).unwrap();
-        assert_eq!(line, "still here\n");
+        self.0.pid()
     }
 
     /// It runs, nobody traces it, and it answers.
     fn lives_on(&mut self) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        assert!(status.contains("TracerPid:\t0\n"), "{status}");
-        assert!(!status.contains("State:\tT") && !status.contains("State:\tt"), "{status}");
-        self.child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-        self.says_it_is_here();
+        self.0.assert_left_alone();
+        self.0.go_on();
+        assert_eq!(self.0.line(), "still here");
     }
 }
 
-impl Drop for Subject {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether gdb is here. Where nothing may be skipped, its absence is a failure.
 fn gdb() -> bool {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join("gdb").is_file());
-    assert!(
-        found || std::env::var_os("FRAGBENCH_NO_SKIP").is_none(),
-        "gdb is not installed and nothing may be skipped"
-    );
-    if !found {
-        eprintln!("skipped: gdb is not installed");
-    }
-    found
+    program("gdb").is_some()
 }
 
 fn within(timeout: Duration) -> Limits {
@@ -80,7 +48,7 @@ fn what_was_predicted_is_released_and_the_process_lives_on() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("scattered", dir.path());
+    let mut subject = Asked::start("scattered", dir.path());
     let trimmed = trim(subject.pid(), &Limits::default()).unwrap();
     assert!(trimmed.released_bytes > 16 << 20, "{trimmed:?}");
     assert!(trimmed.prediction_error_ratio <= 0.02, "{trimmed:?}");
@@ -100,7 +68,7 @@ fn a_process_at_work_is_predicted_as_it_stands_at_the_call() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("working", dir.path());
+    let mut subject = Asked::start("working", dir.path());
     let generous = Duration::from_secs(60);
     let limits = Limits { timeout: generous, patience: generous, still: generous, ..Limits::default() };
     let trimmed = trim(subject.pid(), &limits).unwrap();
@@ -119,7 +87,7 @@ fn a_locked_arena_is_a_refusal_before_anything_is_called() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("locked", dir.path());
+    let mut subject = Asked::start("locked", dir.path());
     let limits = Limits { patience: Duration::from_millis(50), ..Limits::default() };
     let error = trim(subject.pid(), &limits).unwrap_err();
     assert!(matches!(error, AskError::Busy { busy: Busy::Locked(_), .. }), "{error}");
@@ -133,7 +101,7 @@ fn a_call_that_dead_locks_is_taken_back_and_the_process_runs_on() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("trap", dir.path());
+    let mut subject = Asked::start("trap", dir.path());
     let error = trim(subject.pid(), &within(Duration::from_secs(2))).unwrap_err();
     assert!(matches!(error, AskError::Timeout { .. }) && error.to_string().contains("taken back"), "{error}");
     // The byte makes it give the lock back; then the same call works, so malloc was left sound.
@@ -149,7 +117,7 @@ fn a_call_that_never_returns_is_taken_back() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("scattered", dir.path());
+    let mut subject = Asked::start("scattered", dir.path());
     let error = call(subject.pid(), "pause", 0, &within(Duration::from_secs(1))).unwrap_err();
     assert!(matches!(error, AskError::Timeout { .. }) && error.to_string().contains("taken back"), "{error}");
     subject.lives_on();
@@ -162,7 +130,7 @@ fn a_call_that_never_returns_is_taken_back() {
 #[test]
 fn a_gdb_that_does_nothing_does_not_hold_the_process() {
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("locked", dir.path());
+    let mut subject = Asked::start("locked", dir.path());
     let missing = Limits { gdb: "no-such-gdb".into(), ..Limits::default() };
     let error = call(subject.pid(), "getppid", 0, &missing).unwrap_err();
     assert!(error.to_string().contains("apt install gdb"), "{error}");
@@ -175,7 +143,7 @@ fn a_gdb_that_does_nothing_does_not_hold_the_process() {
 #[test]
 fn a_stopped_process_and_one_that_is_gone_are_answers() {
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("locked", dir.path());
+    let mut subject = Asked::start("locked", dir.path());
     let pid = subject.pid().to_string();
     let kill = |signal: &str| assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     kill("-STOP");
@@ -193,7 +161,7 @@ fn what_malloc_says_of_itself_is_what_a_survey_sees() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start("scattered", dir.path());
+    let mut subject = Asked::start("scattered", dir.path());
     let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let before = maps(subject.pid());
     let info = malloc_info(subject.pid(), &Limits::default()).unwrap();

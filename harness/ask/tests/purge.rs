@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use fragbench_ask::{AskError, Limits, heap, purge, words};
+use fragbench_test_support::{Subject, compile_text, library, program};
 
 /// 64 MiB of small blocks, freed; then it answers every byte with a line, as it does when it is ready.
 const PROGRAM: &str = r#"
@@ -31,61 +31,26 @@ int main(void) {
 }
 "#;
 
-struct Subject(Child, BufReader<std::process::ChildStdout>);
+struct Asked(Subject);
 
-impl Subject {
-    fn start(file: &Path, preload: &Path, settings: &[(&str, &str)]) -> Subject {
+impl Asked {
+    fn start(file: &Path, preload: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(file);
-        command.env("LD_PRELOAD", preload).envs(settings.iter().copied());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let mut subject = Subject(child, said);
-        subject.answers();
-        subject
-    }
-
-    fn answers(&mut self) {
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        assert_eq!(line, "here\n");
+        let mut asked = Self(Subject::start(command.env("LD_PRELOAD", preload).envs(settings.iter().copied())));
+        assert_eq!(asked.0.line(), "here");
+        asked
     }
 
     /// Nobody traces it, and its allocator works.
     fn lives_on(&mut self) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        assert!(status.contains("TracerPid:\t0\n") && !status.contains("State:\tT"), "{status}");
-        self.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-        self.answers();
+        self.0.assert_left_alone();
+        self.0.go_on();
+        assert_eq!(self.0.line(), "here");
     }
-}
-
-impl Drop for Subject {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Whether all of it is here. Where nothing may be skipped, an absence is a failure.
-fn here(what: &[PathBuf]) -> bool {
-    let missing: Vec<_> = what.iter().filter(|path| !path.exists()).collect();
-    assert!(missing.is_empty() || std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{missing:?} are not installed");
-    if !missing.is_empty() {
-        eprintln!("skipped: {missing:?} are not installed");
-    }
-    missing.is_empty()
-}
-
-fn library(name: &str) -> PathBuf {
-    Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join(name)
 }
 
 fn compiled(dir: &Path) -> PathBuf {
-    let (source, file) = (dir.join("freed.c"), dir.join("freed"));
-    std::fs::write(&source, PROGRAM).unwrap();
-    let built = Command::new("cc").args(["-O1", "-fno-builtin", "-o"]).arg(&file).arg(&source).status().unwrap();
-    assert!(built.success());
-    file
+    compile_text("cc", dir, "freed.c", PROGRAM, &[]).expect("the build needs a C compiler")
 }
 
 /// An allocator, its library, its variables and the figure that says what is in use.
@@ -99,14 +64,15 @@ const ROWS: [Row; 2] = [
 
 #[test]
 fn an_allocator_gives_back_what_it_kept_and_says_what_it_holds() {
-    if !here(&[PathBuf::from("/usr/bin/gdb"), library("libjemalloc.so.2"), library("libtcmalloc_minimal.so.4")]) {
+    if program("gdb").is_none() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let file = compiled(dir.path());
     for (name, preload, settings, live) in ROWS {
-        let mut subject = Subject::start(&file, &library(preload), settings);
-        let pid = subject.0.id();
+        let Some(preload) = library(preload) else { continue };
+        let mut subject = Asked::start(&file, &preload, settings);
+        let pid = subject.0.pid();
         assert_eq!(heap(pid).unwrap().allocator, name);
         let said = words(pid, None, &Limits::default()).unwrap();
         assert_eq!(said.before, said.after, "{name}: asking changes nothing");
@@ -130,12 +96,10 @@ fn an_allocator_gives_back_what_it_kept_and_says_what_it_holds() {
 
 #[test]
 fn mimalloc_collects_and_its_reach_is_said() {
-    if !here(&[PathBuf::from("/usr/bin/gdb"), library("libmimalloc.so.2")]) {
-        return;
-    }
+    let (Some(_), Some(mimalloc)) = (program("gdb"), library("libmimalloc.so.2")) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let mut subject = Subject::start(&compiled(dir.path()), &library("libmimalloc.so.2"), &[]);
-    let purged = purge(subject.0.id(), None, &Limits::default()).unwrap();
+    let mut subject = Asked::start(&compiled(dir.path()), &mimalloc, &[]);
+    let purged = purge(subject.0.pid(), None, &Limits::default()).unwrap();
     assert_eq!(purged.allocator, "mimalloc");
     assert!(purged.before["commit"] > 0 && purged.reach.unwrap().contains("thread that calls it"));
     subject.lives_on();
@@ -143,35 +107,25 @@ fn mimalloc_collects_and_its_reach_is_said() {
 
 #[test]
 fn a_real_redis_gives_back_what_its_keys_took() {
-    let redis = ["/usr/bin/gdb", "/usr/bin/redis-server", "/usr/bin/redis-cli"].map(PathBuf::from);
-    if !here(&redis) {
-        return;
-    }
+    let [Some(_), Some(redis), Some(client)] = ["gdb", "redis-server", "redis-cli"].map(program) else { return };
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
-    let mut command = Command::new(&redis[1]);
+    let mut command = Command::new(&redis);
     command.args(["--port", "0", "--save", "", "--dir"]).arg(dir.path()).arg("--unixsocket").arg(&socket);
-    let child = command.env("MALLOC_CONF", "dirty_decay_ms:-1").stdout(Stdio::null()).spawn().unwrap();
-    struct Server(Child);
-    impl Drop for Server {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-    let server = Server(child);
+    let server =
+        Subject::start(command.arg("--logfile").arg(dir.path().join("log")).env("MALLOC_CONF", "dirty_decay_ms:-1"));
     while !socket.exists() {
         std::thread::yield_now();
     }
     let ask = |words: &[&str]| {
-        let output = Command::new(&redis[2]).arg("-s").arg(&socket).args(words).output().unwrap();
+        let output = Command::new(&client).arg("-s").arg(&socket).args(words).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let script = "for i = 1, 60000 do redis.call('set', 'key:' .. i, string.rep('x', 1000)) end";
     ask(&["eval", script, "0"]);
     // FLUSHALL would purge by itself.
     ask(&["eval", "for i = 1, 60000 do redis.call('del', 'key:' .. i) end", "0"]);
-    let pid = server.0.id();
+    let pid = server.pid();
     assert_eq!(heap(pid).unwrap().allocator, "jemalloc");
     let purged = purge(pid, None, &Limits::default()).unwrap();
     assert!(purged.released_bytes > 30 << 20, "{purged:?}");

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{arg, compiled, compiled_by, figure, fragbench, program, record, refuse, run, runs, stderr, stdout};
+use common::{arg, compile_text, compiled, figure, fragbench, program, record, refuse, run, runs, stderr, stdout};
 
 /// The shell command that the guide shows below `<!-- compare NAME -->`.
 fn documented(name: &str) -> String {
@@ -131,16 +131,11 @@ int main(void) {
 
 #[test]
 fn a_program_linked_with_tcmalloc_is_compared_all_the_same() {
-    let library = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4";
-    if !Path::new(library).exists() {
-        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{library} is not there and nothing may be skipped");
-        eprintln!("skipped: {library} is not there");
-        return;
-    }
+    let Some(library) = common::library("libtcmalloc_minimal.so.4") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let flags = ["-fno-builtin", "-Wl,--no-as-needed", library];
+    let flags = ["-fno-builtin", "-Wl,--no-as-needed", arg(&library)];
     let c = compiled(dir.path(), "inc", WHOSE, &flags);
-    let cxx = compiled_by("c++", dir.path(), "incxx.cc", WHOSE, &flags);
+    let cxx = compile_text("c++", dir.path(), "incxx.cc", WHOSE, &flags);
     for binary in [c, cxx].into_iter().flatten() {
         let out = binary.with_extension("result");
         let metric = |name: &str, text: &str| format!("--metric={name}={text}: ([01])");

@@ -42,12 +42,12 @@ impl Drop for Subject {
 }
 
 fn compile(dir: &Path) -> PathBuf {
-    let (source, program) = (dir.join("pinned.c"), dir.join("pinned"));
-    std::fs::write(&source, PROGRAM).unwrap();
-    let status =
-        Command::new("cc").args(["-O1", "-fno-builtin"]).arg(&source).arg("-o").arg(&program).status().unwrap();
-    assert!(status.success());
-    program
+    common::compiled(dir, "pinned", PROGRAM, &[]).expect("the build needs a C compiler")
+}
+
+/// Made by a process of its own: a file open for writing here would be inherited by what other tests start, and be busy.
+fn copy_of_fragbench(to: &Path) {
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_fragbench")).arg(to).status().unwrap().success());
 }
 
 /// Starts it and waits until its heap is made.
@@ -161,15 +161,13 @@ fn a_core_of_the_process_is_read_and_a_short_one_too() {
 fn without_the_right_it_says_which_is_missing() {
     // Only root can be somebody else.
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
-        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "not root, and nothing may be skipped");
-        eprintln!("skipped: not root");
-        return;
+        return common::skip("not root");
     }
     let dir = tempfile::tempdir().unwrap();
     let subject = start(&compile(dir.path()), &[]);
     let pid = subject.0.id().to_string();
     let program = dir.path().join("fragbench");
-    std::fs::copy(env!("CARGO_BIN_EXE_fragbench"), &program).unwrap();
+    copy_of_fragbench(&program);
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -254,7 +252,7 @@ fn the_rights_that_are_advised_are_enough_and_fewer_are_not() {
     // Of root's, and one that has changed its user: nobody else's, and not dumpable.
     let program = compile(dir.path());
     let own = dir.path().join("fragbench");
-    std::fs::copy(env!("CARGO_BIN_EXE_fragbench"), &own).unwrap();
+    copy_of_fragbench(&own);
     for arguments in [&[][..], &["nobody"]] {
         let subject = start(&program, arguments);
         let pid = subject.0.id().to_string();

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::{arg, compiled, compiled_by, fragbench, json, program, run, stderr, succeed};
+use common::{arg, compile_text, compiled, fragbench, json, program, run, stderr, succeed};
 
 /// Work that is seen: blocks of 1237 bytes, every third kept.
 const WORK: &str = "#define _GNU_SOURCE
@@ -128,7 +128,7 @@ fn a_malloc_of_its_own_is_told_from_its_lookup() {
 fn a_program_on_musl_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let main = "int main(int c, char **v) { work(300); return 7; }";
-    let Some(built) = compiled_by("musl-gcc", dir.path(), "m.c", &format!("{WORK}{main}"), &FLAGS) else { return };
+    let Some(built) = compile_text("musl-gcc", dir.path(), "m.c", &format!("{WORK}{main}"), &FLAGS) else { return };
     let trace = dir.path().join("t.fbt");
     let output = record(&trace, &[arg(&built)]);
     assert!(stderr(&output).contains("exit status 7"), "it ran as it would: {}", stderr(&output));

@@ -81,13 +81,7 @@ int main(void) {
 #[test]
 fn the_heap_that_malloc_is_gets_purged_and_a_heap_that_nobody_uses_is_said_to_be_one() {
     let Some(_) = program("gdb") else { return };
-    let jemalloc = std::path::Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
-    let jemalloc = jemalloc.join("libjemalloc.so.2");
-    if !jemalloc.exists() {
-        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "libjemalloc2 is not installed");
-        eprintln!("skipped: libjemalloc2 is not installed");
-        return;
-    }
+    let Some(jemalloc) = common::library("libjemalloc.so.2") else { return };
     let dir = tempfile::tempdir().unwrap();
     let Some(file) = common::compiled(dir.path(), "freed", FREED, &["-fno-builtin"]) else { return };
     let mut command = Command::new(file);

@@ -222,15 +222,7 @@ fn prometheus_itself_takes_the_figures() {
 
 #[test]
 fn a_heap_of_another_malloc_is_not_readable() {
-    let library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
-    if !std::path::Path::new(library).is_file() {
-        assert!(
-            std::env::var_os("FRAGBENCH_NO_SKIP").is_none(),
-            "libjemalloc2 is not installed and nothing may be skipped"
-        );
-        eprintln!("skipped: libjemalloc2 is not installed");
-        return;
-    }
+    let Some(library) = common::library("libjemalloc.so.2") else { return };
     let child = Ended(Command::new("sleep").arg("1000").env("LD_PRELOAD", library).spawn().unwrap());
     let pid = child.0.id().to_string();
     while !std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().contains("libc.so") {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use fragbench_inspect::{Depth, Inspected, inspect, verdict};
 use fragbench_model::{HeapVerdictKind as K, PinKind};
 use fragbench_proc::LiveTarget;
+use fragbench_test_support::{compile_text, library};
 use support::{Subject, program};
 
 fn look(subject: &Subject) -> Inspected {
@@ -168,18 +169,8 @@ int main(void) {
 #[test]
 fn a_program_on_musl_is_told_to_have_another_malloc() {
     let dir = tempfile::tempdir().unwrap();
-    let source = dir.path().join("musl.c");
-    std::fs::write(&source, MUSL).unwrap();
     for linked in [&[][..], &["-static"]] {
-        let output = dir.path().join("musl");
-        let mut compiler = std::process::Command::new("musl-gcc");
-        let command = compiler.args(["-O1", "-fno-builtin"]).args(linked);
-        let Ok(built) = command.arg(&source).arg("-o").arg(&output).output() else {
-            assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "musl-gcc is missing and nothing may be skipped");
-            eprintln!("skipped: musl-gcc is not installed (Debian: musl-tools)");
-            return;
-        };
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let Some(output) = compile_text("musl-gcc", dir.path(), "musl.c", MUSL, linked) else { return };
         let mut subject = Subject::start(&output, &[], &[]);
         subject.says();
         let seen = look(&subject).inspection;
@@ -196,17 +187,6 @@ fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir() && !path.is_symlink());
     let here = files.into_iter().find(|path| path.file_name().is_some_and(|file| file == name));
     here.or_else(|| dirs.iter().find_map(|dir| find(dir, name)))
-}
-
-/// A library of Debian's; none where it is not installed, unless nothing may be skipped.
-fn library(name: &str) -> Option<PathBuf> {
-    let path = Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{name} is not installed and nothing may be skipped");
-    eprintln!("skipped: {name} is not installed");
-    None
 }
 
 #[test]
@@ -275,12 +255,7 @@ int main() {
 #[test]
 fn the_type_of_what_holds_memory_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let (source, output) = (dir.path().join("objects.cc"), dir.path().join("objects"));
-    std::fs::write(&source, OBJECTS).unwrap();
-    let built =
-        std::process::Command::new("c++").args(["-O1", "-fno-builtin"]).arg(&source).arg("-o").arg(&output).output();
-    let built = built.unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let output = compile_text("c++", dir.path(), "objects.cc", OBJECTS, &[]).unwrap();
     let mut subject = Subject::start(&output, &[], &[]);
     subject.says();
     let seen = look(&subject).inspection;

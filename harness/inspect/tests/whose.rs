@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use fragbench_inspect::{Depth, inspect};
 use fragbench_model::{Inspection, MallocFact};
 use fragbench_proc::LiveTarget;
+use fragbench_test_support::{compile_text, library};
 use support::{Subject, program};
 
 /// A malloc that nobody knows: it hands out memory and never takes any back.
@@ -44,16 +44,6 @@ fn look(file: &Path, preload: &[&Path]) -> Inspection {
     let mut subject = Subject::start(file, &["live"], environment);
     subject.says();
     inspect(&LiveTarget::open(subject.pid()).unwrap(), &Depth::default()).unwrap().inspection
-}
-
-fn library(name: &str) -> Option<PathBuf> {
-    let path = Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{name} is not installed and nothing may be skipped");
-    eprintln!("skipped: {name} is not installed");
-    None
 }
 
 /// Name, whether malloc goes to it, whether operator new does.
@@ -95,15 +85,11 @@ fn an_allocator_by_names_of_its_own_and_an_unknown_one_are_told() {
     assert!(holds[1].is_some_and(|bytes| bytes < 4 << 20), "nothing is jemalloc's here: {holds:?}");
     assert!(seen.warnings.iter().any(|w| w.contains("jemalloc is in this process as well")), "{:?}", seen.warnings);
 
-    let (source, bump) = (dir.path().join("bump.c"), dir.path().join("libbump.so"));
-    std::fs::write(&source, BUMP).unwrap();
-    let built =
-        Command::new("cc").args(["-O1", "-fno-builtin", "-shared", "-fPIC", "-o"]).arg(&bump).arg(&source).status();
-    assert!(built.unwrap().success());
+    let bump = compile_text("cc", dir.path(), "bump.c", BUMP, &["-shared", "-fPIC"]).unwrap();
     let plain = program("heap", &["-DSCALE=8"], dir.path());
     let seen = look(&plain, &[&bump]);
     assert_eq!(facts(&seen), [("glibc", false, false), ("unknown", true, false)]);
-    assert!(seen.mallocs[1].object.ends_with("libbump.so"));
-    assert!(seen.warnings.iter().any(|w| w.contains("libbump.so, which is no allocator known")), "{:?}", seen.warnings);
+    assert!(seen.mallocs[1].object.ends_with("bump"));
+    assert!(seen.warnings.iter().any(|w| w.contains("bump, which is no allocator known")), "{:?}", seen.warnings);
     assert!(seen.verdict.summary.contains("an unknown allocator"), "{}", seen.verdict.summary);
 }

@@ -10,18 +10,14 @@ use fragbench_syscalls::{Name, Subject, Summary, Tool, Use, flame_graph, machine
 
 fn program(dir: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/maps.c");
-    let output = dir.join("maps");
     // Unwinding through the C library needs no frame pointers, and neither does this.
-    let flags = ["-O1", "-g", "-Wall", "-Wextra", "-fno-builtin", "-pthread"];
-    let built = Command::new("cc").args(flags).arg(source).arg("-o").arg(&output).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    output
+    fragbench_test_support::compile("cc", &["-Wall", "-Wextra"], &source, &dir.join("maps")).unwrap()
 }
 
 /// Tools that can be used here. Where nothing may be skipped, each must be, but for perf in a place that forbids it.
 fn tools() -> Vec<Tool> {
     let machine = machine();
-    let strict = std::env::var_os("FRAGBENCH_NO_SKIP").is_some();
+    let strict = fragbench_test_support::strict();
     let mut tools = Vec::new();
     for (tool, lacks) in [(Tool::Perf, &machine.perf_lacks), (Tool::Strace, &machine.strace_lacks)] {
         match lacks {

@@ -60,9 +60,7 @@ impl Bench {
         let library = self.dir.path().join("liballocator.so");
         if !library.exists() {
             let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/allocator.c");
-            let mut cc = Command::new("cc");
-            cc.args(["-O1", "-shared", "-fPIC", "-pthread", "-o"]).arg(&library).arg(source);
-            assert!(cc.status().unwrap().success(), "{cc:?}");
+            fragbench_test_support::compile("cc", &["-shared", "-fPIC"], Path::new(source), &library).unwrap();
         }
         library
     }

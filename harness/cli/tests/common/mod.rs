@@ -1,10 +1,12 @@
 //! What the tests of the command share: running it, and saying plainly when a program they need is missing.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+pub(crate) use fragbench_test_support::{compile_text, file, library, program, skip};
 
 /// The command under test.
 pub(crate) fn fragbench() -> Command {
@@ -49,21 +51,6 @@ pub(crate) fn refuse(status: i32, arguments: &[&str], words: &[&str]) {
     assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{text}");
 }
 
-/// Path of a program, or `None` with a word about what is skipped. Where nothing may be skipped (the gate sets
-/// `FRAGBENCH_NO_SKIP`), a missing program is a failure.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&places)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{name} is not installed and nothing may be skipped");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
-
 /// Parses JSON.
 pub(crate) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -81,18 +68,7 @@ pub(crate) fn arg(path: &Path) -> &str {
 
 /// Compiles a C program; `None` where there is no compiler.
 pub(crate) fn compiled(dir: &Path, name: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
-    compiled_by("cc", dir, &format!("{name}.c"), source, flags)
-}
-
-/// Compiles `source` as the file of this name; `None` where there is no such compiler.
-pub(crate) fn compiled_by(compiler: &str, dir: &Path, file: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
-    let compiler = program(compiler)?;
-    let text = dir.join(file);
-    let binary = text.with_extension("");
-    std::fs::write(&text, source).unwrap();
-    let output = Command::new(compiler).arg("-O1").arg("-o").arg(&binary).arg(&text).args(flags).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(binary)
+    compile_text("cc", dir, &format!("{name}.c"), source, flags)
 }
 
 /// The first run under an allocator.

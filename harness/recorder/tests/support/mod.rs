@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use fragbench_test_support::program;
 use fragbench_trace::spool::{Spool, SpoolEvent, SpoolKind};
 use tempfile::TempDir;
 
@@ -51,14 +52,8 @@ fn compile(files: &[&str], out: &Path, shared: bool) -> Option<()> {
 }
 
 fn built(compiler: &str, command: &mut Command) -> Option<()> {
-    let output = match command.output() {
-        Err(_) => {
-            assert!(std::env::var_os("FRAGBENCH_NO_SKIP").is_none(), "{compiler} not found and nothing may be skipped");
-            eprintln!("skipped: {compiler} not found");
-            return None;
-        }
-        Ok(o) => o,
-    };
+    program(compiler)?;
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Some(())
 }
