@@ -10,7 +10,7 @@ use fragbench_model::{Manifest, Part, Plan, Shard, metric};
 use fragbench_run::StoppingRule;
 
 use crate::sizes::{parse_duration, parse_share};
-use crate::usage;
+use crate::{same_load, usage};
 
 /// Options of every verb that measures.
 #[derive(Debug, Args)]
@@ -38,10 +38,13 @@ pub(crate) struct BlockOptions {
 }
 
 impl BlockOptions {
-    /// Blocks to begin with.
-    pub(crate) fn first(&self, usual: u32) -> u32 {
+    /// Blocks to begin with, of workloads with so many recordings at the most.
+    ///
+    /// # Errors
+    /// When fewer are asked for than there are recordings.
+    pub(crate) fn first(&self, usual: u32, recordings: u32) -> Result<u32> {
         let least = if self.precision.is_some() { MIN_BLOCKS } else { usual };
-        self.reps.unwrap_or(least)
+        same_load::blocks(self.reps, least, recordings)
     }
 
     /// Share from which on a difference counts as relevant.

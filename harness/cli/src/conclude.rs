@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use fragbench_model::{Manifest, Plan, ResultKind, RunRecord, VerdictKind};
+use fragbench_model::{Cell, Manifest, Plan, ResultKind, RunRecord, VerdictKind, stem};
 use fragbench_report::ResultData;
 use fragbench_run::{Campaign, Ending, ResultDir};
 
@@ -84,7 +84,7 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Opti
             );
             let fold = |text: String| width.map_or(text.clone(), |width| textwrap::fill(&text, usize::from(width)));
             say!("{}", fold(fragbench_report::conditions(data).join("; ")));
-            for note in fragbench_report::server_notes(&data.manifest, &data.summary, None) {
+            for note in fragbench_report::server_notes(&data.manifest, &data.records, None) {
                 say!("{}", fold(note));
             }
             say!("{}\n", fragbench_report::result_verdict(&data.summary, width));
@@ -99,24 +99,25 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Opti
 
 /// Prints a plan that is not run.
 pub(crate) fn show_plan(plan: &Plan, format: Format) -> Result<Outcome> {
+    let environment = |cell: &Cell| format!("{}{}", cell.allocator.label(), if cell.aa { " (A/A copy)" } else { "" });
     match format {
         Format::Json => say!("{}", serde_json::to_string_pretty(plan)?),
         Format::Text => {
             for (position, planned) in plan.runs.iter().enumerate() {
-                let cell = &plan.cells[planned.cell];
-                let copy = if cell.aa { " (A/A copy)" } else { "" };
+                let workload = &plan.cells[planned.cell].workload;
+                let recording = workload.recording_of(planned.repetition).map(|trace| format!(" ({})", stem(trace)));
                 say!(
-                    "{:>4}  repetition {:>2}  {}  {}{copy}",
+                    "{:>4}  repetition {:>2}  {}{}  {}",
                     position + 1,
                     planned.repetition + 1,
-                    cell.workload.name(),
-                    cell.allocator.label()
+                    workload.name(),
+                    recording.unwrap_or_default(),
+                    environment(&plan.cells[planned.cell])
                 );
             }
             // A search plans its runs as it goes.
             for cell in plan.cells.iter().filter(|_| plan.runs.is_empty()) {
-                let copy = if cell.aa { " (A/A copy)" } else { "" };
-                say!("{}  {}{copy}", cell.workload.name(), cell.allocator.label());
+                say!("{}  {}", cell.workload.name(), environment(cell));
             }
             say!("{} runs of {} cells; nothing was run", plan.runs.len(), plan.cells.len());
         }

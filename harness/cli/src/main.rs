@@ -32,6 +32,7 @@ mod parquet_file;
 mod progress;
 mod recorded;
 mod recording;
+mod same_load;
 mod sizes;
 mod sys;
 mod thrift;

@@ -15,7 +15,7 @@ use crate::environments::EnvironmentOptions;
 use crate::glibc::GlibcOptions;
 use crate::huge_pages::ThpChoice;
 use crate::sizes::{parse_duration, parse_size};
-use crate::{recorded, usage};
+use crate::{recorded, same_load, usage};
 
 /// How much time to spend.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -191,13 +191,8 @@ impl RunOptions {
         if let Some(own) = baseline.as_ref().filter(|own| !allocators.iter().any(|a| a.is(own))) {
             allocators.insert(0, own.clone());
         }
-        Ok(Selection {
-            workloads,
-            allocators,
-            baseline,
-            repetitions: self.blocks.first(self.profile.repetitions()),
-            seed: self.seed,
-        })
+        let repetitions = self.blocks.first(self.profile.repetitions(), same_load::recordings(&workloads))?;
+        Ok(Selection { workloads, allocators, baseline, repetitions, seed: self.seed })
     }
 
     /// What all runs have in common.

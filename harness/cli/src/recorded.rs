@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use fragbench_model::{Allocator, RecordingFact, Settings, WorkloadSpec};
+use fragbench_model::{Allocator, RecordingFact, Settings, WorkloadSpec, stem};
 use fragbench_trace::{RecordedOn, Trace};
 
 use crate::companions;
@@ -36,30 +36,41 @@ pub(crate) fn memory(workloads: &[WorkloadSpec]) -> Result<Vec<RecordingFact>> {
     let mut facts = Vec::new();
     for workload in workloads {
         // Copies side by side hold a multiple.
-        let WorkloadSpec::Replay { trace, threads_scale: 1, .. } = workload else { continue };
-        let Ok(opened) = Trace::open(trace) else { continue };
-        let Ok(Some(series)) = opened.memory() else { continue };
-        let Some(summary) = series.summary() else { continue };
-        let (Some(heap_peak_bytes), Some(heap_mean_bytes), Some(heap_end_bytes)) =
-            (summary.heap_peak_bytes, summary.heap_mean_bytes, summary.heap_end_bytes)
-        else {
+        if !matches!(workload, WorkloadSpec::Replay { threads_scale: 1, .. }) {
             continue;
-        };
-        let (allocator, settings) = match environment(opened.recorded_on(), &workload.name(), false)? {
-            Some(allocator) => (allocator.name, allocator.settings),
-            None => (fragbench_decide::BASELINE.to_owned(), Settings::new()),
-        };
-        facts.push(RecordingFact {
-            workload: workload.name(),
-            allocator,
-            settings,
-            heap_peak_bytes,
-            heap_mean_bytes,
-            heap_end_bytes,
-            samples: series.samples.iter().filter_map(|s| Some((s.at_us, s.heap_bytes?))).collect(),
-        });
+        }
+        let recordings = workload.recordings();
+        for trace in &recordings {
+            let own = (recordings.len() > 1).then(|| stem(trace));
+            facts.extend(held(workload, own, trace)?);
+        }
     }
     Ok(facts)
+}
+
+fn held(workload: &WorkloadSpec, recording: Option<String>, trace: &Path) -> Result<Option<RecordingFact>> {
+    let Ok(opened) = Trace::open(trace) else { return Ok(None) };
+    let Ok(Some(series)) = opened.memory() else { return Ok(None) };
+    let Some(summary) = series.summary() else { return Ok(None) };
+    let (Some(heap_peak_bytes), Some(heap_mean_bytes), Some(heap_end_bytes)) =
+        (summary.heap_peak_bytes, summary.heap_mean_bytes, summary.heap_end_bytes)
+    else {
+        return Ok(None);
+    };
+    let (allocator, settings) = match environment(opened.recorded_on(), &workload.name(), false)? {
+        Some(allocator) => (allocator.name, allocator.settings),
+        None => (fragbench_decide::BASELINE.to_owned(), Settings::new()),
+    };
+    Ok(Some(RecordingFact {
+        workload: workload.name(),
+        recording,
+        allocator,
+        settings,
+        heap_peak_bytes,
+        heap_mean_bytes,
+        heap_end_bytes,
+        samples: series.samples.iter().filter_map(|s| Some((s.at_us, s.heap_bytes?))).collect(),
+    }))
 }
 
 /// What a recording was made with, where it is not glibc with default settings; `aloud`: what had to give way is said.

@@ -20,7 +20,9 @@ pub(crate) fn conclude(
     results.write_manifest(&manifest)?;
     let (plan, relevant) = (&manifest.plan, manifest.relevant);
     let memory = manifest.memory.as_deref().unwrap_or(fragbench_decide::PEAK);
-    let tuning = fragbench_decide::tuning(plan, records, finalists, memory, relevant, partial);
+    let mut tuning = fragbench_decide::tuning(plan, records, finalists, memory, relevant, partial);
+    tuning.notes = fragbench_report::recordings_note(plan).into_iter().collect();
+    tuning.notes.extend(fragbench_report::server_notes(&manifest, records, None));
     let summary = fragbench_decide::summarize(plan, records, partial, relevant);
     results.write("summary.json", fragbench_report::summary_json(&summary)?.as_bytes())?;
     for (name, bytes) in fragbench_report::render_tuning(&tuning)? {

@@ -77,7 +77,8 @@ fn variable_parts(workload: &WorkloadSpec) -> Vec<(&'static str, Option<String>)
             let set: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
             vec![("parameters", Some(set.join(" ")))]
         }
-        WorkloadSpec::Replay { skew_us, threads_scale, .. } => vec![
+        WorkloadSpec::Replay { skew_us, threads_scale, same_load, .. } => vec![
+            ("recordings", Some((1 + same_load.len()).to_string())),
             ("skew (0: from the trace)", Some(format!("{skew_us} µs"))),
             ("copies side by side", Some(threads_scale.to_string())),
         ],

@@ -15,7 +15,12 @@ pub(crate) const CPU: &str = "cpu_s";
 
 /// Processor time of the server whose work a cell does, and the time in which it used it, seconds.
 pub(crate) fn server_time(base: &CellRuns) -> Option<(f64, f64)> {
-    let facts = &base.ok.first()?.done.as_ref()?.facts;
+    time_of(base.ok.first()?)
+}
+
+/// Processor time of the server whose work a run does: with several recordings of one load each has its own.
+fn time_of(run: &RunRecord) -> Option<(f64, f64)> {
+    let facts = &run.done.as_ref()?.facts;
     let (cpu, span) = (*facts.get(SERVER_CPU_S)?, *facts.get(SERVER_SPAN_S)?);
     (cpu.is_finite() && cpu > 0.0 && span > 0.0).then_some((cpu, span))
 }
@@ -23,9 +28,12 @@ pub(crate) fn server_time(base: &CellRuns) -> Option<(f64, f64)> {
 /// Logarithm of the server's processor time under a cell relative to the baseline's, by block; `None` where the server's is
 /// not known.
 pub(crate) fn server_ratios(cell: &CellRuns, base: &CellRuns) -> Option<BTreeMap<u32, f64>> {
-    let (server, _) = server_time(base)?;
+    server_time(base)?;
     let cpu = |run: &RunRecord| run.metrics.get(CPU).copied();
-    ratios_of(cell, base, |run, twin| Some((server + cpu(run)? - cpu(twin)?, server)))
+    ratios_of(cell, base, |run, twin| {
+        let (server, _) = time_of(twin)?;
+        Some((server + cpu(run)? - cpu(twin)?, server))
+    })
 }
 
 /// What costs are weighed by, given the baseline's runs of each workload.

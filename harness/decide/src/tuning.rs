@@ -114,6 +114,7 @@ pub fn tuning(
     let finalists: Vec<TunePoint> = judged.into_iter().map(|f| f.point).collect();
     let (front, knee) = front(baseline.iter().chain(&finalists).cloned().collect());
     Tuning {
+        notes: Vec::new(),
         schema: SCHEMA,
         partial,
         workload,

@@ -348,6 +348,7 @@ fn record(plan: &Plan, run: u32, memory: f64) -> RunRecord {
         allocator: cell.allocator.name.clone(),
         settings: Settings::new(),
         repetition: planned.repetition,
+        recording: None,
         aa: cell.aa,
         status: RunStatus::Ok,
         started_unix_s: 0,

@@ -112,6 +112,7 @@ fn record(plan: &Plan, planned: &PlannedRun, metrics: [(&str, f64); 3]) -> RunRe
         allocator: cell.allocator.name.clone(),
         settings: Settings::new(),
         repetition: planned.repetition,
+        recording: None,
         aa: cell.aa,
         status: RunStatus::Ok,
         started_unix_s: 0,

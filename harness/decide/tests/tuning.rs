@@ -65,6 +65,7 @@ fn measured(effects: &[Effect], blocks: u32, seed: u64) -> (Plan, Vec<RunRecord>
                 allocator: (*name).into(),
                 settings: settings(own),
                 repetition,
+                recording: None,
                 aa: *aa,
                 status: RunStatus::Ok,
                 started_unix_s: 0,

@@ -61,7 +61,7 @@ pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};
 pub use shape::{Distances, SLICES, Shape};
 pub use shard::{Machine, Part, Shard};
-pub use spec::{Common, Driver, Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec};
+pub use spec::{Common, Driver, Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec, stem};
 pub use summary::{
     Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Price, Risk, Standing,
     Summary, Verdict, VerdictKind, Weighing,

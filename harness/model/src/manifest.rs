@@ -100,6 +100,9 @@ pub struct SearchState {
 pub struct RecordingFact {
     /// Workload's name.
     pub workload: String,
+    /// Name of the recording, where the workload has several of one load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
     /// Allocator of the cell that runs what was recorded.
     pub allocator: String,
     /// Its settings.

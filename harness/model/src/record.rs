@@ -109,6 +109,9 @@ pub struct RunRecord {
     pub settings: Settings,
     /// Repetition, from 0. The A/A copy of the baseline counts its own.
     pub repetition: u32,
+    /// Name of the recording it replayed, where the workload has several of one load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
     /// Whether this is the baseline's second copy, run only to know the noise floor.
     pub aa: bool,
     /// How it ended.
@@ -155,6 +158,7 @@ impl RunRecord {
             allocator: allocator.name.clone(),
             settings: allocator.settings.clone(),
             repetition: 0,
+            recording: None,
             aa: false,
             status: RunStatus::Ok,
             started_unix_s,

@@ -1,7 +1,7 @@
 //! One run as the worker is told it: read as one line of JSON from its standard input.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,9 @@ pub enum WorkloadSpec {
         skew_us: u64,
         /// Copies of the trace replayed side by side; at least 1.
         threads_scale: u32,
+        /// Further recordings of the same load, by which the repetitions go in turn; a run of the worker has one recording.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        same_load: Vec<PathBuf>,
     },
     /// Work generated from a statistical profile. The parent has generated it, as a trace, for the threads, scale and
     /// seed of the run; it is replayed as recordings are.
@@ -131,9 +134,36 @@ impl WorkloadSpec {
         self
     }
 
+    /// Recordings by which the repetitions go in turn; empty for work that is not recorded.
+    pub fn recordings(&self) -> Vec<&Path> {
+        match self {
+            WorkloadSpec::Replay { trace, same_load, .. } => {
+                std::iter::once(trace).chain(same_load).map(PathBuf::as_path).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The recording of a repetition, where there are several: every cell of a block has the same one.
+    pub fn recording_of(&self, repetition: u32) -> Option<&Path> {
+        let recordings = self.recordings();
+        (recordings.len() > 1).then(|| recordings[repetition as usize % recordings.len()])
+    }
+
+    /// The work of a repetition: of several recordings of one load the one whose turn it is.
+    #[must_use]
+    pub fn of_repetition(&self, repetition: u32) -> Self {
+        let mut work = self.clone();
+        if let (Some(turn), WorkloadSpec::Replay { trace, same_load, .. }) = (self.recording_of(repetition), &mut work)
+        {
+            *trace = turn.to_owned();
+            same_load.clear();
+        }
+        work
+    }
+
     /// Name shown in tables: the workload's own, or the file name of the trace or profile without its ending.
     pub fn name(&self) -> String {
-        let stem = |file: &PathBuf| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         match self {
             WorkloadSpec::Named { name, .. } => name.clone(),
             WorkloadSpec::Replay { trace, .. } => format!("replay/{}", stem(trace)),
@@ -141,6 +171,11 @@ impl WorkloadSpec {
             WorkloadSpec::Command { command } => command.name.clone(),
         }
     }
+}
+
+/// A recording's name: that of its file without the ending.
+pub fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// What all runs of a plan have in common.
@@ -242,4 +277,37 @@ pub struct WorkloadFact {
     pub fidelity: String,
     /// Parameters of `--set`.
     pub parameters: Vec<Parameter>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(same_load: &[&str]) -> WorkloadSpec {
+        WorkloadSpec::Replay {
+            trace: "/t/a.fbt".into(),
+            pace: Pace::Virtual,
+            skew_us: 0,
+            threads_scale: 1,
+            same_load: same_load.iter().map(PathBuf::from).collect(),
+        }
+    }
+
+    #[test]
+    fn recordings_of_one_load_take_turns_under_one_name() {
+        let load = replay(&["/t/b.fbt", "/u/c.fbt"]);
+        let turns: Vec<String> = (0..5).map(|r| stem(load.recording_of(r).unwrap())).collect();
+        assert_eq!(turns, ["a", "b", "c", "a", "b"]);
+        assert_eq!(load.name(), "replay/a");
+        assert_eq!(load.of_repetition(4).recordings(), [Path::new("/t/b.fbt")], "a run has one");
+        assert_eq!(load.of_repetition(3), replay(&[]));
+        assert_eq!((replay(&[]).recording_of(7), replay(&[]).of_repetition(7)), (None, replay(&[])));
+    }
+
+    #[test]
+    fn a_single_recording_is_written_as_before() {
+        let text = serde_json::to_string(&replay(&[])).unwrap();
+        assert!(!text.contains("same_load"), "{text}");
+        assert_eq!(serde_json::from_str::<WorkloadSpec>(&text).unwrap(), replay(&[]));
+    }
 }

@@ -110,4 +110,7 @@ pub struct Tuning {
     pub recommendation: Option<Recommendation>,
     /// Why, in sentences.
     pub reasons: Vec<String>,
+    /// What a reader must know of the server that was recorded or is modelled, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }

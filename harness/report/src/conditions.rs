@@ -3,6 +3,7 @@
 use fragbench_model::RunRecord;
 
 use crate::ResultData;
+use crate::server::recordings_note;
 
 /// Without the revision that jemalloc adds to its version.
 fn short(version: &str) -> &str {
@@ -29,5 +30,6 @@ pub fn conditions(data: &ResultData) -> Vec<String> {
     let version = |r: &RunRecord| Some(format!("{} {}", r.allocator, short(&r.proof.as_ref()?.version)));
     let versions = distinct(data.records.iter().filter(|r| r.allocator != "null").filter_map(version).collect());
     facts.extend((!versions.is_empty()).then_some(versions));
+    facts.extend(recordings_note(&m.plan));
     facts
 }

@@ -44,7 +44,7 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
             body { main {
                 h1 { "Which allocator?" }
                 p.finding { (finding(&data.summary)) }
-                @for note in server_notes(&data.manifest, &data.summary, None) { p.soft { (note) } }
+                @for note in server_notes(&data.manifest, &data.records, None) { p.soft { (note) } }
                 @if data.summary.partial {
                     p.warn { "The plan was not finished. What follows is what had been measured by then." }
                 }
@@ -132,7 +132,7 @@ fn workload(report: &Page, workload: &str, plots: &[Plot]) -> Result<Markup> {
         h2 id=(slug(workload)) { (workload) }
         (table(&memory))
         p.legend { (LEGEND) " Small figures: 95 % interval of the median over the runs." }
-        @for note in server_notes(&data.manifest, &data.summary, Some(workload)) { p.warn { (note) } }
+        @for note in server_notes(&data.manifest, &data.records, Some(workload)) { p.warn { (note) } }
         @if let Some(note) = replay_note(records, workload) { p.legend { (note) } }
         @for note in &failures { p.warn { (note) } }
         @if let Some(fact) = profile::fact(data, workload) {

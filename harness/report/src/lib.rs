@@ -44,7 +44,7 @@ pub use json::summary_json;
 pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots, tuning_plot};
 pub use recording::{Recording, recording_json, recording_text, render_recordings};
 pub use samples::SampleFiles;
-pub use server::server_notes;
+pub use server::{recordings_note, server_notes};
 pub use table::{
     COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row,
     SPEED_COLUMNS, Table, Value, failure_text, purge_table, result_table,

@@ -35,7 +35,7 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
         out.push_str(&markdown_table(&results));
         out.push_str(&format!("\n{LEGEND}\n"));
-        for note in server_notes(manifest, &data.summary, Some(workload)) {
+        for note in server_notes(manifest, &data.records, Some(workload)) {
             out.push_str(&format!("\n**{}**\n", escape(&note)));
         }
         if let Some(note) = replay_note(&data.records, workload) {

@@ -15,8 +15,13 @@ const MANY_CALLS: u64 = 1000;
 /// A point of a curve: seconds, heap RSS, live bytes.
 pub(crate) type Point = (f64, f64, f64);
 
-/// The run that stands for a cell in a chart: of those with samples the one whose peak is nearest the median.
-pub(crate) fn representative<'a>(runs: &CellRuns<'a>, files: &'a SampleFiles) -> Option<(&'a RunRecord, &'a [Sample])> {
+/// The run that stands for a cell in a chart: of those with samples the one whose peak is nearest the median; only runs of
+/// `recording`, where one is named.
+pub(crate) fn representative<'a>(
+    runs: &CellRuns<'a>,
+    files: &'a SampleFiles,
+    recording: Option<&str>,
+) -> Option<(&'a RunRecord, &'a [Sample])> {
     let centre = median(&runs.values(PEAK));
     let distance = |r: &RunRecord| match (r.metrics.get(PEAK), centre) {
         (Some(v), Some(c)) => (v - c).abs(),
@@ -24,6 +29,7 @@ pub(crate) fn representative<'a>(runs: &CellRuns<'a>, files: &'a SampleFiles) ->
     };
     runs.ok
         .iter()
+        .filter(|r| recording.is_none() || r.recording.as_deref() == recording)
         .filter_map(|r| Some((*r, files.get(r.samples.as_ref()?)?.as_slice())))
         .filter(|(_, samples)| !samples.is_empty())
         .min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)))

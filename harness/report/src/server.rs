@@ -1,6 +1,9 @@
 //! How the runs of a workload compare with the server it stands for: what a reader must know before using the figures.
 
-use fragbench_model::{CellSummary, Manifest, RecordingFact, Summary, label};
+use std::collections::BTreeMap;
+
+use fragbench_decide::{CellRuns, cell_runs, median};
+use fragbench_model::{Manifest, Plan, RecordingFact, RunRecord, label};
 
 use crate::units::bytes;
 
@@ -15,12 +18,20 @@ pub(crate) struct Fidelity {
 }
 
 impl Fidelity {
-    /// `None` where no cell ran what was recorded.
-    fn of(fact: &RecordingFact, summary: &Summary) -> Option<Self> {
-        let same = |cell: &&CellSummary| {
-            cell.workload == fact.workload && cell.allocator == fact.allocator && cell.settings == fact.settings
+    /// `None` where no run had what was recorded.
+    fn of(fact: &RecordingFact, cells: &[CellRuns]) -> Option<Self> {
+        let same = |runs: &&CellRuns| {
+            let cell = runs.cell;
+            !cell.aa
+                && cell.workload.name() == fact.workload
+                && cell.allocator.name == fact.allocator
+                && cell.allocator.settings == fact.settings
         };
-        let cell = summary.cells.iter().find(same)?;
+        let runs = &cells.iter().find(same)?.ok;
+        let replayed = |metric: &str| {
+            let of_this = runs.iter().filter(|run| run.recording == fact.recording);
+            median(&of_this.filter_map(|run| run.metrics.get(metric).copied()).collect::<Vec<_>>())
+        };
         let moments = [
             ("peak", "heap_rss_peak_bytes", fact.heap_peak_bytes),
             ("mean", "heap_rss_mean_bytes", fact.heap_mean_bytes),
@@ -28,7 +39,7 @@ impl Fidelity {
         ];
         let moments: Vec<_> = moments
             .into_iter()
-            .filter_map(|(name, metric, server)| Some((name, cell.metrics.get(metric)?.median, server as f64)))
+            .filter_map(|(name, metric, server)| Some((name, replayed(metric)?, server as f64)))
             .collect();
         (!moments.is_empty()).then_some(Self { moments })
     }
@@ -56,8 +67,9 @@ impl Fidelity {
         } else {
             String::new()
         };
+        let recording = fact.recording.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         format!(
-            "{}: heap of the replay under {} against anonymous memory of the recorded server, its own mappings included: \
+            "{}{recording}: heap of the replay under {} against anonymous memory of the recorded server, its own mappings included: \
              {}{warning}.",
             fact.workload,
             label(&fact.allocator, &fact.settings),
@@ -68,26 +80,51 @@ impl Fidelity {
 
 /// Sentences on a workload, or on all when none is named: how far a replay is from its server, and where its huge pages
 /// differ.
-pub fn server_notes(manifest: &Manifest, summary: &Summary, workload: Option<&str>) -> Vec<String> {
+pub fn server_notes(manifest: &Manifest, records: &[RunRecord], workload: Option<&str>) -> Vec<String> {
     let of = |name: &str| workload.is_none_or(|workload| workload == name);
+    let cells = cell_runs(&manifest.plan, records);
     let replays = manifest
         .recordings
         .iter()
         .filter(|fact| of(&fact.workload))
-        .filter_map(|fact| Some(Fidelity::of(fact, summary)?.sentence(fact)));
+        .filter_map(|fact| Some(Fidelity::of(fact, &cells)?.sentence(fact)));
     let huge_pages = manifest.huge_pages.iter().filter(|fact| of(&fact.workload)).filter_map(|fact| {
         Some(format!("{}: resident memory differs for that alone; --thp chooses.", fact.caution()?))
     });
     replays.chain(huge_pages).collect()
 }
 
+/// Which scatter the intervals of a plan's replays contain, in a line; `None` of a plan without replays.
+pub fn recordings_note(plan: &Plan) -> Option<String> {
+    let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
+    for cell in &plan.cells {
+        let recordings = cell.workload.recordings().len();
+        by_name.extend((recordings > 0).then(|| (cell.workload.name(), recordings)));
+    }
+    if by_name.is_empty() {
+        return None;
+    }
+    let several: Vec<String> =
+        by_name.iter().filter(|(_, n)| **n > 1).map(|(name, n)| format!("{name} {n} recordings in turn")).collect();
+    let one = "one recording a replay: intervals do not contain what runs of the server scatter (--same-load adds recordings)";
+    Some(match (several.is_empty(), several.len() == by_name.len()) {
+        (true, _) => one.to_owned(),
+        (_, true) => format!("{}: intervals contain what these runs of the server scatter", several.join(", ")),
+        _ => format!("{}, else {one}", several.join(", ")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+    use fragbench_model::{Cell, Pace, PlannedRun, WorkloadSpec, stem};
+
     use super::*;
 
     fn fidelity(replay: f64) -> String {
         let fact = RecordingFact {
             workload: "replay/x".into(),
+            recording: None,
             allocator: "glibc".into(),
             settings: Default::default(),
             heap_peak_bytes: 100 << 20,
@@ -97,6 +134,71 @@ mod tests {
         };
         let held = replay * f64::from(100 << 20);
         Fidelity { moments: vec![("peak", held, f64::from(100 << 20))] }.sentence(&fact)
+    }
+
+    fn plan(recordings: &[&[&str]]) -> Plan {
+        let cells = recordings.iter().map(|names| {
+            let mut files = names.iter().map(|name| format!("{name}.fbt").into());
+            let workload = WorkloadSpec::Replay {
+                trace: files.next().unwrap_or_default(),
+                pace: Pace::Virtual,
+                skew_us: 0,
+                threads_scale: 1,
+                same_load: files.collect(),
+            };
+            let allocator =
+                serde_json::json!({ "name": "glibc", "kind": "glibc", "settings": {}, "environment": {}, "notes": [] });
+            Cell::new(workload, serde_json::from_value(allocator).unwrap())
+        });
+        let cells: Vec<Cell> = cells.collect();
+        let runs = (0..4).map(|n| PlannedRun { run: n, cell: 0, repetition: n }).collect();
+        Plan { seed: 0, cells, runs }
+    }
+
+    #[test]
+    fn each_recorded_server_is_held_against_the_runs_of_its_own_recording() {
+        let plan = plan(&[&["a", "b"]]);
+        let cell = &plan.cells[0];
+        let records: Vec<RunRecord> = plan
+            .runs
+            .iter()
+            .map(|planned| {
+                let mut record = RunRecord::begin(cell.workload.name(), &cell.allocator, 0);
+                (record.run, record.repetition) = (planned.run, planned.repetition);
+                record.recording = cell.workload.recording_of(planned.repetition).map(stem);
+                let held = if record.recording.as_deref() == Some("a") { 100 << 20 } else { 300 << 20 };
+                record.metrics.insert("heap_rss_end_bytes".into(), f64::from(held));
+                record
+            })
+            .collect();
+        let cells = cell_runs(&plan, &records);
+        let off = |name: &str, held: u64| {
+            let fact = RecordingFact {
+                workload: "replay/a".into(),
+                recording: Some(name.into()),
+                allocator: "glibc".into(),
+                settings: Default::default(),
+                heap_peak_bytes: held,
+                heap_mean_bytes: held,
+                heap_end_bytes: held,
+                samples: Vec::new(),
+            };
+            Fidelity::of(&fact, &cells).unwrap().sentence(&fact)
+        };
+        let (a, b) = (off("a", 100 << 20), off("b", 200 << 20));
+        assert!(a.starts_with("replay/a (a): ") && a.contains("(+0.0 %)"), "{a}");
+        assert!(b.starts_with("replay/a (b): ") && b.contains("(+50.0 %)"), "{b}");
+    }
+
+    #[test]
+    fn which_scatter_intervals_contain_is_said_once() {
+        let said = |recordings: &[&[&str]]| recordings_note(&plan(recordings)).unwrap_or_default();
+        assert_eq!(said(&[]), "");
+        let one = "one recording a replay: intervals do not contain what runs of the server scatter (--same-load adds recordings)";
+        assert_eq!(said(&[&["a"], &["b"]]), one);
+        let in_turn = "replay/a 2 recordings in turn";
+        assert_eq!(said(&[&["a", "b"]]), format!("{in_turn}: intervals contain what these runs of the server scatter"));
+        assert_eq!(said(&[&["a", "b"], &["c"]]), format!("{in_turn}, else {one}"));
     }
 
     #[test]

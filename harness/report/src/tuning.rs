@@ -87,6 +87,7 @@ pub fn tuning_text(tuning: &Tuning) -> String {
         let names: Vec<String> = tuning.untried.iter().map(TunePoint::label).collect();
         lines.push(format!("Not tried for lack of time (--max-time): {}.", names.join(", ")));
     }
+    lines.extend(tuning.notes.iter().cloned());
     lines.join("\n")
 }
 

@@ -69,7 +69,13 @@ impl Bench {
     fn run(&self, pace: Pace, library: &Path, variables: &[(&str, &str)]) -> (Done, Vec<(String, u64)>) {
         let spec = RunSpec {
             schema: SCHEMA,
-            workload: WorkloadSpec::Replay { trace: self.trace.clone(), pace, skew_us: 0, threads_scale: 1 },
+            workload: WorkloadSpec::Replay {
+                trace: self.trace.clone(),
+                pace,
+                skew_us: 0,
+                threads_scale: 1,
+                same_load: Vec::new(),
+            },
             seed: 1,
             idle_ms: 12_000,
             driver: Driver { latency_every: 0, monitor_calls: 1_000, ..Driver::default() },

@@ -56,7 +56,7 @@ impl Case {
 fn spec(trace: &Path, pace: Pace, skew_us: u64, threads_scale: u32) -> RunSpec {
     RunSpec {
         schema: SCHEMA,
-        workload: WorkloadSpec::Replay { trace: trace.to_owned(), pace, skew_us, threads_scale },
+        workload: WorkloadSpec::Replay { trace: trace.to_owned(), pace, skew_us, threads_scale, same_load: Vec::new() },
         seed: 1,
         idle_ms: 1,
         driver: Driver { latency_every: 0, epilogue: false, ..Driver::default() },

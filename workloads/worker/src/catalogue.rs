@@ -39,7 +39,10 @@ pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
             };
             (entry.build)(&request)
         }
-        WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
+        WorkloadSpec::Replay { same_load, .. } if !same_load.is_empty() => {
+            Err(refuse("bad_spec", "a run replays one recording; which of several it is says who plans the runs"))
+        }
+        WorkloadSpec::Replay { trace, pace, skew_us, threads_scale, .. } => {
             fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
         }
         WorkloadSpec::Profile { trace, pace, .. } => fragbench_replay::build(trace, *pace, 0, 1),

@@ -120,7 +120,7 @@ impl Compare {
             allocators,
             baseline,
             workloads: commands.into_iter().map(|command| WorkloadSpec::Command { command }).collect(),
-            repetitions: self.blocks.first(BLOCKS),
+            repetitions: self.blocks.first(BLOCKS, 1)?,
             seed: self.seed,
         }))
     }

@@ -7,17 +7,21 @@ use clap::Args;
 use fragbench_model::{Pace, WorkloadSpec};
 
 use crate::options::RunOptions;
+use crate::same_load::SameLoadOptions;
 use crate::sizes::parse_duration;
 use crate::{Outcome, usage};
 
 /// Replay recorded traces under every allocator
 ///
-/// Example: fragbench replay server.fbt --allocator glibc,jemalloc --pace recorded
+/// Examples: fragbench replay server.fbt --allocator glibc,jemalloc --pace recorded;
+/// fragbench replay monday.fbt --same-load tuesday.fbt wednesday.fbt
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// Trace files made by `fragbench record`
     #[arg(value_name = "FILE", required_unless_present = "resume")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    same_load: SameLoadOptions,
     /// Recorded time a thread may run ahead of the others [default: chosen from the trace]
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     skew: Option<std::time::Duration>,
@@ -34,9 +38,12 @@ impl Replay {
     }
 
     fn workloads(&self) -> Result<Vec<WorkloadSpec>> {
+        if self.same_load.is_given() && self.files.len() > 1 {
+            return Err(usage("--same-load: it goes with one FILE, whose load the others recorded, too"));
+        }
         let mut workloads: Vec<WorkloadSpec> = Vec::new();
         for file in &self.files {
-            let mut workload = recording(file)?;
+            let mut workload = self.same_load.join(recording(file)?)?;
             if let WorkloadSpec::Replay { skew_us, threads_scale, .. } = &mut workload {
                 *skew_us = self.skew.map_or(0, |skew| (skew.as_micros() as u64).max(1));
                 *threads_scale = self.threads_scale;
@@ -58,5 +65,10 @@ pub(super) fn recording(file: &Path) -> Result<WorkloadSpec> {
     // Read its header before anything is run: a damaged or foreign file is an error of usage.
     fragbench_trace::Trace::open(file).map_err(|e| usage(format!("{}: {e}", file.display())))?;
     let trace = file.canonicalize().with_context(|| format!("{}", file.display()))?;
-    Ok(WorkloadSpec::Replay { trace, pace: Pace::Fast, skew_us: 0, threads_scale: 1 })
+    Ok(replay_of(trace))
+}
+
+/// The replay of a trace that is known to be one.
+pub(super) fn replay_of(trace: PathBuf) -> WorkloadSpec {
+    WorkloadSpec::Replay { trace, pace: Pace::Fast, skew_us: 0, threads_scale: 1, same_load: Vec::new() }
 }

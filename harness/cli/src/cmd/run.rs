@@ -131,9 +131,7 @@ pub(crate) fn resolve_workloads(
     let mut workloads: Vec<WorkloadSpec> = wanted
         .into_iter()
         .map(|name| match shipped.iter().find(|(shipped, _)| *shipped == name) {
-            Some((_, trace)) => {
-                WorkloadSpec::Replay { trace: trace.clone(), pace: Pace::Fast, skew_us: 0, threads_scale: 1 }
-            }
+            Some((_, trace)) => super::replay::replay_of(trace.clone()),
             None => {
                 let fact = named.iter().find(|fact| fact.name == name);
                 let parameters = fact.map(|fact| chosen.of(fact)).unwrap_or_default();

@@ -24,8 +24,9 @@ use crate::huge_pages::{self, ThpChoice};
 use crate::options::{IDLE, OutputOptions, PaceOptions, WatchOptions};
 use crate::parameters::ParameterOptions;
 use crate::progress::Progress;
+use crate::same_load::{self, SameLoadOptions};
 use crate::sizes::{parse_duration, parse_share};
-use crate::{Outcome, companions, generated, interrupt, tuning, usage};
+use crate::{Outcome, companions, generated, interrupt, recorded, tuning, usage};
 
 /// Time that a search may take when none is given.
 const SEARCH_TIME: Duration = Duration::from_secs(480);
@@ -56,6 +57,8 @@ pub(crate) struct Tune {
     /// Trace made by `fragbench record`
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    #[command(flatten)]
+    same_load: SameLoadOptions,
     /// Which memory is to be less [default: idle; peak of a command that ends by itself]
     #[arg(long, value_enum)]
     memory: Option<MemoryChoice>,
@@ -198,7 +201,9 @@ impl Tune {
         }
         let [baseline] = baseline;
         let mut plan = Search::first_plan(&workload, baseline, candidates, self.seed);
-        for _ in 0..self.reps.unwrap_or(0) {
+        let recordings = same_load::recordings(std::slice::from_ref(&workload));
+        let blocks = self.reps.map(|reps| same_load::blocks(Some(reps), reps, recordings)).transpose()?;
+        for _ in 0..blocks.unwrap_or(0) {
             fragbench_run::add_block(&mut plan);
         }
         let part = part(self.shard, &mut plan)?;
@@ -222,6 +227,7 @@ impl Tune {
         let mut manifest = new_manifest(conditions, plan);
         manifest.memory = Some(self.metric(&workload).to_owned());
         manifest.huge_pages = huge_pages;
+        manifest.recordings = recorded::memory(std::slice::from_ref(&workload))?;
         Ok(Some((begin(Some(&dir), manifest)?, by)))
     }
 
@@ -283,7 +289,10 @@ impl Tune {
 
     fn workload_of(&self, worker: &WorkerBinary) -> Result<WorkloadSpec> {
         if let Some(trace) = &self.trace {
-            return super::replay::recording(trace);
+            return self.same_load.join(super::replay::recording(trace)?);
+        }
+        if self.same_load.is_given() {
+            return Err(usage("--same-load: it goes with --trace FILE, whose load the others recorded, too"));
         }
         let names: Vec<String> = self.workload.iter().cloned().collect();
         let workloads = resolve_workloads(&names, &self.parameters, worker, &self.common(HugePages::Off))?;

@@ -37,8 +37,8 @@ pub(crate) struct Subject<'a> {
     /// Cells of the workload in the plan's order, the A/A copy left out.
     pub(crate) cells: Vec<Measured<'a>>,
     pub(crate) files: &'a SampleFiles,
-    /// What the recorded server held, where the workload is a recording that says so.
-    pub(crate) recording: Option<&'a fragbench_model::RecordingFact>,
+    /// What the recorded servers held, where the workload is recorded and its traces say so.
+    pub(crate) recordings: Vec<&'a fragbench_model::RecordingFact>,
 }
 
 /// A cell's runs with its medians.
@@ -92,8 +92,8 @@ pub(crate) fn workload_plots(data: &ResultData, styles: &Styles, workload: &str)
             runs,
         })
         .collect();
-    let recording = data.manifest.recordings.iter().find(|fact| fact.workload == workload);
-    let subject = Subject { workload, cells, files: &data.samples, recording };
+    let recordings = data.manifest.recordings.iter().filter(|fact| fact.workload == workload).collect();
+    let subject = Subject { workload, cells, files: &data.samples, recordings };
     type Draw = fn(&Subject, Layout) -> Option<Scene>;
     let list: [(&'static str, Draw, &str); 7] = [
         ("memory-over-time", timeline::draw, timeline::CAPTION),

@@ -1,6 +1,6 @@
 //! Heap RSS and live bytes over time: all allocators of a workload in one chart, phases marked.
 
-use fragbench_model::{RunRecord, Sample, Unit};
+use fragbench_model::{RecordingFact, Unit};
 
 use super::axis::Axis;
 use super::frame::{SOFT, frame, title};
@@ -26,8 +26,11 @@ struct Curve {
 }
 
 pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
+    // Of several recordings one is drawn: only the same work lies above itself.
+    let drawn = subject.cells.iter().find_map(|m| representative(&m.runs, subject.files, None));
+    let drawn = drawn.and_then(|(run, _)| run.recording.as_deref());
     let chosen: Vec<(&Measured, _)> =
-        subject.cells.iter().filter_map(|m| Some((m, representative(&m.runs, subject.files)?))).collect();
+        subject.cells.iter().filter_map(|m| Some((m, representative(&m.runs, subject.files, drawn)?))).collect();
     let clock = PhaseClock::new(&chosen.iter().map(|(_, (run, _))| *run).collect::<Vec<_>>());
     let most = if layout.is_narrow() { 160 } else { 420 };
     let curves: Vec<Curve> = chosen
@@ -47,9 +50,9 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     let has_live = chosen.iter().any(|(_, (run, _))| run.done.is_some());
     // The null allocator never reuses memory; it may leave the chart but not flatten the others.
     let scaled = |c: &&Curve| !c.null || curves.iter().all(|c| c.null);
-    let server = of_server(subject, &clock, &chosen);
+    let servers = of_servers(subject, &clock);
     let heights = curves.iter().filter(scaled).flat_map(|c| c.points.iter().flat_map(|p| [p.1, p.2]));
-    let heights = heights.chain(server.iter().map(|p| p.1));
+    let heights = heights.chain(servers.iter().flatten().map(|p| p.1));
     let y = Axis::from_zero(heights, Unit::Bytes);
     let end = curves.iter().flat_map(|c| c.points.last()).map(|p| p.0).fold(0.0, f64::max);
     let end = clock.bands.last().map_or(end, |b| b.2.max(end));
@@ -77,16 +80,20 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
             }
         }
     }
-    let server: Vec<(f64, f64)> = server.iter().map(|p| (x.at(p.0), y.at(p.1))).collect();
-    scene.dashed(&server, SERVER_DASH, INK, 2.4);
+    for server in &servers {
+        let line: Vec<(f64, f64)> = server.iter().map(|p| (x.at(p.0), y.at(p.1))).collect();
+        scene.dashed(&line, SERVER_DASH, INK, if servers.len() > 1 { 1.4 } else { 2.4 });
+    }
     let live: Vec<(f64, f64)> = live.points.iter().map(|p| (x.at(p.0), y.at(p.2))).collect();
     let mut keys = Vec::new();
     if has_live {
         scene.dashed(&live, &[4.0, 2.0], INK, 1.7);
         keys.push(Key::Stroke("live bytes".into(), INK, &[4.0, 2.0]));
     }
-    if !server.is_empty() {
-        keys.push(Key::Stroke("the recorded server".into(), INK, SERVER_DASH));
+    match servers.len() {
+        0 => {}
+        1 => keys.push(Key::Stroke("the recorded server".into(), INK, SERVER_DASH)),
+        n => keys.push(Key::Stroke(format!("the server, recorded {n} times"), INK, SERVER_DASH)),
     }
     keys.extend(curves.iter().map(|c| {
         let mut style = c.style.clone();
@@ -103,17 +110,16 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
     Some(scene)
 }
 
-/// What the recorded server held, at the moments of the work it held it at.
-fn of_server(
-    subject: &Subject,
-    clock: &PhaseClock,
-    chosen: &[(&Measured, (&RunRecord, &[Sample]))],
-) -> Vec<(f64, f64)> {
-    let Some(recording) = subject.recording else { return Vec::new() };
-    let told = chosen.iter().map(|(_, (run, samples))| clock.recorded(run, samples)).max_by_key(Vec::len);
-    let told = told.unwrap_or_default();
-    let place = |(us, held): &(u64, u64)| Some((between(&told, *us as f64)?, *held as f64));
-    recording.samples.iter().filter_map(place).collect()
+/// What each recorded server held, at the moments of the work it held it at.
+fn of_servers(subject: &Subject, clock: &PhaseClock) -> Vec<Vec<(f64, f64)>> {
+    let line = |fact: &&RecordingFact| {
+        let of_it =
+            subject.cells.iter().filter_map(|m| representative(&m.runs, subject.files, fact.recording.as_deref()));
+        let told = of_it.map(|(run, samples)| clock.recorded(run, samples)).max_by_key(Vec::len).unwrap_or_default();
+        let place = |(us, held): &(u64, u64)| Some((between(&told, *us as f64)?, *held as f64));
+        fact.samples.iter().filter_map(place).collect()
+    };
+    subject.recordings.iter().map(line).filter(|line: &Vec<_>| !line.is_empty()).collect()
 }
 
 /// Bounds and names of the phases; where a name does not fit its number stands, and the key to the numbers is returned.

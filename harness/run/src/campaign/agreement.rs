@@ -43,6 +43,7 @@ mod tests {
             allocator: allocator.into(),
             settings: Default::default(),
             repetition,
+            recording: None,
             aa: false,
             status: RunStatus::Ok,
             started_unix_s: 0,

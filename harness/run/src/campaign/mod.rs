@@ -34,6 +34,8 @@ pub struct Order<'a> {
     pub cell: &'a Cell,
     /// Seed of its random choices.
     pub seed: u64,
+    /// The block it is of, which says by which of several recordings it goes.
+    pub repetition: u32,
 }
 
 /// What makes a single run.
@@ -201,13 +203,14 @@ impl Campaign {
             observe(Event::Begins(planned, cell));
             // One seed a repetition, the same for all allocators: their work can be compared call by call.
             let seed = self.manifest.plan.seed.wrapping_add(u64::from(planned.repetition));
-            let order = Order { index: planned.cell, cell, seed };
+            let order = Order { index: planned.cell, cell, seed, repetition: planned.repetition };
             let mut attempt = 1;
             let (mut record, samples) = loop {
                 let begun = Instant::now();
                 let (mut record, samples) = runner.run(&order, interrupted);
                 schedule.took(planned.cell, begun.elapsed());
                 (record.run, record.repetition, record.aa) = (planned.run, planned.repetition, cell.aa);
+                record.recording = cell.workload.recording_of(planned.repetition).map(fragbench_model::stem);
                 record.attempt = attempt;
                 let contamination = contamination(&record);
                 let again = record.is_ok() && !contamination.is_empty() && attempt == 1 && repeats_left > 0;

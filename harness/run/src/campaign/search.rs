@@ -119,7 +119,8 @@ impl<'a> Search<'a> {
     pub fn pilot(&mut self, manifest: &mut Manifest, runner: &mut dyn Runner, interrupted: &AtomicBool) -> Outlook {
         runner.prepare(&manifest.plan.cells);
         let begun = Instant::now();
-        let order = Order { index: BASE, cell: &manifest.plan.cells[BASE], seed: manifest.plan.seed };
+        let cell = &manifest.plan.cells[BASE];
+        let order = Order { index: BASE, cell, seed: manifest.plan.seed, repetition: 0 };
         runner.run(&order, interrupted);
         self.clock.took(BASE, begun.elapsed());
         let run_s = begun.elapsed().as_secs_f64().max(1e-3);

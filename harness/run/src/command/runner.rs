@@ -35,7 +35,7 @@ impl<'a> CommandRunner<'a> {
         self.prepare(cells);
         for _ in 0..times {
             for (index, cell) in cells.iter().enumerate().filter(|(_, cell)| !cell.aa) {
-                let (record, _) = self.run(&Order { index, cell, seed: 0 }, interrupted);
+                let (record, _) = self.run(&Order { index, cell, seed: 0, repetition: 0 }, interrupted);
                 if !record.is_ok() {
                     failed(cell, &record);
                 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fragbench_model::{Cell, Common, Host, Manifest, WorkloadSpec};
+use fragbench_model::{Cell, Common, Host, Manifest, RunRecord, WorkloadSpec};
 use serde_json::{Value, json};
 
 use super::Source;
@@ -136,8 +136,9 @@ fn cells(sources: &[Source]) -> Option<String> {
 fn identity(cell: &Cell) -> Value {
     let file = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let workload = match &cell.workload {
-        WorkloadSpec::Replay { trace, pace, skew_us, threads_scale } => {
-            json!([file(trace), pace, skew_us, threads_scale])
+        WorkloadSpec::Replay { pace, skew_us, threads_scale, .. } => {
+            let recordings: Vec<_> = cell.workload.recordings().into_iter().map(file).collect();
+            json!([recordings, pace, skew_us, threads_scale])
         }
         WorkloadSpec::Profile { profile, pace, .. } => json!([file(profile), pace]),
         other => json!(other),
@@ -198,18 +199,29 @@ fn builds(sources: &[Source], found: &mut Differences) {
 
 /// Replays of one recording do the same work in every block: another checksum is that of another file of its name.
 fn recordings(sources: &[Source]) -> Vec<String> {
-    let cells = sources.iter().flat_map(|source| &source.manifest.plan.cells);
-    let replays: BTreeSet<String> = cells
-        .filter(|cell| matches!(cell.workload, WorkloadSpec::Replay { .. } | WorkloadSpec::Profile { .. }))
-        .map(|cell| cell.workload.name())
-        .collect();
-    let work = |source: &Source, replay: &str| -> BTreeSet<u64> {
-        let records = source.records.iter().filter(|record| record.is_ok() && record.workload == replay);
+    let cells = || sources.iter().flat_map(|source| &source.manifest.plan.cells);
+    let is_replay = |workload: &str| {
+        cells().any(|cell| {
+            matches!(cell.workload, WorkloadSpec::Replay { .. } | WorkloadSpec::Profile { .. })
+                && cell.workload.name() == workload
+        })
+    };
+    type Replay<'a> = (&'a str, Option<&'a str>);
+    let of = |record: &RunRecord, replay: &Replay| (record.workload.as_str(), record.recording.as_deref()) == *replay;
+    let work = |source: &Source, replay: &Replay| -> BTreeSet<u64> {
+        let records = source.records.iter().filter(|record| record.is_ok() && of(record, replay));
         records.filter_map(|record| Some(record.done.as_ref()?.checksum)).collect()
     };
+    let records = sources.iter().flat_map(|source| &source.records);
+    let replays: BTreeSet<Replay> = records
+        .map(|record| (record.workload.as_str(), record.recording.as_deref()))
+        .filter(|(workload, _)| is_replay(workload))
+        .collect();
     let differing = replays.iter().filter_map(|replay| {
         let ran = sources.iter().filter(|source| !work(source, replay).is_empty());
-        differs(&format!("checksum of the work of {replay}"), ran, |source| json!(work(source, replay)))
+        let (workload, recording) = replay;
+        let name = recording.map_or_else(|| (*workload).to_owned(), |name| format!("{workload} ({name})"));
+        differs(&format!("checksum of the work of {name}"), ran, |source| json!(work(source, replay)))
     });
     differing.map(|line| format!("{line}: these are different recordings")).collect()
 }

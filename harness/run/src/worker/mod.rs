@@ -9,7 +9,9 @@ mod process;
 mod sampler;
 mod session;
 
-use fragbench_model::{AllocatorKind, Cell, Common, RunSpec};
+use fragbench_model::{AllocatorKind, Common, RunSpec};
+
+use crate::campaign::Order;
 
 pub use binary::WorkerBinary;
 pub(crate) use environment::environments;
@@ -17,9 +19,10 @@ pub(crate) use placement::is_libc;
 pub use process::{allocator_version, check, describe, describe_cases};
 pub use session::{OnBarrier, WorkerRunner};
 
-/// What a run of a cell is told to do; `None` where it is a command that is run.
-fn specification(cell: &Cell, common: &Common, seed: u64) -> Option<RunSpec> {
-    let mut spec = common.spec(&cell.workload, seed)?;
+/// What a run is told to do; `None` where it is a command that is run.
+fn specification(order: &Order, common: &Common) -> Option<RunSpec> {
+    let cell = order.cell;
+    let mut spec = common.spec(&cell.workload.of_repetition(order.repetition), order.seed)?;
     // The epilogue is about what an allocator gives back; the null allocator gives back nothing.
     spec.driver.epilogue &= cell.allocator.kind != AllocatorKind::Null;
     spec.driver.thp = cell.thp.unwrap_or(spec.driver.thp);

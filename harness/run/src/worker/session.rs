@@ -67,7 +67,7 @@ impl Runner for WorkerRunner<'_> {
         let environment = &self.environments[order.index];
         let name = cell.workload.name();
         let session = Session::begin(name, allocator, environment.clone(), &self.limits, interrupted);
-        let Some(spec) = super::specification(cell, &self.common, order.seed) else {
+        let Some(spec) = super::specification(order, &self.common) else {
             let why = "the plan is of commands: the worker cannot run it";
             return session.end(Err(Abort::new(FailureKind::Refused, why)), Vec::new());
         };
