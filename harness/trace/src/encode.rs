@@ -43,6 +43,12 @@ impl Lane {
         self.generations.len() as u32
     }
 
+    /// Generation of the block that lives in a slot.
+    #[inline(always)]
+    pub(crate) fn generation(&self, slot: u32) -> u32 {
+        self.generations[slot as usize]
+    }
+
     /// Takes back a slot that another thread has freed.
     pub(crate) fn rest(&mut self, slot: u32, now_us: u64) {
         self.resting.push_back((now_us, slot));

@@ -6,13 +6,14 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::PackReport;
 use super::swing::Swing;
+use super::table::{Entry, Table};
 use crate::decode::Adjust;
 use crate::encode::{Ask, BlockName, Encoder, Lane};
 use crate::error::TraceError;
 use crate::format::{DECODED_MAX, LARGE_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
 use crate::info::{RecordedOn, Totals};
 use crate::memory::MemorySeries;
-use crate::spool::SpoolKind;
+use crate::spool::{SpoolEvent, SpoolKind};
 use crate::stacks::Stacks;
 use crate::varint::put;
 use crate::write::Writer;
@@ -89,7 +90,9 @@ pub(super) struct Blocks {
     free_lanes: Vec<u32>,
     /// By the number of the thread's cursor; none before its first event and after its end.
     threads: Vec<Option<Box<Thread>>>,
-    live: ByAddress<Held>,
+    live: Table,
+    /// Numbers of the stacks that made live blocks, where they were recorded.
+    stacks: ByAddress<u32>,
     /// Blocks with stacks that were freed after the trace's end: in the trace they live.
     kept: Vec<Held>,
     resident_entries: ByAddress<ResidentEntry>,
@@ -99,7 +102,6 @@ pub(super) struct Blocks {
     turns: u64,
     running: u32,
     live_bytes: u64,
-    live_blocks: u64,
     swing: Swing,
     totals: Totals,
     /// Calls that adjust the allocator.
@@ -113,7 +115,8 @@ impl Blocks {
             lanes: Vec::new(),
             free_lanes: Vec::new(),
             threads: Vec::new(),
-            live: ByAddress::default(),
+            live: Table::default(),
+            stacks: ByAddress::default(),
             kept: Vec::new(),
             resident_entries: ByAddress::default(),
             open: HashMap::new(),
@@ -122,7 +125,6 @@ impl Blocks {
             turns: 0,
             running: 0,
             live_bytes: 0,
-            live_blocks: 0,
             swing: Swing::default(),
             totals: Totals::default(),
             adjusts: 0,
@@ -139,13 +141,25 @@ impl Blocks {
         self.totals.reordered += 1;
     }
 
+    /// What comes soon: the table's entry for it is brought into the caches.
+    #[inline(always)]
+    pub(super) fn ahead(&self, soon: &SpoolEvent) {
+        if let SpoolKind::Malloc { addr, .. } | SpoolKind::Free { addr } = soon.kind {
+            self.live.ahead(addr);
+        }
+    }
+
     pub(super) fn is_live(&self, addr: u64) -> bool {
-        self.live.contains_key(&addr)
+        self.live.contains(addr)
     }
 
     /// Takes a block away from its address and enters what is known of its resident pages.
     pub(super) fn take(&mut self, addr: u64, resident_pages: Option<u32>) -> Result<Option<Held>, TraceError> {
-        let Some(held) = self.live.remove(&addr) else { return Ok(None) };
+        let Some(entry) = self.live.remove(addr) else { return Ok(None) };
+        let generation = self.lanes[entry.lane as usize].generation(entry.slot);
+        let name = BlockName { lane: entry.lane, slot: entry.slot, generation };
+        let stack = if self.stacks.is_empty() { NO_STACK } else { self.stacks.remove(&addr).unwrap_or(NO_STACK) };
+        let held = Held { name, stack, size: entry.size };
         if held.size >= crate::format::RESIDENT_MIN
             && let Some(entry) = self.resident_entries.remove(&addr)
         {
@@ -254,7 +268,6 @@ impl Blocks {
 
     fn drop_bytes(&mut self, cursor: usize, size: u64) {
         self.live_bytes -= size;
-        self.live_blocks -= 1;
         self.swing.add(cursor, -(size as i64));
     }
 
@@ -267,15 +280,17 @@ impl Blocks {
         made: Option<(BlockName, Option<u32>)>,
     ) -> Result<(), TraceError> {
         let (name, resident) = made.ok_or(TraceError::TooLarge("more live blocks of a thread than slots"))?;
-        self.live.insert(addr, Held { name, stack: stack.unwrap_or(NO_STACK), size });
+        self.live.insert(Entry { addr, size, lane: name.lane, slot: name.slot });
+        if let Some(stack) = stack {
+            self.stacks.insert(addr, stack);
+        }
         if let Some(index) = resident {
             let seq = parts(&mut self.threads, &mut self.lanes, cursor).0.encoder.seq();
             self.resident_entries.insert(addr, ResidentEntry { cursor: cursor as u32, seq, index });
         }
         self.live_bytes += size;
-        self.live_blocks += 1;
         self.swing.add(cursor, size as i64);
-        self.totals.peak_live_blocks = self.totals.peak_live_blocks.max(self.live_blocks);
+        self.totals.peak_live_blocks = self.totals.peak_live_blocks.max(self.live.len() as u64);
         if self.live_bytes > self.totals.peak_live_bytes {
             self.totals.peak_live_bytes = self.live_bytes;
             self.totals.peak_live_at_us = self.now_us;
@@ -424,8 +439,12 @@ impl Blocks {
             self.end_thread(cursor, false)?;
         }
         self.flush_system()?;
-        let held = self.live.values().chain(&self.kept).filter(|held| held.stack != NO_STACK);
-        let stacks = resolve(held.map(|held| (held.name.lane, held.name.slot, held.stack)).collect());
+        let mut held: Vec<(u32, u32, u32)> =
+            self.kept.iter().map(|held| (held.name.lane, held.name.slot, held.stack)).collect();
+        for entry in self.live.iter() {
+            held.extend(self.stacks.get(&entry.addr).map(|stack| (entry.lane, entry.slot, *stack)));
+        }
+        let stacks = resolve(held);
         if let Some(stacks) = &stacks {
             let bytes = stacks.to_bytes();
             if bytes.len() > LARGE_MAX {
@@ -449,7 +468,7 @@ impl Blocks {
             peak_live_at_us: t.peak_live_at_us,
             peak_live_blocks: t.peak_live_blocks,
             live_end_bytes: self.live_bytes,
-            live_end_blocks: self.live_blocks,
+            live_end_blocks: self.live.len() as u64,
             swing_200us_bytes,
             swing_1ms_bytes,
             swing_5ms_bytes,

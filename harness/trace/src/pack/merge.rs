@@ -2,43 +2,18 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 
 use super::blocks::{Blocks, Held};
+use super::clock::Clock;
 use super::{ALLOCATION_WAIT_NS, FREE_WAIT_NS, PackOptions, PackReport, Source};
 use crate::encode::Ask;
 use crate::error::TraceError;
 use crate::info::Totals;
 use crate::memory::MemorySeries;
-use crate::spool::{ClockPair, SpoolEvent, SpoolKind};
+use crate::spool::{Batches, SpoolEvent, SpoolKind};
 use crate::stacks::{Stacks, Symbols};
-
-/// The line from counter to microseconds.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    start: u64,
-    /// Microseconds a tick, times 2⁴⁸.
-    scale: u128,
-}
-
-impl Clock {
-    fn new((from, to): (ClockPair, ClockPair)) -> Self {
-        let ticks = to.tsc.saturating_sub(from.tsc);
-        let ns = to.mono_ns.saturating_sub(from.mono_ns);
-        // A recording without length: any rate will do.
-        let (ticks, ns) = if ticks == 0 || ns == 0 { (1, 1) } else { (ticks, ns) };
-        // Rounded up, so that a whole number of microseconds is not cut to the one before.
-        Self { start: from.tsc, scale: (u128::from(ns) << 48).div_ceil(1000 * u128::from(ticks)) }
-    }
-
-    fn us(&self, tsc: u64) -> u64 {
-        ((u128::from(tsc.saturating_sub(self.start)) * self.scale) >> 48) as u64
-    }
-
-    fn ticks(&self, ns: u64) -> u64 {
-        u64::try_from((u128::from(ns) << 48) / (1000 * self.scale.max(1))).unwrap_or(u64::MAX)
-    }
-}
 
 /// What a thread does next.
 #[derive(Debug, Clone, Copy)]
@@ -52,23 +27,54 @@ enum Head {
 impl Head {
     fn key(&self) -> u64 {
         match self {
-            Self::Event(SpoolEvent { kind: SpoolKind::Realloc { began, old, new, .. }, tsc }) if old != new => {
-                (*began).min(*tsc)
-            }
-            Self::Event(e) => e.tsc,
+            Self::Event(event) => key(event),
             Self::ReallocEnd { tsc, .. } => *tsc,
         }
+    }
+}
+
+/// When an event is applied.
+#[inline(always)]
+fn key(event: &SpoolEvent) -> u64 {
+    match event.kind {
+        SpoolKind::Realloc { began, old, new, .. } if old != new => began.min(event.tsc),
+        _ => event.tsc,
     }
 }
 
 struct Cursor<'s> {
     thread: u32,
     /// Opened when the merge comes to the thread, closed at its end: a spool may have threads by the thousands.
-    events: Option<Box<dyn Iterator<Item = SpoolEvent> + 's>>,
-    head: Option<Head>,
+    events: Option<Box<dyn Batches + 's>>,
+    /// Events read and not yet applied are those from `at` on.
+    ready: Vec<SpoolEvent>,
+    at: usize,
+    /// Goes before them: the second half of a realloc that moves.
+    second: Option<Head>,
     /// Of the allocation that is to come.
     stack: Option<u32>,
     exited: bool,
+}
+
+/// So many events ahead the table of live blocks is told what will be asked for: time for a miss of the caches.
+const SOON: usize = 6;
+
+impl Cursor<'_> {
+    fn head(&self) -> Option<Head> {
+        self.second.or_else(|| self.ready.get(self.at).copied().map(Head::Event))
+    }
+
+    /// Reads on where nothing is ready.
+    fn read(&mut self) -> bool {
+        if self.at >= self.ready.len() {
+            self.at = 0;
+            self.ready.clear();
+            if let Some(events) = &mut self.events {
+                events.more(&mut self.ready);
+            }
+        }
+        !self.ready.is_empty()
+    }
 }
 
 /// A thread whose next event waits for another thread's.
@@ -124,34 +130,30 @@ impl<'s, S: Source> Merge<'s, S> {
             memory: options.memory.clone(),
         };
         for thread in source.threads() {
-            let Some(first) = source.events(thread).next() else { continue };
+            let mut first = Vec::new();
+            source.batches(thread).more(&mut first);
+            let Some(first) = first.first() else { continue };
             let cursor = merge.cursors.len();
-            merge.heap.push(Reverse((Head::Event(first).key(), cursor)));
-            merge.cursors.push(Cursor { thread, events: None, head: None, stack: None, exited: false });
+            merge.heap.push(Reverse((Head::Event(*first).key(), cursor)));
+            merge.cursors.push(Cursor {
+                thread,
+                events: None,
+                ready: Vec::new(),
+                at: 0,
+                second: None,
+                stack: None,
+                exited: false,
+            });
         }
         Ok(merge)
     }
 
     pub(super) fn run(mut self) -> Result<PackReport, TraceError> {
-        loop {
-            let next = self.heap.pop();
-            // Those who have waited too long come first; all of them when nobody else is left.
-            let due = next.map_or(u64::MAX, |Reverse((key, _))| key);
-            if let Some(i) = self.overdue(due) {
-                self.heap.extend(next);
-                let cursor = self.waiting.remove(i).cursor;
-                self.step(cursor, true)?;
-                self.resume(cursor);
-                continue;
-            }
-            let Some(Reverse((_, cursor))) = next else { break };
-            // One thread's events in a row need no heap.
-            while let Some(key) = self.step(cursor, false)? {
-                let alone = self.heap.peek().is_none_or(|Reverse((first, _))| key <= *first);
-                if !alone || !self.waiting.is_empty() {
-                    self.heap.push(Reverse((key, cursor)));
-                    break;
-                }
+        while !self.heap.is_empty() || !self.waiting.is_empty() {
+            if self.waiting.is_empty() {
+                self.run_first()?;
+            } else {
+                self.attend()?;
             }
         }
         let last = self.clock.us(self.source.clocks().1.tsc);
@@ -162,6 +164,43 @@ impl<'s, S: Source> Merge<'s, S> {
         })
     }
 
+    /// The first thread's events up to the next thread's first: nobody waits, so nothing else can come between.
+    fn run_first(&mut self) -> Result<(), TraceError> {
+        let (Some(&Reverse((_, cursor))), rest) = (self.heap.peek(), self.heap.as_slice()) else { return Ok(()) };
+        // The root's children in the heap's array.
+        let second = rest.iter().skip(1).take(2).map(|Reverse((key, _))| *key).min().unwrap_or(u64::MAX);
+        let next = loop {
+            match self.step(cursor, false)? {
+                Some(key) if key <= second => {}
+                next => break next,
+            }
+        };
+        // It is still the first: steps push nothing while nobody waits.
+        let Some(mut first) = self.heap.peek_mut() else { return Ok(()) };
+        match next {
+            Some(key) => first.0.0 = key,
+            None => drop(PeekMut::pop(first)),
+        }
+        Ok(())
+    }
+
+    /// One step while threads wait: who has waited too long comes first; all of them when nobody else is left.
+    fn attend(&mut self) -> Result<(), TraceError> {
+        let next = self.heap.pop();
+        if let Some(i) = self.overdue(next.map_or(u64::MAX, |Reverse((key, _))| key)) {
+            self.heap.extend(next);
+            let cursor = self.waiting.remove(i).cursor;
+            if let Some(key) = self.step(cursor, true)? {
+                self.heap.push(Reverse((key, cursor)));
+            }
+        } else if let Some(Reverse((_, cursor))) = next
+            && let Some(key) = self.step(cursor, false)?
+        {
+            self.heap.push(Reverse((key, cursor)));
+        }
+        Ok(())
+    }
+
     /// The first waiting thread whose time has passed at `key`.
     fn overdue(&self, key: u64) -> Option<usize> {
         let (i, w) = self.waiting.iter().enumerate().min_by_key(|(_, w)| w.deadline)?;
@@ -169,20 +208,23 @@ impl<'s, S: Source> Merge<'s, S> {
     }
 
     fn resume(&mut self, cursor: usize) {
-        if let Some(head) = self.cursors[cursor].head {
+        if let Some(head) = self.cursors[cursor].head() {
             self.heap.push(Reverse((head.key(), cursor)));
         }
     }
 
     /// Applies a thread's next event. Answers the key of the one after; `None` when the thread has ended or waits.
+    #[inline]
     fn step(&mut self, cursor: usize, force: bool) -> Result<Option<u64>, TraceError> {
-        let head = match self.cursors[cursor].head {
-            Some(head) => head,
-            None => match self.open(cursor) {
-                Some(head) => head,
-                None => return Ok(None),
-            },
-        };
+        let c = &mut self.cursors[cursor];
+        if c.events.is_none() {
+            c.events = Some(self.source.batches(c.thread));
+            c.read();
+        }
+        if let Some(soon) = c.ready.get(c.at + SOON) {
+            self.blocks.ahead(soon);
+        }
+        let Some(head) = c.head() else { return Ok(None) };
         let key = head.key();
         self.now_us = self.now_us.max(self.clock.us(key));
         let cut = self.now_us >= self.end_us;
@@ -195,32 +237,35 @@ impl<'s, S: Source> Merge<'s, S> {
                 Ok(None)
             }
             Outcome::Then(second) => {
-                self.cursors[cursor].head = Some(second);
+                let c = &mut self.cursors[cursor];
+                c.second = Some(second);
+                c.at += 1;
                 Ok(Some(second.key()))
             }
             Outcome::Done { changed } => {
-                self.wake(changed);
+                if !self.waiting.is_empty() {
+                    self.wake(changed);
+                }
                 self.follow(cursor, cut)
             }
         }
     }
 
-    fn open(&mut self, cursor: usize) -> Option<Head> {
-        let c = &mut self.cursors[cursor];
-        let mut events = self.source.events(c.thread);
-        c.head = events.next().map(Head::Event);
-        c.events = Some(events);
-        c.head
-    }
-
     /// Moves on to the thread's next event.
+    #[inline]
     fn follow(&mut self, cursor: usize, cut: bool) -> Result<Option<u64>, TraceError> {
         let c = &mut self.cursors[cursor];
-        c.head = c.events.as_mut().and_then(Iterator::next).map(Head::Event);
-        if let Some(head) = &c.head {
-            return Ok(Some(head.key()));
+        if c.second.take().is_none() {
+            c.at += 1;
+        }
+        if let Some(event) = c.ready.get(c.at) {
+            return Ok(Some(key(event)));
+        }
+        if c.read() {
+            return Ok(Some(key(&c.ready[0])));
         }
         c.events = None;
+        c.ready = Vec::new();
         if !cut {
             self.blocks.end_thread(cursor, c.exited)?;
         }

@@ -9,8 +9,11 @@
 //! Memory is bounded by the live blocks and the running threads of the recording, whatever its length.
 
 mod blocks;
+mod clock;
 mod merge;
 mod swing;
+mod sys;
+mod table;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,7 +24,7 @@ use crate::info::{Provider, RecordedOn, Totals};
 use crate::memory::MemorySeries;
 use crate::spool::format::Status;
 use crate::spool::provider::Provided;
-use crate::spool::{ClockPair, Spool, SpoolEvent};
+use crate::spool::{Batches, ClockPair, Spool, SpoolEvent};
 use crate::stacks::Symbols;
 use merge::Merge;
 
@@ -66,11 +69,23 @@ pub trait Source {
     fn threads(&self) -> Vec<u32>;
     /// A thread's events in program order.
     fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_>;
+    /// The same by the handful.
+    fn batches(&self, thread: u32) -> Box<dyn Batches + '_> {
+        Box::new(OneByOne(self.events(thread)))
+    }
     /// Two points of the line from counter to clock; the first is the recording's start.
     fn clocks(&self) -> (ClockPair, ClockPair);
     /// The spool that knows the stacks events name; none where none do.
     fn stacks(&self) -> Option<&Spool> {
         None
+    }
+}
+
+struct OneByOne<'a>(Box<dyn Iterator<Item = SpoolEvent> + 'a>);
+
+impl Batches for OneByOne<'_> {
+    fn more(&mut self, out: &mut Vec<SpoolEvent>) {
+        out.extend(self.0.by_ref().take(64));
     }
 }
 
@@ -80,6 +95,10 @@ impl Source for Spool {
     }
 
     fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_> {
+        Box::new(Spool::events(self, thread))
+    }
+
+    fn batches(&self, thread: u32) -> Box<dyn Batches + '_> {
         Box::new(Spool::events(self, thread))
     }
 

@@ -77,7 +77,9 @@ impl Swing {
             self.threads.resize(thread + 1, Balance::default());
         }
         let balance = &mut self.threads[thread];
-        for (i, current) in self.current.into_iter().enumerate() {
+        // Each window is a whole number of the first.
+        let changed = balance.seen[0] != self.current[0];
+        for (i, current) in self.current.into_iter().enumerate().filter(|_| changed) {
             if balance.seen[i] != current {
                 balance.seen[i] = current;
                 balance.before[i] = balance.bytes;

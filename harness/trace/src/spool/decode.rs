@@ -1,8 +1,11 @@
 //! Decodes the payload of a spool's block, event by event. Any bytes are safe to decode; what cannot be an event
 //! ends the payload.
 
-use super::event::SpoolKind;
+use super::event::{SpoolEvent, SpoolKind};
 use super::format::{BASE_BITS, FREE, FREE_WIDE, Form, MALLOC, MALLOC_WIDE, base_of, kind};
+
+/// Events decoded at once, at most.
+const BATCH: usize = 64;
 
 /// State of decoding one block.
 #[derive(Debug, Clone)]
@@ -22,6 +25,7 @@ struct Fixed {
     diff: u64,
 }
 
+#[inline(always)]
 fn fixed(form: Form, word: u64) -> Fixed {
     let field = |at: u32, bits: u32| (word >> at) & ((1 << bits) - 1);
     let time_at = form.tag_bits + BASE_BITS;
@@ -69,13 +73,8 @@ impl Decoder {
         Self { quantum: first_quantum, shift, last_general: 0, bases: [0; 1 << BASE_BITS] }
     }
 
-    /// Quantum of the event decoded last.
-    pub(super) fn quantum(&self) -> u64 {
-        self.quantum
-    }
-
     /// The event at `*at`, which is moved behind it; none if there is none to be had.
-    pub(super) fn next(&mut self, payload: &[u8], at: &mut usize) -> Option<SpoolKind> {
+    fn next(&mut self, payload: &[u8], at: &mut usize) -> Option<SpoolKind> {
         let rest = payload.get(*at..)?;
         let tag = *rest.first()?;
         let form = match tag & 7 {
@@ -93,11 +92,57 @@ impl Decoder {
         let mut raw = [0; 8];
         raw[..form.bytes()].copy_from_slice(rest.get(..form.bytes())?);
         *at += form.bytes();
-        let f = fixed(form, u64::from_le_bytes(raw));
+        Some(self.short(form, u64::from_le_bytes(raw)))
+    }
+
+    /// Adds the events from `*at` on to `out`, of which [`BATCH`] may come at once: those that begin before `sure`. False
+    /// when what stands at `*at` is none.
+    pub(super) fn run(&mut self, payload: &[u8], at: &mut usize, sure: usize, out: &mut Vec<SpoolEvent>) -> bool {
+        let mut here = *at;
+        for _ in 0..BATCH {
+            if here > sure {
+                break;
+            }
+            let Some(word) = payload.get(here..).and_then(|rest| rest.first_chunk::<8>()) else {
+                // The last bytes of a block.
+                if here >= payload.len() {
+                    break;
+                }
+                *at = here;
+                let Some(kind) = self.next(payload, at) else { return false };
+                here = *at;
+                out.push(SpoolEvent { tsc: self.quantum << self.shift, kind });
+                continue;
+            };
+            let word = u64::from_le_bytes(*word);
+            let form = match word & 7 {
+                0b001 | 0b101 => MALLOC,
+                0b010 | 0b110 => FREE,
+                0b011 => MALLOC_WIDE,
+                0b111 => FREE_WIDE,
+                _ => {
+                    *at = here;
+                    let Some(kind) = self.next(payload, at) else { return false };
+                    here = *at;
+                    out.push(SpoolEvent { tsc: self.quantum << self.shift, kind });
+                    continue;
+                }
+            };
+            here += form.bytes();
+            let kind = self.short(form, word);
+            out.push(SpoolEvent { tsc: self.quantum << self.shift, kind });
+        }
+        *at = here;
+        true
+    }
+
+    #[inline(always)]
+    fn short(&mut self, form: Form, word: u64) -> SpoolKind {
+        let f = fixed(form, word);
         self.quantum = self.quantum.wrapping_add(f.dt);
         let addr = self.bases[f.base].wrapping_add(f.diff);
         self.bases[base_of(addr)] = addr;
-        Some(if form.size_bits > 0 { SpoolKind::Malloc { addr, size: f.size } } else { SpoolKind::Free { addr } })
+        if form.size_bits > 0 { SpoolKind::Malloc { addr, size: f.size } } else { SpoolKind::Free { addr } }
     }
 
     fn addr(&mut self, f: &mut Bytes<'_>) -> Option<u64> {

@@ -12,6 +12,13 @@ pub struct SpoolEvent {
     pub kind: SpoolKind,
 }
 
+/// A thread's events in program order, a handful at a time: cheaper by the event than an iterator behind a pointer.
+#[cfg(feature = "std")]
+pub trait Batches {
+    /// Adds the next events to `out`, at least one; none when there are no more, or no more yet.
+    fn more(&mut self, out: &mut Vec<SpoolEvent>);
+}
+
 /// What happened. Addresses and lengths are in bytes, as passed to or returned by the call; calls that failed are
 /// not events, nor is `free(NULL)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

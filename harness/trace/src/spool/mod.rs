@@ -14,6 +14,8 @@ pub mod reader;
 pub mod stacks;
 pub mod writer;
 
+#[cfg(feature = "std")]
+pub use event::Batches;
 pub use event::{SpoolEvent, SpoolKind};
 #[cfg(feature = "std")]
 pub use reader::{ClockPair, Damage, DamageKind, Gap, Spool, SpoolError, ThreadEvents};

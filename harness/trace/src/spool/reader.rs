@@ -6,12 +6,13 @@ use std::fs::File;
 use std::path::Path;
 
 use super::decode::Decoder;
-use super::event::SpoolEvent;
+use super::event::{Batches, SpoolEvent};
 use super::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
 };
 use super::provider::{self, Found, Provided};
 use super::stacks::{self, Module, RawFrame};
+use super::writer::GENERAL_MAX;
 use crate::store::Store;
 
 /// Why a file cannot be read as a spool at all.
@@ -365,54 +366,109 @@ impl Spool {
         self.threads.keys().copied()
     }
 
-    /// One thread's events in program order; none for an unknown thread. Reads one block at a time.
+    /// One thread's events in program order; none for an unknown thread. Holds a few KiB of them at a time.
     pub fn events(&self, thread: u32) -> ThreadEvents<'_> {
         ThreadEvents {
             source: &self.source,
             shift: self.header.quantum_shift,
             blocks: self.threads.get(&thread).map_or(&[][..], Vec::as_slice).iter(),
-            payload: Vec::new(),
-            at: 0,
-            block_at: 0,
+            piece: Piece::default(),
             thread,
             decoder: Decoder::new(0, 0),
             quantum: 0,
+            ready: Vec::new().into_iter(),
             damage: Vec::new(),
         }
     }
 }
 
-/// Iterator over one thread's events.
+/// One thread's events.
 #[derive(Debug)]
 pub struct ThreadEvents<'a> {
     source: &'a Store,
     shift: u8,
     blocks: std::slice::Iter<'a, Block>,
-    payload: Vec<u8>,
-    at: usize,
-    block_at: u64,
+    piece: Piece,
     thread: u32,
     decoder: Decoder,
     quantum: u64,
+    ready: std::vec::IntoIter<SpoolEvent>,
     damage: Vec<Damage>,
+}
+
+/// A block's payload is read by so many bytes: a spool may have threads by the thousands, each with a block open.
+const PIECE: usize = 8 << 10;
+
+/// The part of a block's payload that is in memory.
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// The next event, in `bytes`.
+    at: usize,
+    /// Where `bytes` begins in the file.
+    from: u64,
+    /// Bytes of the payload behind it.
+    left: usize,
+}
+
+impl Piece {
+    /// Makes sure that the next event is there in whole. False when it cannot be read.
+    fn slide(&mut self, source: &Store) -> bool {
+        if self.left == 0 || self.at + GENERAL_MAX <= self.bytes.len() {
+            return true;
+        }
+        self.from += self.at as u64;
+        self.bytes.drain(..self.at);
+        self.at = 0;
+        let (had, n) = (self.bytes.len(), self.left.min(PIECE));
+        self.bytes.resize(had + n, 0);
+        self.left -= n;
+        matches!(source.read(self.from + had as u64, &mut self.bytes[had..]), Ok(got) if got == n)
+    }
 }
 
 impl Iterator for ThreadEvents<'_> {
     type Item = SpoolEvent;
 
     fn next(&mut self) -> Option<SpoolEvent> {
-        loop {
-            if self.at >= self.payload.len() {
-                let block = *self.blocks.next()?;
-                self.load(&block);
-            } else if let Some(kind) = self.decoder.next(&self.payload, &mut self.at) {
-                // Only a damaged block that still matches its checksum could go back in time.
-                self.quantum = self.quantum.max(self.decoder.quantum());
-                return Some(SpoolEvent { tsc: self.quantum << self.shift, kind });
-            } else {
-                let left = self.payload.len() - self.at;
-                self.note(self.at as u64, left as u64, DamageKind::Event(self.thread));
-                self.at = self.payload.len();
+        if let Some(event) = self.ready.next() {
+            return Some(event);
+        }
+        let mut events = Vec::new();
+        self.more(&mut events);
+        self.ready = events.into_iter();
+        self.ready.next()
+    }
+}
+
+impl Batches for ThreadEvents<'_> {
+    fn more(&mut self, out: &mut Vec<SpoolEvent>) {
+        let had = out.len();
+        while out.len() == had {
+            if self.piece.at >= self.piece.bytes.len() && self.piece.left == 0 {
+                let Some(block) = self.blocks.next().copied() else { return };
+                let body = block.at + BLOCK_HEADER_LEN as u64;
+                self.piece.bytes.clear();
+                self.piece =
+                    Piece { at: 0, from: body, left: block.header.len as usize, ..std::mem::take(&mut self.piece) };
+                self.decoder = Decoder::new(block.header.first_quantum, self.shift);
+            }
+            if !self.piece.slide(self.source) {
+                let unread = (self.piece.bytes.len() + self.piece.left) as u64;
+                self.note(unread, DamageKind::Unreadable(self.thread));
+                continue;
+            }
+            // Behind this an event might go on in the next piece.
+            let sure =
+                if self.piece.left == 0 { usize::MAX } else { self.piece.bytes.len().saturating_sub(GENERAL_MAX) };
+            if !self.decoder.run(&self.piece.bytes, &mut self.piece.at, sure, out) {
+                let unread = (self.piece.bytes.len() - self.piece.at + self.piece.left) as u64;
+                self.note(unread, DamageKind::Event(self.thread));
+            }
+            // Only a damaged block that still matches its checksum could go back in time.
+            for event in &mut out[had..] {
+                self.quantum = self.quantum.max(event.tsc);
+                event.tsc = self.quantum;
             }
         }
     }
@@ -424,20 +480,12 @@ impl ThreadEvents<'_> {
         &self.damage
     }
 
-    fn load(&mut self, block: &Block) {
-        self.block_at = block.at;
-        self.at = 0;
-        self.payload.resize(block.header.len as usize, 0);
-        let body = block.at + BLOCK_HEADER_LEN as u64;
-        if !matches!(self.source.read(body, &mut self.payload), Ok(n) if n == self.payload.len()) {
-            self.note(0, block.header.len.into(), DamageKind::Unreadable(self.thread));
-            self.payload.clear();
-        }
-        self.decoder = Decoder::new(block.header.first_quantum, self.shift);
-    }
-
-    fn note(&mut self, in_payload: u64, len: u64, kind: DamageKind) {
-        let offset = self.block_at + BLOCK_HEADER_LEN as u64 + in_payload;
+    /// Notes that the rest of the block cannot be used.
+    fn note(&mut self, len: u64, kind: DamageKind) {
+        let offset = self.piece.from + self.piece.at as u64;
         self.damage.push(Damage { offset, len, kind });
+        self.piece.bytes.clear();
+        self.piece.at = 0;
+        self.piece.left = 0;
     }
 }
