@@ -159,8 +159,10 @@ fn the_memory_guard_ends_a_worker_and_says_so() {
 fn an_interrupted_result_is_valid_and_resume_finishes_it() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("r");
-    let child = fragbench()
-        .args(small(&["--allocator", "glibc,null", "--arena-max", "default,1,2,4", "-o", arg(&out)]))
+    // With the null allocator and the second copy of the baseline 22 runs.
+    const LIMITS: &str = "default,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19";
+    let mut child = fragbench()
+        .args(small(&["--allocator", "glibc,null", "--arena-max", LIMITS, "-o", arg(&out)]))
         .args(["--seed", "5"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -168,23 +170,23 @@ fn an_interrupted_result_is_valid_and_resume_finishes_it() {
         .unwrap();
     let runs_file = out.join("runs.jsonl");
     while !std::fs::read_to_string(&runs_file).is_ok_and(|text| text.contains('\n')) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first run");
         std::thread::yield_now();
     }
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let status = child.wait_with_output().unwrap().status;
     let before = runs(&out);
-    if before.len() < 6 {
-        assert_eq!(status.code(), Some(1));
-        assert_eq!(json(&std::fs::read_to_string(out.join("summary.json")).unwrap())["partial"], true);
-    }
+    assert!(before.len() < 22, "21 runs were to come when it was interrupted");
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(json(&std::fs::read_to_string(out.join("summary.json")).unwrap())["partial"], true);
     succeed(&["run", "--resume", arg(&out)]);
     let after = runs(&out);
-    assert_eq!(after.len(), 6);
+    assert_eq!(after.len(), 22);
     assert_eq!(after[..before.len()], before[..], "what was done is not run again");
     assert_eq!(json(&std::fs::read_to_string(out.join("summary.json")).unwrap())["partial"], false);
     succeed(&["report", arg(&out)]);
     let identities: std::collections::BTreeSet<u64> = after.iter().map(|r| r["run"].as_u64().unwrap()).collect();
-    assert_eq!(identities.len(), 6);
+    assert_eq!(identities.len(), 22);
 }
 
 #[test]

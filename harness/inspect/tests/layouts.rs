@@ -147,8 +147,8 @@ fn no_glibc_is_an_answer() {
     assert!(matches!(survey(&built.memory), Err(InspectError::NoHeap)));
 }
 
-/// Damages a heap and surveys it: it must end, and what it says must add up.
-fn damage(family: &Family, rng: &mut Pcg64Mcg) {
+/// Damages a heap and surveys it: it must end, and what it says must add up. Whether there was a survey.
+fn damage(family: &Family, rng: &mut Pcg64Mcg) -> bool {
     let mut built = build(family, &CHUNKS);
     let words = [0, 1, 0x20, 0x21, 0x25, u64::MAX, 1 << 63, 0x5555_5577_0010, 0x7eff_fc00_0030, built.main_arena];
     for _ in 0..rng.random_range(1..20) {
@@ -169,7 +169,7 @@ fn damage(family: &Family, rng: &mut Pcg64Mcg) {
         let base = [0x5555_5577_0000, 0x7eff_fc00_0000, 0x7f00_0010_0000][rng.random_range(0..3)];
         built.memory.absent.push(base + PAGE * rng.random_range(0..64));
     }
-    let Ok(s) = survey(&built.memory) else { return };
+    let Ok(s) = survey(&built.memory) else { return false };
     let bytes = s.bytes();
     let parts = bytes.live_bytes
         + bytes.free_bytes
@@ -183,14 +183,15 @@ fn damage(family: &Family, rng: &mut Pcg64Mcg) {
     assert_eq!(trim.kept.values().sum::<u64>() + trim.predicted_release_bytes, bytes.resident_bytes);
     assert!(s.segments.iter().all(|s| s.chunks.is_sorted_by(|a, b| a.address() < b.address())));
     assert!(s.map(100).rows.len() == s.segments.len());
+    true
 }
 
 #[test]
 fn damaged_heaps_never_stop_a_survey() {
     let mut rng = Pcg64Mcg::seed_from_u64(20);
-    for round in 0..700 {
-        damage(&FAMILIES[round % FAMILIES.len()], &mut rng);
-    }
+    let surveyed = (0..700).filter(|round| damage(&FAMILIES[round % FAMILIES.len()], &mut rng)).count();
+    // The seed is fixed: two in five leave a heap that can be surveyed, the others hit what it is found by.
+    assert!((200..500).contains(&surveyed), "{surveyed} of 700");
 }
 
 /// A heap whose memory goes away after so many questions, as that of a process that unmaps or ends.
