@@ -27,6 +27,7 @@ fn facts(m: &Manifest) -> Vec<Fact> {
     let mut facts: Vec<Fact> = vec![
         ("CPU".into(), host.cpu.clone(), TIME),
         ("CPUs".into(), Some(host.cpus.to_string()), "time, and glibc's arena limit"),
+        ("processor quota".into(), host.cgroup_cpu_quota.map(|quota| quota.to_string()), TIME),
         ("frequency governor".into(), host.governor.clone(), TIME),
         ("virtual machine".into(), host.virtualised.map(|is| is.to_string()), TIME),
         ("kernel".into(), Some(host.kernel.clone()), BOTH),

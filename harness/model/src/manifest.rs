@@ -29,6 +29,16 @@ pub struct Host {
     pub virtualised: Option<bool>,
     /// cgroup memory limit, if one holds.
     pub cgroup_memory_limit_bytes: Option<u64>,
+    /// `memory.high` of the cgroup, if one holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_memory_high_bytes: Option<u64>,
+    /// Processors' worth of time the cgroup is allowed (`cpu.max`), if it is limited. glibc counts the processors it may run
+    /// on, not this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_cpu_quota: Option<f64>,
+    /// Processors the cgroup may run on (`0-3,8`), where it names some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_cpuset: Option<String>,
     /// Frequency governor.
     pub governor: Option<String>,
     /// `RLIMIT_AS`, if one holds.

@@ -5,6 +5,7 @@
 
 mod anonymous;
 mod capture;
+mod cgroup;
 mod core;
 mod error;
 mod live;
@@ -19,9 +20,10 @@ mod text;
 pub use self::core::CoreTarget;
 pub use anonymous::AnonymousMemory;
 pub use capture::{CaptureTarget, CaptureWriter};
+pub use cgroup::{CgroupLimits, cgroup_limits};
 pub use error::ProcError;
 pub use live::LiveTarget;
-pub use machine::{CpuTotals, MachineFacts, available_bytes, cpu_hz, cpu_totals, machine_facts};
+pub use machine::{CpuTotals, MachineFacts, available_bytes, count_of_list, cpu_hz, cpu_totals, machine_facts};
 pub use process::{CpuTimes, Grants, Process, ProcessStatus};
 pub use rights::{Rights, User};
 pub use statm::{Statm, StatmReader, statm_bound_bytes};

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use procfs::{FromBufReadSI, KernelStats};
 
+use crate::cgroup::{CgroupLimits, cgroup_limits};
 use crate::error::{ProcError, read};
 
 /// CPU time of the whole machine since boot, nanoseconds.
@@ -18,7 +19,7 @@ pub struct CpuTotals {
 }
 
 /// Settings and sizes that are part of a result's conditions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct MachineFacts {
     /// `model name` of `/proc/cpuinfo`.
     pub cpu: Option<String>,
@@ -34,8 +35,8 @@ pub struct MachineFacts {
     pub cpus_online: Option<u32>,
     /// `vm.overcommit_memory`.
     pub overcommit: Option<u32>,
-    /// Memory limit of the cgroup that holds this process.
-    pub cgroup_memory_limit_bytes: Option<u64>,
+    /// Limits of the control groups that hold this process.
+    pub cgroup: CgroupLimits,
     /// Frequency governor of the first CPU.
     pub governor: Option<String>,
     /// `PRETTY_NAME` of `/etc/os-release`.
@@ -97,7 +98,7 @@ pub fn machine_facts(root: &Path) -> MachineFacts {
         thp_defrag: text("sys/kernel/mm/transparent_hugepage/defrag").and_then(chosen),
         cpus_online: text("sys/devices/system/cpu/online").and_then(|t| count_of_list(t.trim())),
         overcommit: text("proc/sys/vm/overcommit_memory").and_then(|t| t.trim().parse().ok()),
-        cgroup_memory_limit_bytes: cgroup_limit(root),
+        cgroup: cgroup_limits(root, None),
         governor: text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").map(|t| t.trim().to_owned()),
         os: text("etc/os-release").and_then(|t| {
             let line = t.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="))?;
@@ -112,32 +113,14 @@ fn chosen(words: String) -> Option<String> {
     Some(words.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
-/// How many numbers a list such as `0-3,8` has.
-fn count_of_list(list: &str) -> Option<u32> {
+/// How many numbers a list of processors such as `0-3,8` has; `None` for what is no such list.
+pub fn count_of_list(list: &str) -> Option<u32> {
     list.split(',')
         .map(|part| {
             let (from, to) = part.split_once('-').unwrap_or((part, part));
             (to.parse::<u32>().ok()?).checked_sub(from.parse().ok()?)?.checked_add(1)
         })
         .sum()
-}
-
-/// The least `memory.max` from this process's cgroup (v2) up to the root.
-fn cgroup_limit(root: &Path) -> Option<u64> {
-    let own = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let own = own.lines().find_map(|l| l.strip_prefix("0::"))?;
-    let mount = root.join("sys/fs/cgroup");
-    let mut dir = mount.join(own.trim_start_matches('/'));
-    let mut least = None;
-    while dir.starts_with(&mount) {
-        if let Some(limit) = std::fs::read_to_string(dir.join("memory.max")).ok().and_then(|t| t.trim().parse().ok()) {
-            least = Some(least.map_or(limit, |l: u64| l.min(limit)));
-        }
-        if !dir.pop() {
-            break;
-        }
-    }
-    least
 }
 
 fn lines_of<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
@@ -173,14 +156,11 @@ mod tests {
         };
         write("proc/meminfo", "MemTotal:       24576000 kB\nMemAvailable:   20000000 kB\n");
         write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
-        write("proc/self/cgroup", "0::/a/b\n");
-        write("sys/fs/cgroup/a/memory.max", "1000\n");
-        write("sys/fs/cgroup/a/b/memory.max", "max\n");
         write("proc/stat", "cpu  10 1 5 100 2 0 3 7 0 0\ncpu0 10 1 5 100 2 0 3 7 0 0\nctxt 1\nbtime 1\nprocesses 1\n");
         let facts = machine_facts(dir.path());
         assert_eq!(facts.memory_bytes, Some(24576000 * 1024));
         assert_eq!(facts.thp.as_deref(), Some("madvise"));
-        assert_eq!(facts.cgroup_memory_limit_bytes, Some(1000));
+        assert_eq!(facts.cgroup, CgroupLimits::default());
         assert_eq!((facts.cpu, facts.overcommit, facts.governor), (None, None, None));
         assert_eq!(available_bytes(dir.path()), Some(20000000 * 1024));
         assert_eq!(cpu_hz(dir.path()), None);

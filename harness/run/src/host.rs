@@ -13,16 +13,27 @@ pub fn host() -> Host {
         kernel: format!("Linux {} {}", facts.kernel.unwrap_or_default(), std::env::consts::ARCH),
         os: facts.os,
         cpu: facts.cpu,
-        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        cpus: usable_cpus(),
         memory_bytes: facts.memory_bytes,
         available_bytes: fragbench_proc::available_bytes(root),
         thp: facts.thp,
         overcommit: facts.overcommit,
         virtualised: facts.virtualised,
-        cgroup_memory_limit_bytes: facts.cgroup_memory_limit_bytes,
+        cgroup_memory_limit_bytes: facts.cgroup.memory_max_bytes,
+        cgroup_memory_high_bytes: facts.cgroup.memory_high_bytes,
+        cgroup_cpu_quota: facts.cgroup.cpu_quota,
+        cgroup_cpuset: facts.cgroup.cpuset,
         governor: facts.governor,
         address_space_limit_bytes: crate::sys::address_space_limit(),
     }
+}
+
+/// Processors this process may run on, as glibc and jemalloc count them: the standard library's count is lowered by the
+/// control group's quota of time.
+fn usable_cpus() -> u32 {
+    let grants = fragbench_proc::Process::live(std::process::id()).grants().ok();
+    let counted = grants.and_then(|grants| fragbench_proc::count_of_list(&grants.cpus?));
+    counted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32))
 }
 
 /// The C library this program runs on, which is the one of every worker that is not started on another; `None` when it

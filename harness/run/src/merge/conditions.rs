@@ -44,7 +44,7 @@ pub(super) fn compare(sources: &[Source]) -> Differences {
         builds(sources, &mut found);
         found.refused.extend(recordings(sources));
     }
-    let machine: [(&str, Of<Host>, &str); 10] = [
+    let machine: [(&str, Of<Host>, &str); 11] = [
         ("CPU", |h| json!(h.cpu), "times mix kinds of CPU; only ratios, which are formed within a block, stay fair"),
         (
             "number of usable CPUs",
@@ -61,6 +61,11 @@ pub(super) fn compare(sources: &[Source]) -> Differences {
         ),
         ("virtualisation", |h| json!(h.virtualised), "times of a virtual machine scatter more"),
         ("frequency governor", |h| json!(h.governor), "times scatter more where frequencies change"),
+        (
+            "processor quota of the cgroup",
+            |h| json!(h.cgroup_cpu_quota),
+            "times differ where processors are taken away",
+        ),
         ("memory limit of the cgroup", |h| json!(h.cgroup_memory_limit_bytes), "near it the kernel takes pages away"),
         ("limit of address space", |h| json!(h.address_space_limit_bytes), "near it arenas are refused"),
     ];
