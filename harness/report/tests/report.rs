@@ -1,5 +1,6 @@
 //! The whole rendering on a made-up result: tables and Markdown by snapshot, the page's promises, and odd results
 //! that must not break a plot.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fixture;
 
