@@ -69,9 +69,9 @@ pub(crate) fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec
 pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Option<&Emitted>) -> Result<()> {
     match format {
         Format::Json => match emitted {
-            None => say!("{}", serde_json::to_string_pretty(&data.summary)?),
+            None => say!("{}", serde_json::to_string_pretty(&fragbench_report::summary_value(&data.summary)?)?),
             Some(emitted) => {
-                let mut value = serde_json::to_value(&data.summary)?;
+                let mut value = fragbench_report::summary_value(&data.summary)?;
                 value["emitted"] = emitted.as_ref().ok().cloned().into();
                 say!("{}", serde_json::to_string_pretty(&value)?);
             }

@@ -40,7 +40,7 @@ pub(crate) fn show(tuning: &Tuning, results: &ResultDir, format: Format, emit: O
     }
     match format {
         Format::Json => {
-            let mut value = serde_json::to_value(tuning)?;
+            let mut value = fragbench_report::tuning_value(tuning)?;
             value["emitted"] = lines.into();
             say!("{}", serde_json::to_string_pretty(&value)?);
         }
@@ -66,7 +66,8 @@ pub(crate) fn render_again(
     if manifest.memory.is_none() {
         // Results of earlier versions name it in their tuning.json alone.
         let text = std::fs::read_to_string(results.path().join("tuning.json")).unwrap_or_default();
-        manifest.memory = serde_json::from_str::<Tuning>(&text).ok().map(|tuning| tuning.memory);
+        let tuning = serde_json::from_str::<serde_json::Value>(&text).ok();
+        manifest.memory = tuning.and_then(|tuning| Some(tuning["memory"].as_str()?.to_owned()));
     }
     let finalists = finalists(&manifest, records);
     let tuning = conclude(results, manifest, records, &finalists, partial)?;

@@ -17,11 +17,11 @@ fn tuned(workload: &str, more: &[&str]) -> (serde_json::Value, tempfile::TempDir
 
 #[test]
 fn where_nothing_can_be_told_apart_nothing_is_recommended_and_every_file_is_there() {
-    let (tuning, dir) = tuned("mysql/connection-storm", &["--sessions", "8", "--emit", "systemd"]);
+    let (tuning, dir) = tuned("mysql/connection-storm", &["--sessions", "8", "--relevant", "60%", "--emit", "systemd"]);
     assert_eq!(tuning["recommendation"], serde_json::Value::Null);
     // On a slow machine for want of blocks, on a fast one for want of a difference.
     let reason = tuning["reasons"][0].as_str().unwrap();
-    assert!(reason.contains("--max-time") || reason.contains("more than noise"), "{reason}");
+    assert!(reason.contains("--max-time") || reason.contains("Nothing tried is better"), "{reason}");
     assert_eq!(tuning["emitted"], serde_json::Value::Null, "nothing to apply");
     assert_eq!(tuning["partial"], false);
     let front = tuning["front"].as_array().unwrap();

@@ -3,7 +3,7 @@
 
 use fragbench_model::{Allocator, Cell, Plan, Settings};
 
-use crate::{AS_LINKED, BASELINE};
+use crate::BASELINE;
 
 /// Whether an allocator with these settings is glibc as it comes: the baseline where a plan names no other.
 pub fn is_plain_glibc(allocator: &str, settings: &Settings) -> bool {
@@ -25,14 +25,4 @@ pub(crate) fn is_baseline(plan: &Plan, cell: &Cell) -> bool {
 /// The baseline of a plan's first workload.
 pub fn baseline_of_plan(plan: &Plan) -> Option<&Allocator> {
     plan.cells.iter().find(|cell| is_baseline(plan, cell)).map(|cell| &cell.allocator)
-}
-
-/// The baseline in words: `glibc with default settings`, `glibc arena_max=2`, `as it is linked`.
-pub(crate) fn in_words(baseline: Option<&Allocator>) -> String {
-    match baseline {
-        None => format!("{BASELINE} with default settings"),
-        Some(a) if a.name == AS_LINKED => "the program as it is linked".to_owned(),
-        Some(a) if a.settings.is_empty() => format!("{} with default settings", a.name),
-        Some(a) => a.label(),
-    }
 }

@@ -15,7 +15,7 @@ use fragbench_model::{
 use crate::bootstrap::ratio_interval;
 use crate::compare::baseline_of;
 use crate::conditions::conditions;
-use crate::evidence::DISTURBED;
+use crate::evidence::was_disturbed;
 use crate::figures::{Figures, figure_names, user_metrics};
 use crate::paired::{LEVEL, beyond, block_ratios};
 use crate::rank_sum::{least_p, rank_sum};
@@ -282,7 +282,7 @@ fn outcome(cells: &[CellDiff], comparisons: usize) -> (DiffOutcome, Vec<String>)
 /// What lowers the worth of one result.
 fn cautions(name: &str, manifest: &Manifest, cells: &[CellRuns]) -> Vec<String> {
     let runs: Vec<_> = cells.iter().flat_map(|c| &c.ok).collect();
-    let disturbed = runs.iter().filter(|r| r.cautions.iter().any(|c| DISTURBED.contains(&c.kind.as_str()))).count();
+    let disturbed = runs.iter().filter(|r| was_disturbed(r)).count();
     let failed: usize = cells.iter().map(|c| c.failed.len()).sum();
     let mut cautions = Vec::new();
     if manifest.ended_unix_s.is_none() {

@@ -1,19 +1,19 @@
 //! What the rules of the verdict look at: every change that was tried, over all workloads, relative to the baseline.
 
-use std::collections::BTreeMap;
+use fragbench_model::{Allocator, Bars, Better, CautionKind, Contrast, Effects, RunRecord, Tried, Weighing, label};
 
-use fragbench_model::{Allocator, Better, Contrast, Weighing, label};
-
-use crate::baseline::in_words;
 use crate::compare::baseline_of;
 use crate::figures::Figures;
 use crate::paired::{Aa, LogRatios, block_ratios, effects};
-use crate::price::{server_ratios, server_time, weighing};
+use crate::price::{CPU, server_ratios, server_time, weighing};
 use crate::runs::CellRuns;
 use crate::{NULL, P99, PEAK, median};
 
-/// Cautions that say the machine disturbed a run.
-pub(crate) const DISTURBED: [&str; 2] = ["foreign_cpu", "steal"];
+/// Whether the machine disturbed a run.
+pub(crate) fn was_disturbed(run: &RunRecord) -> bool {
+    run.cautions.iter().any(|caution| matches!(caution.kind, CautionKind::ForeignCpu | CautionKind::Steal))
+}
+
 const FAULTS: &str = "minor_faults_count";
 const LONGEST: &str = "malloc_max_ns";
 
@@ -26,22 +26,8 @@ pub struct Candidate {
     pub workloads: usize,
     /// Runs that failed.
     pub failed: usize,
-    /// Geometric mean over the workloads and the memory figures ([`Figures`]) of the ratio to the baseline.
-    pub memory: Option<Contrast>,
-    /// Of the throughput ratio; not weighed where `cost` is known.
-    pub throughput: Option<Contrast>,
-    /// Of the server's processor time relative to what it used, where a recording or a model tells that.
-    pub cost: Option<Contrast>,
-    /// Of the peak's ratio.
-    pub peak: Option<Contrast>,
-    /// Of the ratio of the 99th percentile of an allocation's latency; not weighed.
-    pub p99: Option<Contrast>,
-    /// Of page faults; not weighed.
-    pub faults: Option<Contrast>,
-    /// Longest allocation timed, nanoseconds, and the baseline's: the greatest medians over the workloads.
-    pub longest_ns: Option<(f64, f64)>,
-    /// Of the ratios of further figures that must not become worse, by name.
-    pub others: BTreeMap<String, (Better, Contrast)>,
+    /// What it does: over the workloads of the baseline and the memory figures ([`Figures`]).
+    pub effects: Effects,
 }
 
 /// What the rules look at.
@@ -63,6 +49,8 @@ pub struct Evidence {
     pub disturbed: f64,
     /// Share from which on a difference is of practical consequence.
     pub relevant: f64,
+    /// Whether less memory is all that is sought: less time is no gain then, more time is still a loss.
+    pub memory_alone: bool,
     /// Every cell but the baseline and those on another C library, in the plan's order. A C library comes with the
     /// distribution: its cells are shown for comparison and never advised.
     pub candidates: Vec<Candidate>,
@@ -81,7 +69,15 @@ impl Candidate {
 
     /// The effect that costs in time are weighed by: the server's processor time, else throughput.
     pub(crate) fn weighed_time(&self) -> &Option<Contrast> {
-        if self.cost.is_some() { &self.cost } else { &self.throughput }
+        if self.effects.cost.is_some() { &self.effects.cost } else { &self.effects.throughput }
+    }
+
+    pub(crate) fn tried(&self) -> Tried {
+        Tried {
+            allocator: self.change.name.clone(),
+            settings: self.change.settings.clone(),
+            effects: self.effects.clone(),
+        }
     }
 }
 
@@ -94,9 +90,10 @@ impl Evidence {
         }
     }
 
-    /// The baseline in words.
-    pub(crate) fn baseline_words(&self) -> String {
-        in_words(self.baseline.as_ref())
+    /// What a difference must pass.
+    pub(crate) fn bars(&self) -> Bars {
+        let floor = |aa: Option<Aa>| aa.map(|aa| aa.floor);
+        Bars { memory: floor(self.memory_aa), time: floor(self.time_aa()), relevant: self.relevant }
     }
 }
 
@@ -109,8 +106,10 @@ pub(crate) fn evidence(cells: &[CellRuns], figures: &Figures, relevant: f64) -> 
     let peak = gathered.effects_in(&[PEAK], relevant);
     let p99 = gathered.effects_in(&[P99], relevant);
     let faults = gathered.effects_in(&[FAULTS], relevant);
+    let cpu = gathered.effects_in(&[CPU], relevant);
     let others: Vec<(&str, Better, Vec<Option<Contrast>>)> =
         figures.others.iter().map(|(name, better)| (*name, *better, gathered.effects_in(&[name], relevant))).collect();
+    let weighing = weighing(&gathered.workloads);
     let candidates = gathered
         .groups
         .iter()
@@ -119,21 +118,24 @@ pub(crate) fn evidence(cells: &[CellRuns], figures: &Figures, relevant: f64) -> 
             change: group[0].cell.allocator.clone(),
             workloads: group.iter().filter(|c| !c.ok.is_empty()).count(),
             failed: group.iter().map(|c| c.failed.len()).sum(),
-            memory: memory[i],
-            throughput: throughput[i],
-            cost: cost[i],
-            peak: peak[i],
-            p99: p99[i],
-            faults: faults[i],
-            longest_ns: gathered.longest(group),
-            others: others
-                .iter()
-                .filter_map(|(name, better, effects)| Some(((*name).to_owned(), (*better, effects[i]?))))
-                .collect(),
+            effects: Effects {
+                memory: memory[i],
+                throughput: throughput[i],
+                cost: cost[i],
+                peak: peak[i],
+                p99: p99[i],
+                faults: faults[i],
+                cpu: cpu[i].filter(|_| weighing == Weighing::Command),
+                longest_ns: gathered.longest(group),
+                others: others
+                    .iter()
+                    .filter_map(|(name, better, effects)| Some(((*name).to_owned(), (*better, effects[i]?))))
+                    .collect(),
+            },
         })
         .collect();
     let runs = || cells.iter().flat_map(|c| &c.ok);
-    let disturbed = runs().filter(|r| r.cautions.iter().any(|c| DISTURBED.contains(&c.kind.as_str()))).count();
+    let disturbed = runs().filter(|r| was_disturbed(r)).count();
     let aa = |ratios: Option<LogRatios>| ratios.map(|copies| Aa::new(&copies));
     Evidence {
         baseline: cells.iter().find(|c| c.is_baseline()).map(|c| c.cell.allocator.clone()),
@@ -141,9 +143,10 @@ pub(crate) fn evidence(cells: &[CellRuns], figures: &Figures, relevant: f64) -> 
         memory_aa: aa(gathered.joined(&gathered.copies, &figures.memory)),
         throughput_aa: aa(gathered.joined(&gathered.copies, &[figures.throughput])),
         cost_aa: aa(gathered.joined_cost(&gathered.copies)),
-        weighing: weighing(&gathered.workloads),
+        weighing,
         disturbed: disturbed as f64 / runs().count().max(1) as f64,
         relevant,
+        memory_alone: figures.memory_alone,
         candidates,
     }
 }

@@ -11,6 +11,8 @@ pub struct Figures<'a> {
     /// (what is kept). Neither depends on how long a phase took; a mean over time does, and a run that was held up would
     /// shift it.
     pub memory: Vec<&'a str>,
+    /// Whether less of it is all that is sought.
+    pub memory_alone: bool,
     /// Throughput.
     pub throughput: &'a str,
     /// Further figures that must not become worse.
@@ -23,7 +25,12 @@ impl<'a> Figures<'a> {
         let throughput = plan.cells.first().map_or(CALLS, |cell| throughput_of(&cell.workload));
         let others = user_metrics(plan).filter(|m| m.name != throughput);
         let others = others.filter_map(|m| Some((m.name.as_str(), m.better?))).collect();
-        Self { memory: vec![PEAK, "heap_rss_idle_bytes"], throughput, others }
+        Self { memory: vec![PEAK, "heap_rss_idle_bytes"], memory_alone: false, throughput, others }
+    }
+
+    /// The same for a search for less of one memory figure.
+    pub fn less_of(memory: &'a str, plan: &'a Plan) -> Self {
+        Self { memory: vec![memory], memory_alone: true, ..Self::of(plan) }
     }
 }
 

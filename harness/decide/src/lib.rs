@@ -1,8 +1,7 @@
 //! Pure statistics and advice over run records: what the runs amount to, what differs from the baseline by more
 //! than noise, and what to do about it. Data in, data out: no file, no clock, no process.
 //!
-//! Entry points: [`summarize`] makes `summary.json` of a plan and its records, [`finding`] says it in a paragraph,
-//! [`advice`] in lines; [`precision`] says whether more blocks are needed, [`pareto_front`] gives the cells nothing else
+//! Entry points: [`summarize`] makes `summary.json` of a plan and its records, [`tuning`] a search's; [`precision`] says whether more blocks are needed, [`pareto_front`] gives the cells nothing else
 //! beats; [`diff`] lays two results side by side; [`judge_case`] checks a bad case against its fact sheet.
 
 mod badcase;
@@ -14,7 +13,6 @@ mod confidence;
 mod diff;
 mod evidence;
 mod figures;
-mod finding;
 mod halving;
 mod knee;
 mod paired;
@@ -29,7 +27,6 @@ mod summarize;
 mod trend;
 mod tuning;
 mod verdict;
-mod words;
 
 pub use badcase::{CURES, HELPS, HURTS, RemedyRun, judge_case};
 pub use baseline::{baseline_of_plan, is_plain_glibc};
@@ -38,7 +35,6 @@ pub use compare::precision;
 pub use diff::{DiffQuestion, diff, diff_metrics};
 pub use evidence::{Candidate, Evidence};
 pub use figures::{Figures, figure_names, throughput_of, user_metrics};
-pub use finding::{advice, effect, finding, headline};
 pub use halving::{Cost, Halving, joined, ranked};
 pub use knee::knee;
 pub use paired::{Aa, LEVEL, LogRatios, PRELIMINARY_FLOORS, blocks_needed};
@@ -49,7 +45,7 @@ pub use signed_rank::MIN_BLOCKS;
 pub use summarize::{aa_spread, summarize};
 pub use trend::{LEAST_READINGS, trend};
 pub use tuning::{costs, tuning};
-pub use verdict::{MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_GAIN, judge};
+pub use verdict::{MAX_NOISE, MIN_REPETITIONS, MOST_OF_THE_SERVER, NEAR_THE_BEST, judge};
 
 /// Heap RSS at its peak.
 pub const PEAK: &str = "heap_rss_peak_bytes";

@@ -3,8 +3,8 @@
 
 use fragbench_decide::{costs, tuning};
 use fragbench_model::{
-    Allocator, AllocatorKind, Cell, DEFAULT_RELEVANT, MachineLoad, Plan, PlannedRun, RunRecord, RunStatus, SCHEMA,
-    Settings, Tuning, WorkloadSpec,
+    Allocator, AllocatorKind, Cell, DEFAULT_RELEVANT, Done, Doubt, MachineLoad, Plan, PlannedRun, Reason, RunRecord,
+    RunStatus, SCHEMA, SERVER_CPU_S, SERVER_SPAN_S, Settings, Standing, Tuning, WorkloadSpec,
 };
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
@@ -97,18 +97,35 @@ fn recommended(tuning: &Tuning) -> Option<String> {
     tuning.recommendation.as_ref().map(|r| fragbench_model::label(&r.allocator, &r.settings))
 }
 
+fn worked() -> Done {
+    Done {
+        ops: 1,
+        live_end_bytes: 0,
+        checksum: 0,
+        adaptive: false,
+        work_ns: 1,
+        threads_started: 1,
+        harness_vm_bytes: 0,
+        latency: Default::default(),
+        facts: Default::default(),
+    }
+}
+
 const ONE: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];
 const TWO: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "2")];
+const FOUR: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "4")];
+const EIGHT: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "8")];
 const BOTH: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "2"), ("glibc.malloc.mxfast", "0")];
 
 #[test]
 fn a_saving_is_recommended_with_its_price_and_the_front_runs_from_it_to_the_fastest() {
     let t = tuned(&[("glibc", ONE, 0.5, 0.9), ("glibc", TWO, 0.55, 1.0), ("glibc", BOTH, 0.54, 1.0)], 12, 1);
     assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=2"), "nearly as good with less to set");
-    assert!(t.reasons.iter().any(|r| r.contains("would save a little more")), "{:?}", t.reasons);
+    let less_trouble = |r: &Reason| matches!(r, Reason::LessTrouble { best, .. } if best.settings == settings(BOTH));
+    assert!(t.verdict.reasons.iter().any(less_trouble), "{:?}", t.verdict.reasons);
     let r = t.recommendation.unwrap();
     assert!((r.memory_ratio.median - 0.55).abs() < 0.02 && (r.saved_bytes - 45e6).abs() < 3e6, "{r:?}");
-    assert!(r.price.iter().any(|p| p.contains("throughput not told apart from noise")), "{:?}", r.price);
+    assert_eq!(r.tried.effects.throughput.map(|e| e.standing), Some(Standing::Noise), "{r:?}");
     assert!(r.risks.iter().any(|risk| risk.name == "arena contention"));
     assert_eq!(r.change.environment, settings(TWO));
     assert_eq!(t.front[0].settings, settings(ONE), "least memory first");
@@ -120,7 +137,7 @@ fn equal_things_recommend_nothing_twenty_times_out_of_twenty() {
     for seed in 0..20 {
         let t = tuned(&[("glibc", ONE, 1.0, 1.0), ("glibc", TWO, 1.0, 1.0), ("jemalloc", &[], 1.0, 1.0)], 12, seed);
         assert_eq!(recommended(&t), None, "seed {seed}");
-        assert!(t.reasons[0].contains("noise"), "{:?}", t.reasons);
+        assert!(matches!(t.verdict.reasons[0], Reason::NothingBetter(_)), "{:?}", t.verdict.reasons);
     }
 }
 
@@ -133,25 +150,55 @@ fn what_costs_as_much_as_it_saves_and_what_saves_too_little_is_not_recommended()
 
 #[test]
 fn too_few_blocks_for_so_many_finalists_are_said() {
-    let effects: Vec<Effect> = vec![("glibc", ONE, 0.5, 1.0); 5];
+    let five = |memory: f64| [ONE, TWO, FOUR, EIGHT, BOTH].map(|own| ("glibc", own, memory, 1.0));
+    let effects = five(0.5);
     // Six blocks exclude chance for one comparison; for five, two more are needed.
     let t = tuned(&effects, 6, 5);
-    assert!(t.recommendation.as_ref().is_some_and(|r| r.preliminary), "every block agrees: {:?}", t.reasons);
-    assert!(t.reasons[1].contains("preliminary") && t.reasons[1].contains("8 are needed"), "{:?}", t.reasons);
+    assert!(t.recommendation.as_ref().is_some_and(|r| r.preliminary), "every block agrees: {:?}", t.verdict);
+    assert_eq!(t.verdict.doubts[0], Doubt::TooFewBlocks { blocks: 6, needed: 8, compared: 5 });
     assert!(tuned(&effects, 8, 5).recommendation.is_some_and(|r| !r.preliminary));
-    let equal = tuned(&[("glibc", ONE, 1.0, 1.0); 5], 4, 6);
-    assert_eq!(recommended(&equal), None, "{:?}", equal.reasons);
+    let equal = tuned(&five(1.0), 4, 6);
+    assert_eq!(recommended(&equal), None, "{:?}", equal.verdict.reasons);
 }
 
 #[test]
 fn another_allocator_must_save_clearly_more_than_a_setting() {
     let setting = ("glibc", TWO, 0.6, 1.0);
-    let t = tuned(&[setting, ("jemalloc", &[], 0.5, 1.0)], 12, 6);
+    let t = tuned(&[setting, ("jemalloc", &[], 0.57, 1.0)], 12, 6);
     assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=2"));
-    assert!(t.reasons.iter().any(|r| r.contains("jemalloc has")), "what it would give stands beside: {:?}", t.reasons);
+    assert_eq!(t.verdict.alternatives[0].allocator, "jemalloc", "what it would give stands beside");
     let t = tuned(&[setting, ("jemalloc", &[], 0.3, 1.0)], 12, 7);
     assert_eq!(recommended(&t).as_deref(), Some("jemalloc"));
-    assert!(t.reasons.iter().any(|r| r.contains("glibc arena_max=2 has")), "{:?}", t.reasons);
+    assert_eq!(t.verdict.alternatives[0].settings, settings(TWO));
+}
+
+#[test]
+fn a_candidate_that_is_faster_only_is_none_of_a_search_for_less_memory() {
+    assert_eq!(recommended(&tuned(&[("glibc", ONE, 1.0, 1.5)], 12, 11)), None);
+    assert_eq!(recommended(&tuned(&[("glibc", ONE, 0.6, 1.5)], 12, 11)).as_deref(), Some("glibc arena_max=1"));
+}
+
+#[test]
+fn the_servers_processor_time_is_the_price_where_the_recording_tells_it() {
+    // Half the throughput of the loop; of the server's 10 s of processor time one part in twenty.
+    let of = |cpu_of_the_setting: f64| {
+        let (plan, mut records) = measured(&[("glibc", ONE, 0.5, 0.5)], 12, 12);
+        for (i, record) in records.iter_mut().enumerate() {
+            let cpu = if record.settings == settings(ONE) { cpu_of_the_setting } else { 1.0 };
+            record.metrics.insert("cpu_s".into(), cpu + 0.001 * (i % 7) as f64);
+            let facts = [(SERVER_CPU_S.to_owned(), 10.0), (SERVER_SPAN_S.to_owned(), 60.0)].into();
+            record.done = Some(Done { facts, ..worked() });
+        }
+        let (costs, tolerance) = costs(&plan, &records, IDLE, DEFAULT_RELEVANT);
+        (tuning(&plan, &records, &[2], IDLE, DEFAULT_RELEVANT, false), costs[2].unwrap(), tolerance)
+    };
+    let (t, cost, tolerance) = of(1.5);
+    assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=1"), "{:?}", t.verdict.reasons);
+    assert!((cost.time - 1.05_f64.ln()).abs() < 0.002 && tolerance.time < 0.06, "{cost:?} {tolerance:?}");
+    assert!((t.verdict.price.unwrap().extra_cpu_s - 0.5).abs() < 0.02, "{:?}", t.verdict.price);
+    let (t, ..) = of(2.5);
+    assert_eq!(recommended(&t), None);
+    assert!(matches!(t.verdict.reasons[2], Reason::TooDear(_)), "15 % of the server: {:?}", t.verdict.reasons);
 }
 
 #[test]
@@ -182,7 +229,7 @@ fn what_was_never_run_is_untried_and_neither_dropped_nor_on_the_front() {
     assert_eq!(recommended(&t).as_deref(), Some("glibc arena_max=1"));
     // Not even the baseline.
     let t = tuning(&plan, &[], &[], IDLE, DEFAULT_RELEVANT, false);
-    assert!(t.reasons[0].contains("--max-time"), "{:?}", t.reasons);
+    assert_eq!(t.verdict.reasons, [Reason::NoBaseline]);
     assert_eq!((t.baseline.is_none(), t.front.len(), t.tried), (true, 0, 0));
 }
 
@@ -215,7 +262,7 @@ fn a_figure_of_the_users_that_becomes_worse_counts_as_a_loss_and_stands_in_the_p
     };
     let t = of(1.2);
     assert_eq!((t.throughput.as_str(), recommended(&t).as_deref()), ("runs_per_s", Some("glibc arena_max=1")));
-    let price = t.recommendation.unwrap().price;
-    assert!(price.iter().any(|p| p.contains("p95_ms") && p.contains("20")), "{price:?}");
+    let (_, worse) = t.recommendation.unwrap().tried.effects.others["p95_ms"];
+    assert!((worse.ratio.median - 1.2).abs() < 0.02 && worse.standing == Standing::Significant, "{worse:?}");
     assert_eq!(recommended(&of(1.5)), None, "40 % less memory for 50 % more latency");
 }

@@ -29,6 +29,7 @@ mod spec;
 mod summary;
 mod trace_stat;
 mod tuning;
+mod verdict;
 
 pub use allocator::{Allocator, AllocatorAnswer, AllocatorKind, Libc, LibcAnswer, PRELOAD, Settings, label};
 pub use badcase::{
@@ -49,25 +50,25 @@ pub use inspection::{
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact, RecordingFact, ResultKind, SearchState};
 pub use message::{
     AllocatorStats, Command, Done, Hello, LatencySummary, Message, Percentiles, Purge, SERVER_CPU_S, SERVER_SPAN_S,
-    WorkerError,
+    WorkerError, WorkerErrorKind,
 };
 pub use metric::{Better, COMMAND_HOW, METRICS, Metric, Unit, how_of_command, metric};
 pub use plan::{Cell, Plan, PlannedRun};
 pub use printable::{printable, printable_lines, text_of};
 pub use profile::{Blocks, Columns, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows, Wave};
 pub use reading::{ArenaReading, Event, Reading, Trend, TrendKind};
-pub use record::{Caution, Failure, FailureKind, MachineLoad, PhaseRecord, RunRecord, RunStatus};
+pub use record::{Caution, CautionKind, Failure, FailureKind, MachineLoad, PhaseRecord, RunRecord, RunStatus};
 pub use remedy::{REMEDIES, Remedy, remedy};
 pub use sample::{Sample, Snapshot};
 pub use shape::{Distances, SLICES, Shape};
 pub use shard::{Machine, Part, Shard};
 pub use spec::{Common, Driver, Pace, Parameter, RunSpec, Touch, WorkloadFact, WorkloadSpec, stem};
-pub use summary::{
-    Alternative, CellSummary, Comparison, Confidence, Contrast, DEFAULT_RELEVANT, Interval, Price, Risk, Standing,
-    Summary, Verdict, VerdictKind, Weighing,
-};
+pub use summary::{CellSummary, Comparison, Contrast, DEFAULT_RELEVANT, Interval, Standing, Summary};
 pub use trace_stat::{Histogram, HistogramBin, LiveCurve, TraceStat};
 pub use tuning::{Recommendation, Trimming, TunePoint, Tuning};
+pub use verdict::{
+    Alternative, Bars, Confidence, Doubt, Effects, Price, Reason, Risk, Tried, Verdict, VerdictKind, Weighing,
+};
 
 /// Version of every serialised form in this crate: run specifications, messages, records and summaries.
 /// Raised when the meaning of a field changes; readers refuse a newer one.

@@ -168,11 +168,29 @@ pub struct Done {
     pub facts: BTreeMap<String, f64>,
 }
 
+/// What kind of fault ended a worker's run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerErrorKind {
+    /// The run specification asks for what it cannot do.
+    BadSpec,
+    /// A block did not hold what was written to it.
+    Corruption,
+    /// The allocator refused memory.
+    OutOfMemory,
+    /// The trace is damaged.
+    BadTrace,
+    /// The machine or its kernel lacks what it needs.
+    Unsupported,
+    /// The worker itself failed.
+    Internal,
+}
+
 /// A run that failed, as the worker saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerError {
-    /// `bad_spec`, `corruption`, `out_of_memory`, `bad_trace`, `internal`.
-    pub kind: String,
+    /// What kind.
+    pub kind: WorkerErrorKind,
     /// What was wrong and what to do next; corruption names block, size and thread.
     pub text: String,
 }

@@ -57,11 +57,56 @@ pub enum FailureKind {
     Interrupted,
 }
 
+/// What a caution is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CautionKind {
+    /// Other processes took much of a core.
+    ForeignCpu,
+    /// The hypervisor took much of the processor time.
+    Steal,
+    /// Watching took more than it should.
+    SamplerCost,
+    /// The recording's time does not reach the allocator.
+    ClockUnread,
+    /// What a setting does besides, or does not do.
+    Setting,
+    /// The allocator complained while it ran.
+    Complaint,
+    /// Processes were left over and were ended.
+    Leftovers,
+    /// The allocator was not in place in some process.
+    NotInPlace,
+    /// It had to be ended by force.
+    Forced,
+    /// One that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl CautionKind {
+    /// The name it has in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            CautionKind::ForeignCpu => "foreign_cpu",
+            CautionKind::Steal => "steal",
+            CautionKind::SamplerCost => "sampler_cost",
+            CautionKind::ClockUnread => "clock_unread",
+            CautionKind::Setting => "setting",
+            CautionKind::Complaint => "complaint",
+            CautionKind::Leftovers => "leftovers",
+            CautionKind::NotInPlace => "not_in_place",
+            CautionKind::Forced => "forced",
+            CautionKind::Unknown => "unknown",
+        }
+    }
+}
+
 /// Something a reader of the run's figures must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caution {
-    /// Short name: `foreign_cpu`, `steal`, `sampler_cost`, `frozen_threshold`, …
-    pub kind: String,
+    /// What it is about.
+    pub kind: CautionKind,
     /// What was seen and what to do.
     pub text: String,
 }

@@ -1,11 +1,11 @@
-//! What a search for settings came to: `tuning.json`, the form other programs rely on.
+//! What a search for settings came to: `tuning.json`, the form other programs rely on; the report adds its sentences.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::{Allocator, Contrast, Interval, Risk, Settings, label};
+use crate::{Allocator, Contrast, Interval, Risk, Settings, Tried, Verdict, label};
 
 /// One allocator with one choice of settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TunePoint {
     /// Allocator's name.
     pub allocator: String,
@@ -15,20 +15,29 @@ pub struct TunePoint {
     pub runs: u32,
     /// Runs that failed.
     pub failed: u32,
-    /// Median of the memory asked for: [`Tuning::memory`] names the metric.
+    /// Of those with figures, runs that other processes or the hypervisor disturbed.
+    pub disturbed: u32,
+    /// Median of the memory asked for over all its runs: [`Tuning::memory`] names the metric. Two settings that were run in
+    /// different blocks are compared by their ratios to the baseline alone.
     pub memory_bytes: Option<f64>,
-    /// Median of the throughput: [`Tuning::throughput`] names the metric.
+    /// Median of the throughput, likewise: [`Tuning::throughput`] names the metric.
     pub ops_per_s: Option<f64>,
-    /// Median of the 99th percentile of an allocation.
+    /// Median of the 99th percentile of an allocation, likewise.
     pub p99_ns: Option<f64>,
-    /// Memory relative to the baseline; `None` for the baseline itself.
+    /// Median of the page faults of a run, likewise.
+    pub minor_faults_count: Option<f64>,
+    /// Memory relative to the baseline, paired by block; `None` for the baseline itself.
     pub memory: Option<Contrast>,
     /// Throughput relative to the baseline.
     pub throughput: Option<Contrast>,
+    /// The server's processor time relative to what it used, where that is known.
+    pub cost: Option<Contrast>,
     /// 99th percentile relative to the baseline.
     pub p99: Option<Contrast>,
+    /// Page faults relative to the baseline.
+    pub faults: Option<Contrast>,
     /// Time that a thread of its own spent trimming in a run; `None` where none did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trimming: Option<Trimming>,
 }
 
@@ -40,7 +49,7 @@ impl TunePoint {
 }
 
 /// What periodic trimming cost in a run, until the end of its work: medians over the runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Trimming {
     /// Calls.
     pub calls: f64,
@@ -51,7 +60,7 @@ pub struct Trimming {
 }
 
 /// A change worth making, with its price.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
     /// Allocator.
     pub allocator: String,
@@ -60,7 +69,6 @@ pub struct Recommendation {
     /// The change as it is carried out: the variables and libraries that allocator and settings are resolved to.
     pub change: Allocator,
     /// Whether every block agrees, but there are too few of them to exclude chance.
-    #[serde(default)]
     pub preliminary: bool,
     /// Memory relative to the baseline.
     pub memory_ratio: Interval,
@@ -68,14 +76,18 @@ pub struct Recommendation {
     pub saved_bytes: f64,
     /// Throughput relative to the baseline.
     pub throughput_ratio: Option<Interval>,
-    /// What it costs, in sentences: throughput, latency, trimming.
-    pub price: Vec<String>,
+    /// What it does: the report makes its price of it, in sentences.
+    #[serde(skip)]
+    pub tried: Tried,
+    /// Time that a thread of its own spent trimming in a run; `None` where none did.
+    #[serde(skip)]
+    pub trimming: Option<Trimming>,
     /// What it is known to do wrong.
     pub risks: Vec<Risk>,
 }
 
 /// `tuning.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tuning {
     /// [`crate::SCHEMA`].
     pub schema: u32,
@@ -93,7 +105,7 @@ pub struct Tuning {
     pub tried: u32,
     /// Runs made.
     pub runs: u32,
-    /// glibc with default settings.
+    /// What everything is relative to.
     pub baseline: Option<TunePoint>,
     /// Of the finalists and the baseline those that no other beats in memory and throughput, by ascending memory.
     pub front: Vec<TunePoint>,
@@ -104,13 +116,13 @@ pub struct Tuning {
     /// What was dropped on the way, by ascending memory.
     pub dropped: Vec<TunePoint>,
     /// What the time did not suffice to run even once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub untried: Vec<TunePoint>,
+    /// What the rules of every verdict say of the finalists.
+    pub verdict: Verdict,
     /// What to do; `None` recommends nothing.
     pub recommendation: Option<Recommendation>,
-    /// Why, in sentences.
-    pub reasons: Vec<String>,
     /// What a reader must know of the server that was recorded or is modelled, in sentences.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

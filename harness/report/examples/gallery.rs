@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
         std::fs::write(path, bytes)?;
     }
     println!("{}", fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, None, false));
-    println!("{}", fragbench_decide::finding(&data.summary));
+    println!("{}", fragbench_report::finding(&data.summary));
     Ok(())
 }
 

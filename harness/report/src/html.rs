@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fragbench_decide::{advice, cell_runs, finding};
+use fragbench_decide::cell_runs;
 use fragbench_model::{
     Driver, HugePages, METRICS, Machine, Manifest, Metric, Unit, VerdictKind, how_of_command, label, metric,
 };
@@ -20,6 +20,7 @@ use crate::table::{
     failure_text, failures, is_of_commands, metric_table, own_columns, purge_table, ratio_table,
 };
 use crate::units::{bytes, digits, duration_ns, in_unit, utc};
+use crate::verdict::{MoreBy, advice, finding, reasons};
 use crate::{Application, LIBRARY_DIR, Page, Plot, ResultData, SERVICE, Target, emit, plot_stem, slug};
 
 /// The report as one page.
@@ -30,7 +31,8 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
     let (data, plots) = (report.data, report.plots);
     let sections: Vec<Markup> = plots.iter().map(|(w, plots)| workload(report, w, plots)).collect::<Result<_>>()?;
     let failed = failed_runs(data);
-    let advice = advice(&data.summary);
+    let advice = advice(&data.summary.verdict);
+    let reasons = reasons(&data.summary.verdict, MoreBy::Blocks);
     let cautions = cautions(data);
     let page = html! {
         (DOCTYPE)
@@ -48,10 +50,10 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                 @if data.summary.partial {
                     p.warn { "The plan was not finished. What follows is what had been measured by then." }
                 }
-                @if data.summary.verdict.reasons.len() > 1 {
+                @if reasons.len() > 1 {
                     details {
                         summary { "Why: all reasons" }
-                        ul { @for reason in &data.summary.verdict.reasons { li { (reason) } } }
+                        ul { @for reason in &reasons { li { (reason) } } }
                     }
                 }
                 @if !advice.is_empty() {

@@ -2,7 +2,7 @@
 //! JSON and CSV other programs read. Data in, bytes out: it starts nothing, reads no file and knows no `/proc`.
 //!
 //! Entry point: [`render`] gives every file of a result directory that is made from the records; the caller writes
-//! them. [`result_tables`] and [`fragbench_decide::finding`] are for the terminal, [`render_trace`] and
+//! them. [`result_tables`] and [`finding`] are for the terminal, [`render_trace`] and
 //! [`trace_table`] for the statistics of a trace, [`render_cases`] and [`case_text`] for bad cases.
 
 mod badcase;
@@ -28,6 +28,8 @@ mod terminal;
 mod trace_stat;
 mod tuning;
 mod units;
+mod verdict;
+mod words;
 
 use anyhow::Result;
 use fragbench_model::{Manifest, RunRecord, Summary, TraceStat};
@@ -40,7 +42,7 @@ pub use distance::distance_table;
 pub use emit::{Application, LIBRARY_DIR, SERVICE, Target, emit};
 pub use heap_map::heap_map;
 pub use inspection::{inspection_text, kind_word, verdict_text};
-pub use json::summary_json;
+pub use json::{summary_json, summary_value, tuning_value};
 pub use plots::{Layout, Plot, Scene, Styles, heap_plot, trace_plots, tuning_plot};
 pub use recording::{Recording, recording_json, recording_text, render_recordings};
 pub use samples::SampleFiles;
@@ -53,6 +55,7 @@ pub use terminal::{draw, draw_words, result_tables, result_verdict};
 pub use trace_stat::{size_table, trace_table};
 pub use tuning::{render_tuning, tuning_table, tuning_text};
 pub use units::{bytes, count, duration_ns, human, utc};
+pub use verdict::{MoreBy, advice, doubts, finding, headline, reasons};
 
 /// Everything a report is made of.
 #[derive(Debug, Clone)]

@@ -1,7 +1,5 @@
 //! `report.md`: finding, tables and links to the plots. Everything that came from outside is escaped.
 
-use fragbench_decide::{advice, finding};
-
 use crate::cautions::cautions;
 use crate::conditions::conditions;
 use crate::profile;
@@ -9,6 +7,7 @@ use crate::replay::replay_note;
 use crate::server::server_notes;
 use crate::table::{LEGEND, RATIO_LEGEND, Table, purge_table, ratio_table, result_table};
 use crate::units::{bytes, utc};
+use crate::verdict::{MoreBy, advice, finding, reasons};
 use crate::{Page, plot_stem};
 
 /// The report in Markdown; plots are linked as the SVG files beside it.
@@ -17,13 +16,14 @@ pub(crate) fn report_markdown(page: &Page) -> String {
     let manifest = &data.manifest;
     let mut out = format!("# fragbench: which allocator?\n\n{}\n", escape(&finding(&data.summary)));
     out.push_str(&format!("\n{}\n", escape(&conditions(data).join("; "))));
-    if !data.summary.verdict.reasons.is_empty() {
+    let reasons = reasons(&data.summary.verdict, MoreBy::Blocks);
+    if !reasons.is_empty() {
         out.push_str("\n## Why\n\n");
-        for reason in &data.summary.verdict.reasons {
-            out.push_str(&format!("- {}\n", escape(reason)));
+        for reason in reasons {
+            out.push_str(&format!("- {}\n", escape(&reason)));
         }
     }
-    let advice = advice(&data.summary);
+    let advice = advice(&data.summary.verdict);
     if !advice.is_empty() {
         out.push_str("\n## Before you act\n\n");
         for (what, text) in advice {

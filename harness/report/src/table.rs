@@ -244,6 +244,19 @@ pub(crate) fn ratio_table(summary: &Summary, plan: &Plan, workload: &str) -> Tab
     Table { corner: "allocator".into(), columns, rows, notes: Vec::new() }
 }
 
+/// A change in percent with its interval and how far it is told from noise.
+pub(crate) fn signed(effect: &Contrast) -> Value {
+    let change = |ratio: f64| format!("{:+.1}", 100.0 * (ratio - 1.0));
+    let ratio = effect.ratio;
+    let interval = (ratio.n > 1).then(|| format!("{} – {} %", change(ratio.lo), change(ratio.hi)));
+    let sign = match effect.standing {
+        Standing::Noise => "≈ ",
+        Standing::Preliminary => "? ",
+        Standing::Significant => "",
+    };
+    Value { text: format!("{sign}{} %", change(ratio.median)), interval, mark: None }
+}
+
 fn ratio_value(effect: &Contrast) -> Value {
     let ratio = effect.ratio;
     let sign = match effect.standing {

@@ -1,10 +1,10 @@
 //! Tables for a terminal.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, TableStyle};
-use fragbench_decide::{advice, finding};
 use fragbench_model::{Plan, RunRecord, Summary};
 
 use crate::table::{LEGEND, Mark, Table, result_table, workloads};
+use crate::verdict::{advice, finding};
 
 /// Columns of the result table that give way first when a terminal is narrow, by their heading.
 const GIVES_WAY: [&str; 6] = ["RSS mean", "purge", "arenas", "VIRT peak", "RSS purged", "malloc p99"];
@@ -51,7 +51,7 @@ pub fn result_tables(
 pub fn result_verdict(summary: &Summary, width: Option<u16>) -> String {
     let finding = finding(summary);
     let mut text = width.map_or_else(|| finding.clone(), |width| textwrap::fill(&finding, usize::from(width)));
-    for (what, line) in advice(summary) {
+    for (what, line) in advice(&summary.verdict) {
         let first = format!("  {what:<8}");
         match width {
             None => text.push_str(&format!("\n{first}{line}")),

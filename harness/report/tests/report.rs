@@ -6,11 +6,11 @@ mod fixture;
 
 use std::collections::BTreeMap;
 
-use fragbench_decide::{Figures, finding, summarize};
+use fragbench_decide::{Figures, summarize};
 use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Standing, Summary, VerdictKind, metric};
 use fragbench_report::{
-    COLUMNS, PURGE_COLUMNS, RATIO_COLUMNS, RenderedFile, ResultData, draw, render, render_trace, result_tables,
-    size_table, trace_table,
+    COLUMNS, MoreBy, PURGE_COLUMNS, RATIO_COLUMNS, RenderedFile, ResultData, draw, finding, reasons, render,
+    render_trace, result_tables, size_table, trace_table,
 };
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -233,7 +233,11 @@ fn the_summary_comes_back_whole_and_the_csv_has_every_figure() {
         );
     }
     assert_eq!(back.verdict.kind, data.summary.verdict.kind);
-    assert_eq!(back.verdict.reasons, data.summary.verdict.reasons);
+    let json: serde_json::Value = serde_json::from_str(text(&files, "summary.json")).unwrap();
+    let said: Vec<&str> =
+        json["verdict"]["reasons"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap()).collect();
+    assert_eq!(said, reasons(&data.summary.verdict, MoreBy::Blocks));
+    assert!(json["verdict"]["leading"].as_u64().unwrap() >= 1 && json["verdict"]["doubts"].is_array());
     let csv = text(&files, "summary.csv");
     let figures: usize = data.summary.cells.iter().map(|c| c.metrics.len().max(1)).sum();
     assert_eq!(csv.lines().count(), figures + 1);

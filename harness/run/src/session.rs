@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fragbench_model::{Allocator, Caution, Failure, FailureKind, MachineLoad, RunRecord, RunStatus, Sample};
+use fragbench_model::{
+    Allocator, Caution, CautionKind, Failure, FailureKind, MachineLoad, RunRecord, RunStatus, Sample,
+};
 use fragbench_proc::CpuTotals;
 
 use crate::sys;
@@ -83,8 +85,8 @@ impl<'a> Session<'a> {
     }
 
     /// Something a reader of its figures must know.
-    pub(crate) fn caution(&mut self, kind: &str, text: String) {
-        self.record.cautions.push(Caution { kind: kind.into(), text });
+    pub(crate) fn caution(&mut self, kind: CautionKind, text: String) {
+        self.record.cautions.push(Caution { kind, text });
     }
 
     /// Notes what watching it took, as a share of a core; named where that is more than `limit`.
@@ -93,7 +95,7 @@ impl<'a> Session<'a> {
         if let Some(cost) = cpu_ratio.filter(|&cost| cost > limit) {
             let text =
                 format!("watching it took {:.1} % of a core; a longer --sample-interval makes it less", 100.0 * cost);
-            self.caution("sampler_cost", text);
+            self.caution(CautionKind::SamplerCost, text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What recipes ask of libc and the kernel besides the malloc API: limits, the program break, glibc's own statistics and
 //! structures. All of the crate's `unsafe` is here. A call that the machine refuses ends the run with its name.
 
+use fragbench_model::WorkerErrorKind;
 use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -16,7 +17,7 @@ unsafe extern "C" {
 /// Ends the run: `what` was refused.
 fn refused(what: &str) -> ! {
     let error = io::Error::last_os_error();
-    fail(refuse("internal", format!("{what}: {error}; the case needs it")))
+    fail(refuse(WorkerErrorKind::Internal, format!("{what}: {error}; the case needs it")))
 }
 
 /// A lowered `RLIMIT_AS`; dropping it sets what was before.
@@ -225,7 +226,7 @@ pub(crate) fn fork_and_free(blocks: &[Block], every: usize) -> Child {
     }
     drop(tell);
     if !matches!(File::from(done).read(&mut [0]), Ok(1)) {
-        fail(refuse("internal", "the forked child ended before its work was done"));
+        fail(refuse(WorkerErrorKind::Internal, "the forked child ended before its work was done"));
     }
     Child { pid, hold: Some(hold) }
 }

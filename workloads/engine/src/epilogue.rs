@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{Done, Hello, HugePages, Message, Pace, RunSpec, SCHEMA};
 
 use crate::{Context, Settings, Workload, clock, fail, link, monitor, offheap, probe, refuse, sys, timeline};
@@ -22,7 +23,7 @@ fn keep_to_huge_pages(pages: HugePages) {
         let pages = pages.name();
         let text =
             format!("the kernel refuses PR_SET_THP_DISABLE for huge pages `{pages}`; Linux {since} or later is needed");
-        fail(refuse("internal", text));
+        fail(refuse(WorkerErrorKind::Internal, text));
     }
 }
 
@@ -51,7 +52,7 @@ pub fn serve(spec: &RunSpec, workload: &mut dyn Workload) {
     let mut done = Done {
         ops: totals.sums.ops,
         live_end_bytes: u64::try_from(totals.sums.live_bytes).unwrap_or_else(|_| {
-            fail(refuse("internal", format!("live bytes are negative: {}", totals.sums.live_bytes)))
+            fail(refuse(WorkerErrorKind::Internal, format!("live bytes are negative: {}", totals.sums.live_bytes)))
         }),
         checksum: totals.checksum,
         adaptive: workload.adaptive(),

@@ -4,15 +4,15 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fragbench_model::{Message, WorkerError};
+use fragbench_model::{Message, WorkerError, WorkerErrorKind};
 
 use crate::sys;
 
 static FAILING: AtomicBool = AtomicBool::new(false);
 
-/// A failure of the given kind (`bad_spec`, `corruption`, `out_of_memory`, `bad_trace`, `internal`) as a value.
-pub fn refuse(kind: &str, text: impl Into<String>) -> WorkerError {
-    WorkerError { kind: kind.to_owned(), text: text.into() }
+/// A failure of the given kind as a value.
+pub fn refuse(kind: WorkerErrorKind, text: impl Into<String>) -> WorkerError {
+    WorkerError { kind, text: text.into() }
 }
 
 /// Tells the parent and ends the process with status 1.

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{ThreadCounters, Touch};
 
 use crate::counters::{Line, Lines};
@@ -65,7 +66,10 @@ impl Ledger {
     pub(crate) fn open(lines: &Arc<Lines>, share: Share, thread: u32) -> Ledger {
         let Some(line) = lines.claim() else {
             let most = fragbench_model::MAX_THREAD_COUNTERS;
-            fail(refuse("internal", format!("more than {most} threads at one time: ask for fewer threads")));
+            fail(refuse(
+                WorkerErrorKind::Internal,
+                format!("more than {most} threads at one time: ask for fewer threads"),
+            ));
         };
         let mut ledger = Ledger {
             counters: line.shared,
@@ -292,7 +296,7 @@ impl Ledger {
     #[inline(never)]
     fn corrupted(&self, block: &Block, damage: Damage) -> ! {
         fail(refuse(
-            "corruption",
+            WorkerErrorKind::Corruption,
             format!(
                 "block {:#x} at {:#x} of {} bytes, checked by thread {}: byte {} is {:#04x}, {:#04x} was written; \
                  the allocator or the program overwrote it: rerun with --touch full, and under another allocator",
@@ -311,7 +315,7 @@ impl Ledger {
     #[inline(never)]
     fn out_of_memory(&self, size: usize) -> ! {
         fail(refuse(
-            "out_of_memory",
+            WorkerErrorKind::OutOfMemory,
             format!(
                 "thread {} was refused {size} bytes; give the run more memory or address space, or a smaller scale",
                 self.thread

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{Command, Message};
 
 use crate::{fail, refuse, sys};
@@ -32,7 +33,7 @@ pub(crate) fn send(message: &Message) {
     let mut out = std::io::stdout().lock();
     let line = match serde_json::to_string(message) {
         Ok(line) => line,
-        Err(error) => fail(refuse("internal", format!("a message cannot be written: {error}"))),
+        Err(error) => fail(refuse(WorkerErrorKind::Internal, format!("a message cannot be written: {error}"))),
     };
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         sys::exit_now(1);
@@ -44,6 +45,6 @@ pub(crate) fn receive() -> Command {
     let Some(line) = read_line() else { sys::exit_now(1) };
     match serde_json::from_str(&line) {
         Ok(command) => command,
-        Err(error) => fail(refuse("bad_spec", format!("not a command: {line:?}: {error}"))),
+        Err(error) => fail(refuse(WorkerErrorKind::BadSpec, format!("not a command: {line:?}: {error}"))),
     }
 }

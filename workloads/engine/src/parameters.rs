@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{Parameter, WorkerError};
 
 use crate::refuse;
@@ -20,7 +21,7 @@ impl Parameters {
             // A server takes `-` and `_` in names alike, and so does this.
             if !known.iter().any(|p| p.name == normal(name)) {
                 let hint = nearest(&normal(name), known.iter().map(|p| p.name.as_str()));
-                return Err(refuse("bad_spec", format!("no parameter {name:?}; {hint}")));
+                return Err(refuse(WorkerErrorKind::BadSpec, format!("no parameter {name:?}; {hint}")));
             }
         }
         let mut all: BTreeMap<_, _> = known.iter().map(|p| (p.name.clone(), p.default.clone())).collect();
@@ -41,10 +42,13 @@ impl Parameters {
     pub fn size(&self, name: &str, least: u64, most: u64) -> Result<u64, WorkerError> {
         let text = self.text(name);
         let value = parse_size(text).ok_or_else(|| {
-            refuse("bad_spec", format!("{name}={text}: not a size; write a whole number, or 16K, 4M, 1G"))
+            refuse(WorkerErrorKind::BadSpec, format!("{name}={text}: not a size; write a whole number, or 16K, 4M, 1G"))
         })?;
         if !(least..=most).contains(&value) {
-            return Err(refuse("bad_spec", format!("{name}={text}: must lie between {least} and {most}")));
+            return Err(refuse(
+                WorkerErrorKind::BadSpec,
+                format!("{name}={text}: must lie between {least} and {most}"),
+            ));
         }
         Ok(value)
     }
@@ -57,7 +61,7 @@ impl Parameters {
         let text = self.text(name);
         choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
             let hint = nearest(text, choices.iter().map(|(word, _)| *word));
-            refuse("bad_spec", format!("{name}={text}: not a value it takes; {hint}"))
+            refuse(WorkerErrorKind::BadSpec, format!("{name}={text}: not a value it takes; {hint}"))
         })
     }
 }
@@ -149,7 +153,7 @@ mod tests {
     fn what_is_wrong_is_named_with_the_nearest_that_is_right() {
         let text = |r: WorkerError| (r.kind, r.text);
         let (kind, said) = text(Parameters::new(&known(), &given("sort_bufer_size", "1")).unwrap_err());
-        assert_eq!(kind, "bad_spec");
+        assert_eq!(kind, WorkerErrorKind::BadSpec);
         assert!(said.contains("sort_bufer_size") && said.contains("did you mean \"sort_buffer_size\"?"), "{said}");
         let p = Parameters::new(&known(), &given("sort_buffer_size", "8 potatoes")).unwrap();
         assert!(p.size("sort_buffer_size", 1, 9).unwrap_err().text.contains("8 potatoes"));

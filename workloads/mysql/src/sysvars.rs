@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use fragbench_engine::{Parameters, Request, nearest, parse_size, refuse};
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{Parameter, WorkerError};
 use fragbench_option_file::{Flavor, Kind, Number, Server};
 
@@ -74,7 +75,7 @@ impl Variable {
 
     /// Reads a value; `name` is the one the user gave it under.
     fn read(&self, server: Server, name: &str, text: &str) -> Result<Value, WorkerError> {
-        let wrong = |what: &str| Err(refuse("bad_spec", format!("{name}={text}: {what}")));
+        let wrong = |what: &str| Err(refuse(WorkerErrorKind::BadSpec, format!("{name}={text}: {what}")));
         let kind = self.kind(server);
         match kind {
             Kind::Number(number) => match parse_size(text) {
@@ -343,7 +344,7 @@ impl Sysvars {
             match written.insert(variable.name, (name, text)) {
                 Some((before, other)) if other != text => {
                     let both = format!("{before}={other} and {name}={text} are one variable; give it one value");
-                    return Err(refuse("bad_spec", both));
+                    return Err(refuse(WorkerErrorKind::BadSpec, both));
                 }
                 _ => given.insert(variable.name.to_owned(), text.clone()),
             };
@@ -372,7 +373,7 @@ impl Sysvars {
                 let text = format!(
                     "{asked} sessions, but max_connections={limit}; ask for fewer, or set max_connections={asked}"
                 );
-                Err(refuse("bad_spec", text))
+                Err(refuse(WorkerErrorKind::BadSpec, text))
             }
         }
     }

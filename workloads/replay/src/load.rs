@@ -1,6 +1,7 @@
 //! Blocks of a thread's stream, read one after the other. The large buffers that reading needs for a moment are shared
 //! by all threads: a replay of hundreds of threads keeps as many of them as are reading at one time.
 
+use fragbench_model::WorkerErrorKind;
 use std::sync::{Mutex, PoisonError};
 
 use fragbench_engine::{fail, refuse};
@@ -24,7 +25,7 @@ impl Loader {
         let spare = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = spare().pop().unwrap_or_default();
         if let Err(error) = self.trace.load(entry, block, &mut scratch) {
-            fail(refuse("bad_trace", error.to_string()));
+            fail(refuse(WorkerErrorKind::BadTrace, error.to_string()));
         }
         spare().push(scratch);
     }

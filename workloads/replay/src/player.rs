@@ -6,6 +6,7 @@ use fragbench_engine::clock::{monotonic_ns, sleep_ns};
 use fragbench_engine::timeline::Seat;
 use fragbench_engine::{ALL_PAGES, Block, Ledger, fail, refuse, timeline};
 use fragbench_model::Touch;
+use fragbench_model::WorkerErrorKind;
 use fragbench_trace::decode::{Adjust, Alloc, Block as TraceBlock, Fault, Op, Visitor};
 
 use crate::run::{Run, Tally};
@@ -76,7 +77,7 @@ fn below(horizon_ns: u64) -> u64 {
 
 fn contradiction(thread: u32, offset: u64, what: &str) -> ! {
     fail(refuse(
-        "bad_trace",
+        WorkerErrorKind::BadTrace,
         format!("thread {thread}, block at offset {offset}: {what}; the trace contradicts itself, record it again"),
     ))
 }
@@ -204,7 +205,7 @@ impl Player<'_> {
                 if monotonic_ns() - start > HOPELESS_NS {
                     let text = "a thread has waited for a minute for what another should do; \
                                 the trace contradicts itself, record it again";
-                    fail(refuse("bad_trace", text));
+                    fail(refuse(WorkerErrorKind::BadTrace, text));
                 }
             }
         }

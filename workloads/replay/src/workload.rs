@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fragbench_engine::{Context, Ledger, Spawner, Thread, Workload, refuse, timeline};
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{Pace, SERVER_CPU_S, SERVER_SPAN_S, WorkerError};
 use fragbench_trace::decode::{Block, Op};
 use fragbench_trace::{Scratch, Totals, Trace};
@@ -58,16 +59,19 @@ impl Replay {
     pub fn open(trace: &Path, pace: Pace, skew_us: u64, copies: u32) -> Result<Replay, WorkerError> {
         if !(1..=COPIES_MAX).contains(&copies) {
             let text = format!("--threads-scale {copies} must be between 1 and {COPIES_MAX}");
-            return Err(refuse("bad_spec", text));
+            return Err(refuse(WorkerErrorKind::BadSpec, text));
         }
         let paced = match pace {
             Pace::Fast | Pace::Virtual => None,
             Pace::Recorded { speed } if speed.is_finite() && speed > 0.0 => Some(Paced::new(speed)),
             Pace::Recorded { speed } => {
-                return Err(refuse("bad_spec", format!("--pace recorded×{speed}: the factor must lie above 0")));
+                return Err(refuse(
+                    WorkerErrorKind::BadSpec,
+                    format!("--pace recorded×{speed}: the factor must lie above 0"),
+                ));
             }
         };
-        let bad = |what: String| refuse("bad_trace", format!("{}: {what}", trace.display()));
+        let bad = |what: String| refuse(WorkerErrorKind::BadTrace, format!("{}: {what}", trace.display()));
         let opened = Trace::open(trace).map_err(|e| bad(e.to_string()))?;
         let damage = opened.verify().map_err(|e| bad(e.to_string()))?;
         if let Some(first) = damage.first() {

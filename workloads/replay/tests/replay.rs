@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{
     Command as Order, Done, Driver, Message, Pace, RunSpec, SCHEMA, Touch, WorkerError, WorkloadSpec,
 };
@@ -224,7 +225,7 @@ fn what_cannot_be_replayed_is_refused_with_the_reason() {
         let path = case.dir.path().join("bad.fbt");
         std::fs::write(&path, bytes).unwrap();
         let error = run(&spec(&path, Pace::Fast, 0, 1), None).unwrap_err();
-        assert_eq!(error.kind, "bad_trace");
+        assert_eq!(error.kind, WorkerErrorKind::BadTrace);
         error.text
     };
     let mut flipped = whole.clone();
@@ -234,8 +235,8 @@ fn what_cannot_be_replayed_is_refused_with_the_reason() {
     assert!(refusal(b"").contains("empty"));
     assert!(refusal(b"#!/bin/sh\n").contains("not a fragbench trace"));
     let missing = run(&spec(Path::new("/nowhere/t.fbt"), Pace::Fast, 0, 1), None).unwrap_err();
-    assert!(missing.kind == "bad_trace" && missing.text.contains("/nowhere/t.fbt"));
+    assert!(missing.kind == fragbench_model::WorkerErrorKind::BadTrace && missing.text.contains("/nowhere/t.fbt"));
     for bad in [spec(&case.trace(), Pace::Fast, 0, 0), spec(&case.trace(), Pace::Recorded { speed: 0.0 }, 0, 1)] {
-        assert_eq!(run(&bad, None).unwrap_err().kind, "bad_spec");
+        assert_eq!(run(&bad, None).unwrap_err().kind, WorkerErrorKind::BadSpec);
     }
 }

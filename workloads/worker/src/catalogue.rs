@@ -2,6 +2,7 @@
 //! profiles.
 
 use fragbench_engine::{Entry, Request, Workload, nearest, refuse};
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{CASE_FAMILY, Description, RunSpec, WorkerError, WorkloadSpec};
 
 use crate::empty;
@@ -35,20 +36,22 @@ pub(crate) fn build(spec: &RunSpec) -> Result<Box<dyn Workload>, WorkerError> {
             let Some(entry) = entries().find(|entry| (entry.fact)().name == *name) else {
                 let known = describe();
                 let hint = nearest(name, known.workloads.iter().map(|fact| fact.name.as_str()));
-                return Err(refuse("bad_spec", format!("no workload {name:?}; {hint}")));
+                return Err(refuse(WorkerErrorKind::BadSpec, format!("no workload {name:?}; {hint}")));
             };
             (entry.build)(&request)
         }
-        WorkloadSpec::Replay { same_load, .. } if !same_load.is_empty() => {
-            Err(refuse("bad_spec", "a run replays one recording; which of several it is says who plans the runs"))
-        }
+        WorkloadSpec::Replay { same_load, .. } if !same_load.is_empty() => Err(refuse(
+            WorkerErrorKind::BadSpec,
+            "a run replays one recording; which of several it is says who plans the runs",
+        )),
         WorkloadSpec::Replay { trace, pace, skew_us, threads_scale, .. } => {
             fragbench_replay::build(trace, *pace, *skew_us, *threads_scale)
         }
         WorkloadSpec::Profile { trace, pace, .. } => fragbench_replay::build(trace, *pace, 0, 1),
-        WorkloadSpec::Command { command } => {
-            Err(refuse("bad_spec", format!("{} is a command, which is not the worker's to run", command.name)))
-        }
+        WorkloadSpec::Command { command } => Err(refuse(
+            WorkerErrorKind::BadSpec,
+            format!("{} is a command, which is not the worker's to run", command.name),
+        )),
     }
 }
 

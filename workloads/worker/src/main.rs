@@ -9,6 +9,7 @@ mod sys;
 use std::process::ExitCode;
 
 use fragbench_engine::{OffHeap, Workload, fail, read_line, refuse, serve};
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{RunSpec, SCHEMA, WorkerError};
 
 /// What the harness itself allocates stays out of the heap under test.
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
                 println!("{text}");
                 ExitCode::SUCCESS
             }
-            Err(error) => fail(refuse("internal", error.to_string())),
+            Err(error) => fail(refuse(WorkerErrorKind::Internal, error.to_string())),
         },
         _ => {
             eprintln!("usage: fragbench-worker [--describe | --check]\nIt is started by `fragbench run`.");
@@ -43,8 +44,9 @@ fn main() -> ExitCode {
 
 /// The specification on standard input, and its work.
 fn read() -> Result<(RunSpec, Box<dyn Workload>), WorkerError> {
-    let line = read_line()
-        .ok_or_else(|| refuse("bad_spec", "standard input holds no run specification; fragbench run writes one"))?;
+    let line = read_line().ok_or_else(|| {
+        refuse(WorkerErrorKind::BadSpec, "standard input holds no run specification; fragbench run writes one")
+    })?;
     let spec = parse(&line)?;
     let workload = catalogue::build(&spec)?;
     Ok((spec, workload))
@@ -53,23 +55,26 @@ fn read() -> Result<(RunSpec, Box<dyn Workload>), WorkerError> {
 /// Checks what the parent wrote.
 fn parse(line: &str) -> Result<RunSpec, WorkerError> {
     let value: serde_json::Value = serde_json::from_str(line)
-        .map_err(|error| refuse("bad_spec", format!("the run specification is not JSON: {error}")))?;
+        .map_err(|error| refuse(WorkerErrorKind::BadSpec, format!("the run specification is not JSON: {error}")))?;
     // The schema is looked at first: fields of another one may be called differently.
     match value.get("schema").and_then(serde_json::Value::as_u64) {
         Some(schema) if schema == u64::from(SCHEMA) => {}
         Some(schema) => {
             let text = format!("the run specification has schema {schema}, this worker speaks {SCHEMA}; rebuild both");
-            return Err(refuse("bad_spec", text));
+            return Err(refuse(WorkerErrorKind::BadSpec, text));
         }
-        None => return Err(refuse("bad_spec", "the run specification has no schema")),
+        None => return Err(refuse(WorkerErrorKind::BadSpec, "the run specification has no schema")),
     }
     let spec: RunSpec = serde_json::from_value(value)
-        .map_err(|error| refuse("bad_spec", format!("the run specification cannot be read: {error}")))?;
+        .map_err(|error| refuse(WorkerErrorKind::BadSpec, format!("the run specification cannot be read: {error}")))?;
     if !(spec.driver.scale.is_finite() && spec.driver.scale > 0.0 && spec.driver.scale <= 1e6) {
-        return Err(refuse("bad_spec", format!("scale {} must lie above 0 and be at most 1000000", spec.driver.scale)));
+        return Err(refuse(
+            WorkerErrorKind::BadSpec,
+            format!("scale {} must lie above 0 and be at most 1000000", spec.driver.scale),
+        ));
     }
     if spec.driver.threads == Some(0) {
-        return Err(refuse("bad_spec", "0 threads do no work; ask for at least 1"));
+        return Err(refuse(WorkerErrorKind::BadSpec, "0 threads do no work; ask for at least 1"));
     }
     Ok(spec)
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{
     AllocatorKind, AllocatorStats, Command, Description, Done, Driver, Hello, Message, Pace, Purge, RunSpec, SCHEMA,
     Touch, WorkerError, WorkloadSpec,
@@ -309,12 +310,12 @@ fn a_specification_that_cannot_be_run_is_refused_with_its_reason() {
     ];
     for (line, expected) in cases {
         let error = refused(line);
-        assert_eq!(error.kind, "bad_spec", "{line}");
+        assert_eq!(error.kind, WorkerErrorKind::BadSpec, "{line}");
         assert!(error.text.contains(&expected), "{line}: {}", error.text);
     }
     let mut worker = Worker::start(&[]);
     worker.input = None;
-    assert_eq!(worker.error().kind, "bad_spec");
+    assert_eq!(worker.error().kind, WorkerErrorKind::BadSpec);
 }
 
 #[test]
@@ -327,7 +328,7 @@ fn memory_that_runs_out_is_told_with_the_size_that_was_refused() {
     loop {
         match worker.hear() {
             Message::Error(error) => {
-                assert_eq!(error.kind, "out_of_memory");
+                assert_eq!(error.kind, WorkerErrorKind::OutOfMemory);
                 assert!(error.text.contains("refused 8388600 bytes"), "{}", error.text);
                 break;
             }

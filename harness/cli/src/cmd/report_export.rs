@@ -69,7 +69,7 @@ fn rows<'a>(manifest: &'a Manifest, records: &'a [RunRecord]) -> Result<Vec<Row<
         .map(|record| {
             let machine = machines.get(&record.repetition);
             let shard = machine.map(|machine| machine.shard).or(manifest.part.map(|part| part.shard));
-            let kinds: BTreeSet<&str> = record.cautions.iter().map(|caution| caution.kind.as_str()).collect();
+            let kinds: BTreeSet<&str> = record.cautions.iter().map(|caution| caution.kind.name()).collect();
             let failure = failure(record).map(|failure| serde_json::to_value(failure.kind)).transpose()?;
             Ok(Row {
                 settings: serde_json::to_string(&record.settings)?,

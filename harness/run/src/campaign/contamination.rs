@@ -1,6 +1,6 @@
 //! What else the machine did during a run: beyond these shares a run is repeated once, then marked.
 
-use fragbench_model::{Caution, RunRecord};
+use fragbench_model::{Caution, CautionKind, RunRecord};
 
 /// A run during which other processes took more than this share of a core is repeated once, then marked.
 const FOREIGN_CPU_LIMIT: f64 = 0.25;
@@ -12,7 +12,7 @@ pub(super) fn contamination(record: &RunRecord) -> Vec<Caution> {
     let mut cautions = Vec::new();
     if let Some(foreign) = record.load.foreign_cpu_ratio.filter(|&r| r > FOREIGN_CPU_LIMIT) {
         cautions.push(Caution {
-            kind: "foreign_cpu".into(),
+            kind: CautionKind::ForeignCpu,
             text: format!(
                 "other processes used {:.0} % of a core during the run; repeat on a quiet machine",
                 foreign * 100.0
@@ -21,7 +21,7 @@ pub(super) fn contamination(record: &RunRecord) -> Vec<Caution> {
     }
     if let Some(steal) = record.load.steal_ratio.filter(|&r| r > STEAL_LIMIT) {
         cautions.push(Caution {
-            kind: "steal".into(),
+            kind: CautionKind::Steal,
             text: format!(
                 "the hypervisor took {:.0} % of the CPU time during the run; its times are not to be trusted",
                 steal * 100.0
@@ -54,7 +54,7 @@ mod tests {
         let mut run = record();
         assert!(contamination(&run).is_empty());
         run.load = MachineLoad { steal_ratio: Some(0.2), foreign_cpu_ratio: Some(0.8), cpu_hz: None };
-        let kinds: Vec<String> = contamination(&run).into_iter().map(|c| c.kind).collect();
-        assert_eq!(kinds, ["foreign_cpu", "steal"]);
+        let kinds: Vec<CautionKind> = contamination(&run).into_iter().map(|c| c.kind).collect();
+        assert_eq!(kinds, [CautionKind::ForeignCpu, CautionKind::Steal]);
     }
 }

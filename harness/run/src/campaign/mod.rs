@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use fragbench_model::{Caution, Cell, FailureKind, Manifest, PlannedRun, RunRecord, RunStatus, Sample};
+use fragbench_model::{Caution, CautionKind, Cell, FailureKind, Manifest, PlannedRun, RunRecord, RunStatus, Sample};
 
 use crate::results::{ResultDir, unix_now};
 use agreement::Agreement;
@@ -227,7 +227,7 @@ impl Campaign {
                 return Ok(Some(Ending::Interrupted));
             }
             let notes = cell.allocator.notes.iter();
-            record.cautions.extend(notes.map(|note| Caution { kind: "setting".into(), text: note.clone() }));
+            record.cautions.extend(notes.map(|note| Caution { kind: CautionKind::Setting, text: note.clone() }));
             if let Some(failure) = agreement.check(&record) {
                 record.status = RunStatus::Failed(failure);
             }

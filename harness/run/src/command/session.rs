@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fragbench_model::{Allocator, AllocatorAnswer, FailureKind, Ready, RunRecord, Sample, ServerSpec};
+use fragbench_model::{Allocator, AllocatorAnswer, CautionKind, FailureKind, Ready, RunRecord, Sample, ServerSpec};
 use regex_lite::Regex;
 
 use super::inside::Inside;
@@ -284,16 +284,16 @@ impl<'a, 's> CommandSession<'a, 's> {
         session.record.proof = Some(answer(run.allocator, &processes));
         if left > 0 {
             let text = format!("{left} processes were still running when the command had ended, and were ended");
-            session.caution("leftovers", text);
+            session.caution(CautionKind::Leftovers, text);
         }
         for wrong in processes.iter().filter_map(|f| f.wrong.clone()) {
-            session.caution("not_in_place", wrong);
+            session.caution(CautionKind::NotInPlace, wrong);
         }
         session.record.processes = processes;
         session.watched(Some(sampler), WATCHING_LIMIT);
         let outcome = outcome?;
         if outcome.forced {
-            session.caution("forced", "it did not end on SIGTERM in time and was ended by SIGKILL".into());
+            session.caution(CautionKind::Forced, "it did not end on SIGTERM in time and was ended by SIGKILL".into());
         }
         session.record.load = meter.until_now_less(outcome.spent.cpu_ns + outcome.load_cpu_ns);
         session.record.metrics = derive(&Seen {

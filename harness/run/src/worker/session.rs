@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fragbench_model::{
-    Allocator, AllocatorKind, AllocatorStats, Caution, Cell, Command, Common, Done, FailureKind, Hello, Message, Pace,
-    PhaseRecord, Purge, RunRecord, RunSpec, SCHEMA, Sample, Snapshot,
+    Allocator, AllocatorKind, AllocatorStats, Caution, CautionKind, Cell, Command, Common, Done, FailureKind, Hello,
+    Message, Pace, PhaseRecord, Purge, RunRecord, RunSpec, SCHEMA, Sample, Snapshot, WorkerErrorKind,
 };
 use fragbench_proc::Process;
 
@@ -230,11 +230,13 @@ impl WorkerSession<'_, '_> {
             self.session.check("")?;
             match self.worker.receive(self.session.deadline) {
                 Ok(Some(Message::Error(error))) => {
-                    let kind = match error.kind.as_str() {
-                        "corruption" => FailureKind::Corruption,
-                        "out_of_memory" => FailureKind::OutOfMemory,
-                        "internal" => FailureKind::Crashed,
-                        _ => FailureKind::Refused,
+                    let kind = match error.kind {
+                        WorkerErrorKind::Corruption => FailureKind::Corruption,
+                        WorkerErrorKind::OutOfMemory => FailureKind::OutOfMemory,
+                        WorkerErrorKind::Internal => FailureKind::Crashed,
+                        WorkerErrorKind::BadSpec | WorkerErrorKind::BadTrace | WorkerErrorKind::Unsupported => {
+                            FailureKind::Refused
+                        }
                     };
                     return Err(Abort::new(kind, error.text));
                 }
@@ -358,7 +360,7 @@ fn unread_clock(pace: Option<Pace>, allocator: AllocatorKind, done: &Done) -> Op
     let timeless = [AllocatorKind::Glibc, AllocatorKind::Tcmalloc, AllocatorKind::Null].contains(&allocator);
     let read = done.facts.get("clock_read").is_none_or(|read| *read != 0.0);
     (pace == Some(Pace::Virtual) && !timeless && !read).then(|| Caution {
-        kind: "clock_unread".into(),
+        kind: CautionKind::ClockUnread,
         text: "it read no clock through the C library, so the recording's time does not reach it; if it gives memory back by \
                time, its figures need --pace recorded"
             .into(),

@@ -2,6 +2,7 @@
 
 use fragbench_engine::{fail, refuse};
 use fragbench_model::Effect::Nothing;
+use fragbench_model::WorkerErrorKind;
 use fragbench_model::{Bound, CaseFact, Expectation, GlibcRange, Judged, Quantity, Sign, Symptom};
 
 use crate::recipe::{settings, texts};
@@ -70,7 +71,7 @@ fn run(recipe: &mut Recipe<'_>) {
     if !["[madvise]", "[always]"].iter().any(|mode| choice.contains(mode)) {
         let choice = choice.trim();
         let text = format!("{THP} says `{choice}`, and the case is about huge pages: echo madvise > {THP}, as root");
-        fail(refuse("unsupported", text));
+        fail(refuse(WorkerErrorKind::Unsupported, text));
     }
     // Other allocators are left to ask for themselves.
     let advise = recipe.on_glibc();

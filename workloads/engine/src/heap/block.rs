@@ -273,7 +273,7 @@ mod tests {
         let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find_map(|line| line.find("{\"message\"").map(|at| &line[at..])).unwrap();
         let fragbench_model::Message::Error(error) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
-        assert_eq!(error.kind, "corruption");
+        assert_eq!(error.kind, fragbench_model::WorkerErrorKind::Corruption);
         for part in ["block 0xb10c", "of 300 bytes", "thread 1", "byte 5"] {
             assert!(error.text.contains(part), "{part}: {}", error.text);
         }

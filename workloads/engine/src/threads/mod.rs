@@ -3,6 +3,7 @@
 //! glibc gives a thread its arena at its first allocation, by the history of the process. So a thread makes that
 //! allocation, and warms its tcache, before the next one may start: thread → arena is then the same in every run.
 
+use fragbench_model::WorkerErrorKind;
 mod sys;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,7 +58,7 @@ impl Spawner {
     /// For a run whose threads share these settings; fails the run when there is no memory for the counter page.
     pub fn new(share: Share) -> Spawner {
         let Some(lines) = Lines::new(share.latency_every > 0) else {
-            fail(refuse("internal", "no memory for the counter page"))
+            fail(refuse(WorkerErrorKind::Internal, "no memory for the counter page"))
         };
         let common = Common { lines: Arc::new(lines), share, starting: Mutex::new(0), started: AtomicU32::new(0) };
         Spawner(Arc::new(common))
@@ -127,13 +128,16 @@ impl Spawner {
                 Err(panic) => {
                     let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
                     let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                    fail(refuse("internal", format!("thread {number} panicked: {said}")))
+                    fail(refuse(WorkerErrorKind::Internal, format!("thread {number} panicked: {said}")))
                 }
             }
         };
         let posix = Posix::start(Box::new(run)).unwrap_or_else(|errno| {
             let error = std::io::Error::from_raw_os_error(errno);
-            fail(refuse("internal", format!("thread {number} could not be started: {error}; ask for fewer threads")))
+            fail(refuse(
+                WorkerErrorKind::Internal,
+                format!("thread {number} could not be started: {error}; ask for fewer threads"),
+            ))
         });
         self.0.started.store(number, Ordering::Relaxed);
         gate.pass();

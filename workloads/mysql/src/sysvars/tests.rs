@@ -1,6 +1,7 @@
 //! What the table of variables says, and what is read by it.
 
 use super::*;
+use fragbench_model::WorkerErrorKind;
 use std::collections::BTreeSet;
 
 const LOAD: &[Load] = &[("tables", "4", "tables")];
@@ -83,7 +84,7 @@ fn what_is_wrong_is_named_as_it_was_written_with_what_would_be_right() {
         ("flavor", "maria", ["flavor=maria", "mariadb"]),
     ] {
         let error = read(&[(name, value)]).unwrap_err();
-        assert_eq!(error.kind, "bad_spec");
+        assert_eq!(error.kind, WorkerErrorKind::BadSpec);
         assert!(parts.iter().all(|part| error.text.contains(part)), "{}", error.text);
     }
 }
