@@ -57,7 +57,7 @@ pub fn malloc_info(pid: u32, limits: &Limits) -> Result<MallocInfo, AskError> {
         return Err(AskError::Gdb { what: "malloc_info(0)".into(), said: format!("a text cut short: {xml:.200}") });
     }
     Ok(MallocInfo {
-        stats: fragbench_malloc_info::parse(xml.as_bytes()),
+        stats: fragbench_glibc::malloc_info::parse(xml.as_bytes()).into(),
         xml,
         call_ms: visit.called.as_secs_f64() * 1e3,
         stopped_ms: visit.stopped.as_secs_f64() * 1e3,

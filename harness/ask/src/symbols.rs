@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use fragbench_glibc::EXPORTED;
 use fragbench_proc::{Source, Target};
 use object::LittleEndian;
 use object::elf::FileHeader64;
@@ -14,37 +15,6 @@ use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
 
 use crate::AskError;
 use crate::busy::Guard;
-
-/// What malloc.c exports, by all names in 2.17 to 2.43. Its other functions stand before and between these.
-const MALLOC: [&str; 27] = [
-    "malloc",
-    "free",
-    "cfree",
-    "calloc",
-    "realloc",
-    "memalign",
-    "aligned_alloc",
-    "valloc",
-    "pvalloc",
-    "posix_memalign",
-    "malloc_trim",
-    "malloc_usable_size",
-    "malloc_info",
-    "malloc_stats",
-    "malloc_get_state",
-    "malloc_set_state",
-    "mallinfo",
-    "mallinfo2",
-    "mallopt",
-    "independent_calloc",
-    "__libc_malloc",
-    "__libc_free",
-    "__libc_calloc",
-    "__libc_realloc",
-    "__libc_memalign",
-    "__libc_mallopt",
-    "free_sized",
-];
 
 struct Function {
     name: String,
@@ -113,7 +83,7 @@ impl Symbols {
     /// Code that is malloc's or lies between malloc's and the next functions of known name: functions without a symbol
     /// (`_int_malloc`, `_int_free`, `sysmalloc`) are there.
     pub(crate) fn malloc_code(&self) -> Vec<Range<u64>> {
-        let own = |function: &Function| MALLOC.contains(&function.name.as_str());
+        let own = |function: &Function| EXPORTED.contains(&function.name.as_str());
         let mut code: Vec<Range<u64>> = Vec::new();
         let mut before = 0;
         // Whether what follows joins the stretch that was last begun.

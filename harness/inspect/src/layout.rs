@@ -220,8 +220,7 @@ pub(crate) const HEAP_PREV: u64 = 8;
 pub(crate) const HEAP_SIZE: u64 = 0x10;
 /// Size of `heap_info`: since 2.35, and before.
 pub(crate) const HEAP_HEADERS: [u64; 2] = [0x30, 0x20];
-/// `HEAP_MAX_SIZE` on 64-bit: 2 × `DEFAULT_MMAP_THRESHOLD_MAX` (32 MiB).
-pub(crate) const HEAP_MAX: u64 = 64 << 20;
+pub(crate) use fragbench_glibc::HEAP_MAX;
 
 /// `struct malloc_chunk`: `fd`, where the caller's memory begins.
 pub(crate) const CHUNK_FD: u64 = 16;

@@ -9,7 +9,6 @@ mod badcase;
 mod command;
 mod counters;
 mod diff;
-mod glibc_version;
 mod heap;
 mod huge_pages;
 mod inspection;
@@ -39,7 +38,7 @@ pub use badcase::{
 pub use command::{CommandSpec, ProcessFact, Ready, ServerSpec, UserMetric};
 pub use counters::{COUNTERS_FD, COUNTERS_MAGIC, CounterPage, CounterSums, MAX_THREAD_COUNTERS, ThreadCounters};
 pub use diff::{CellDiff, CellName, Change, ConditionDiff, Diff, DiffOutcome, FigureDiff};
-pub use glibc_version::{GlibcRange, GlibcVersion, glibc};
+pub use fragbench_glibc::{GlibcRange, GlibcVersion, glibc};
 pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTrim, Kept, PinKind};
 pub use huge_pages::{HugePages, HugePagesFact, HugePagesSource};
 pub use inspection::{

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use fragbench_glibc::{Arena, MallocInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::{AllocatorAnswer, LibcAnswer};
@@ -96,6 +97,29 @@ pub struct AllocatorStats {
     pub arena_system_bytes: Vec<u64>,
     /// The allocator's further figures under its own names (`stats.active`, `committed`, …), in bytes or counts.
     pub own: BTreeMap<String, u64>,
+}
+
+/// Summed over all arenas and for each one.
+impl From<MallocInfo> for AllocatorStats {
+    fn from(info: MallocInfo) -> Self {
+        if info.arenas.is_empty() {
+            return Self::default();
+        }
+        let sum = |of: fn(&Arena) -> u64| info.arenas.iter().map(of).sum::<u64>();
+        let free = |arena: &Arena| arena.fast_bytes + arena.rest_bytes;
+        let own = [("fast", sum(|a| a.fast_bytes)), ("rest", sum(|a| a.rest_bytes))].into_iter();
+        let own = own.chain(info.mmap_count.map(|count| ("mmap_count", count)));
+        Self {
+            arena_count: Some(info.arenas.len() as u64),
+            heap_segment_count: Some(sum(|a| a.segments)),
+            system_bytes: info.mmapped_bytes.map(|mmapped| mmapped + sum(|a| a.system_bytes)),
+            free_bytes: Some(info.arenas.iter().map(free).sum()),
+            mmapped_bytes: info.mmapped_bytes,
+            arena_free_bytes: info.arenas.iter().map(free).collect(),
+            arena_system_bytes: info.arenas.iter().map(|a| a.system_bytes).collect(),
+            own: own.map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        }
+    }
 }
 
 /// Cost of one purge: `malloc_trim(0)`; jemalloc `thread.tcache.flush` and `arena.4096.purge`; `mi_collect(true)`.

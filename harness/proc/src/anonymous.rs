@@ -4,10 +4,8 @@
 //! It refuses to guess inside the rest: chunks that malloc mapped one by one and the program's own mappings look
 //! alike from outside. Whoever knows the program (a recording of its own `mmap` calls) tells them apart.
 
+use fragbench_glibc::HEAP_MAX;
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, MemoryMaps};
-
-/// glibc `malloc/arena.c: HEAP_MAX_SIZE` on 64-bit: 2 × `DEFAULT_MMAP_THRESHOLD_MAX` (32 MiB).
-const HEAP_MAX_SIZE: u64 = 64 << 20;
 
 /// Resident anonymous bytes by use.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -91,15 +89,15 @@ fn is_shared_memory(map: &MemoryMap) -> bool {
 /// An arena's heap starts at a multiple of 64 MiB with a committed part, and the reservation ends at or before the
 /// next multiple.
 fn is_arena(start: u64, end: u64, maps: &MemoryMaps) -> bool {
-    let base = start - start % HEAP_MAX_SIZE;
-    if end > base + HEAP_MAX_SIZE {
+    let base = start - start % HEAP_MAX;
+    if end > base + HEAP_MAX {
         // Adjacent heaps that are fully committed merge into one mapping.
-        return start == base && end.is_multiple_of(HEAP_MAX_SIZE);
+        return start == base && end.is_multiple_of(HEAP_MAX);
     }
     let region: Vec<&MemoryMap> =
-        maps.0.iter().filter(|m| m.address.0 >= base && m.address.1 <= base + HEAP_MAX_SIZE).collect();
+        maps.0.iter().filter(|m| m.address.0 >= base && m.address.1 <= base + HEAP_MAX).collect();
     let begins = region.first().is_some_and(|m| m.address.0 == base);
-    let covers = region.last().is_some_and(|m| m.address.1 == base + HEAP_MAX_SIZE);
+    let covers = region.last().is_some_and(|m| m.address.1 == base + HEAP_MAX);
     let anonymous = region.iter().all(|m| m.pathname == MMapPath::Anonymous);
     let contiguous = region.windows(2).all(|w| w[0].address.1 == w[1].address.0);
     begins && covers && anonymous && contiguous

@@ -6,13 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use fragbench_glibc::HEAP_MAX;
 use fragbench_proc::{Mapping, Source};
 use serde::Serialize;
 
 use crate::call::{Call, Frame, Name};
-
-/// `HEAP_MAX_SIZE` on 64-bit.
-const HEAP_MAX: u64 = 64 << 20;
 
 /// What memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -197,20 +195,7 @@ fn of_new(call: &Call) -> Use {
 /// A function of malloc's, under the names that a C library's symbols or debug information give it. The dynamic
 /// linker's own small malloc is none.
 fn is_malloc(frame: &Frame) -> bool {
-    const NAMES: [&str; 11] = [
-        "malloc",
-        "calloc",
-        "realloc",
-        "memalign",
-        "aligned_alloc",
-        "posix_memalign",
-        "valloc",
-        "pvalloc",
-        "sysmalloc",
-        "sysmalloc_mmap",
-        "int_malloc",
-    ];
-    !frame.object.starts_with("ld-") && NAMES.contains(&frame.plain_name())
+    !frame.object.starts_with("ld-") && fragbench_glibc::allocates(frame.plain_name())
 }
 
 #[cfg(test)]

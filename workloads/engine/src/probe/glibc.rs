@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fragbench_malloc_info::parse;
+use fragbench_glibc::malloc_info::parse;
 use fragbench_model::{AllocatorKind, AllocatorStats};
 
 use super::Family;
@@ -33,7 +33,7 @@ impl Family for Glibc {
 
     fn stats(&self) -> AllocatorStats {
         let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stats = info.as_mut().and_then(InfoStream::read).map(parse).unwrap_or_default();
+        let mut stats: AllocatorStats = info.as_mut().and_then(InfoStream::read).map(parse).unwrap_or_default().into();
         if let Some(totals) = self.trimmed {
             let [calls, total_ns, longest_ns] = totals();
             stats.own.extend([
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn the_heap_of_this_test_sums_to_whole_chunks_and_asking_twice_changes_nothing() {
         let mut info = InfoStream::open().unwrap();
-        let first = parse(info.read().unwrap());
+        let first = AllocatorStats::from(parse(info.read().unwrap()));
         assert!(first.arena_count >= Some(1));
         assert!(first.system_bytes >= first.free_bytes);
         assert!(first.arena_free_bytes[0].is_multiple_of(16), "{first:?}");

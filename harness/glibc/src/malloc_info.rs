@@ -6,17 +6,31 @@
 //! Source: malloc/malloc.c, `__malloc_info`, glibc 2.31 to 2.43. In every version the sizes of binned chunks are summed
 //! with their flag bits, so `rest` is one byte too large for each chunk but the top; `rest` counts the top since 2.31.
 
-use fragbench_model::AllocatorStats;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-/// One `<heap>`: an arena.
-#[derive(Debug, Default)]
-struct Arena {
-    fast: u64,
-    rest: u64,
-    system: u64,
-    segments: u64,
+/// One `<heap>`: an arena, in bytes unless said otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arena {
+    /// In fastbins.
+    pub fast_bytes: u64,
+    /// In the other bins and the top.
+    pub rest_bytes: u64,
+    /// Obtained from the system.
+    pub system_bytes: u64,
+    /// Number of heaps of its own.
+    pub segments: u64,
+}
+
+/// What the text says; empty when it holds no whole heap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MallocInfo {
+    /// In the order of the text.
+    pub arenas: Vec<Arena>,
+    /// In chunks that were mapped by themselves.
+    pub mmapped_bytes: Option<u64>,
+    /// Number of those chunks.
+    pub mmap_count: Option<u64>,
 }
 
 /// Chunk sizes are multiples of 16; what is left below 8 are flag bits.
@@ -24,8 +38,8 @@ fn without_flags(size: u64) -> u64 {
     size & !7
 }
 
-/// What the text says, summed over all arenas and for each one.
-pub fn parse(xml: &[u8]) -> AllocatorStats {
+/// Reads the text as far as it can be read.
+pub fn parse(xml: &[u8]) -> MallocInfo {
     let text = String::from_utf8_lossy(xml);
     let mut reader = Reader::from_str(&text);
     reader.config_mut().check_end_names = false;
@@ -39,15 +53,15 @@ pub fn parse(xml: &[u8]) -> AllocatorStats {
             Ok(Event::Start(e) | Event::Empty(e)) => match (e.name().as_ref(), &mut current) {
                 (b"heap", _) => arenas.extend(current.replace(Arena { segments: 1, ..Arena::default() })),
                 (b"total", Some(arena)) => match attribute(&e, "type").as_deref() {
-                    Some("fast") => arena.fast = without_flags(number(&e, "size").unwrap_or(0)),
+                    Some("fast") => arena.fast_bytes = without_flags(number(&e, "size").unwrap_or(0)),
                     Some("rest") => {
                         let flags = number(&e, "count").unwrap_or(0).saturating_sub(1);
-                        arena.rest = without_flags(number(&e, "size").unwrap_or(0).saturating_sub(flags));
+                        arena.rest_bytes = without_flags(number(&e, "size").unwrap_or(0).saturating_sub(flags));
                     }
                     _ => {}
                 },
                 (b"system", Some(arena)) if attribute(&e, "type").as_deref() == Some("current") => {
-                    arena.system = number(&e, "size").unwrap_or(0);
+                    arena.system_bytes = number(&e, "size").unwrap_or(0);
                 }
                 (b"aspace", Some(arena)) if attribute(&e, "type").as_deref() == Some("subheaps") => {
                     arena.segments = number(&e, "size").unwrap_or(1);
@@ -64,21 +78,9 @@ pub fn parse(xml: &[u8]) -> AllocatorStats {
         }
     }
     if arenas.is_empty() {
-        return AllocatorStats::default();
+        return MallocInfo::default();
     }
-    let sum = |of: fn(&Arena) -> u64| arenas.iter().map(of).sum::<u64>();
-    let mut stats = AllocatorStats {
-        arena_count: Some(arenas.len() as u64),
-        heap_segment_count: Some(sum(|a| a.segments)),
-        system_bytes: mmapped.map(|m| m + sum(|a| a.system)),
-        free_bytes: Some(sum(|a| a.fast + a.rest)),
-        mmapped_bytes: mmapped,
-        arena_free_bytes: arenas.iter().map(|a| a.fast + a.rest).collect(),
-        arena_system_bytes: arenas.iter().map(|a| a.system).collect(),
-        own: [("fast".to_owned(), sum(|a| a.fast)), ("rest".to_owned(), sum(|a| a.rest))].into(),
-    };
-    stats.own.extend(mmap_count.map(|count| ("mmap_count".to_owned(), count)));
-    stats
+    MallocInfo { arenas, mmapped_bytes: mmapped, mmap_count }
 }
 
 fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
@@ -126,14 +128,10 @@ mod tests {
 
     #[test]
     fn arenas_are_counted_and_flag_bits_taken_off() {
-        let stats = parse(TWO_ARENAS.as_bytes());
-        assert_eq!(stats.arena_count, Some(2));
-        assert_eq!(stats.heap_segment_count, Some(1 + 3));
-        assert_eq!(stats.arena_free_bytes, [64 + 332_864, 132_416]);
-        assert_eq!(stats.arena_system_bytes, [540_672, 135_168]);
-        assert_eq!(stats.mmapped_bytes, Some(1_052_672));
-        assert_eq!(stats.system_bytes, Some(540_672 + 135_168 + 1_052_672));
-        assert_eq!(stats.free_bytes, Some(64 + 332_864 + 132_416));
+        let main = Arena { fast_bytes: 64, rest_bytes: 332_864, system_bytes: 540_672, segments: 1 };
+        let second = Arena { fast_bytes: 0, rest_bytes: 132_416, system_bytes: 135_168, segments: 3 };
+        let whole = MallocInfo { arenas: vec![main, second], mmapped_bytes: Some(1_052_672), mmap_count: Some(1) };
+        assert_eq!(parse(TWO_ARENAS.as_bytes()), whole);
     }
 
     #[test]
@@ -141,9 +139,9 @@ mod tests {
         let unclosed = TWO_ARENAS.replace("</sizes>", "");
         assert_eq!(parse(unclosed.as_bytes()), parse(TWO_ARENAS.as_bytes()));
         let cut = &TWO_ARENAS[..TWO_ARENAS.find("<heap nr=\"1\">").unwrap()];
-        let stats = parse(cut.as_bytes());
-        assert_eq!((stats.arena_count, stats.system_bytes), (Some(1), None));
-        assert_eq!(parse(b"<malloc version"), AllocatorStats::default());
-        assert_eq!(parse(b""), AllocatorStats::default());
+        let info = parse(cut.as_bytes());
+        assert_eq!((info.arenas.len(), info.mmapped_bytes), (1, None));
+        assert_eq!(parse(b"<malloc version"), MallocInfo::default());
+        assert_eq!(parse(b""), MallocInfo::default());
     }
 }
