@@ -8,7 +8,7 @@
 
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use fragbench_trace::spool::SpoolKind;
 use fragbench_trace::spool::format::{BLOCK_HEADER_LEN, BlockHeader, BlockKind};
@@ -45,6 +45,10 @@ pub(crate) struct Buffer {
     pub(crate) thread: UnsafeCell<u32>,
     seq: UnsafeCell<u32>,
     first_quantum: AtomicU64,
+    /// A sweep has asked the owner to write the block out.
+    asked: AtomicBool,
+    /// Bytes of the payload that a sweep has written already; under the lock.
+    swept: AtomicUsize,
     pending_len: AtomicUsize,
     pending: UnsafeCell<[Pending; PENDING]>,
     /// Neighbours in the list of all buffers and the next free one; under the pool's lock.
@@ -88,6 +92,8 @@ impl Buffer {
 
     fn start_block(&self, quantum: u64) {
         self.first_quantum.store(quantum, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+        self.swept.store(0, Ordering::Relaxed);
         // SAFETY: the coder is the owner's.
         unsafe { *self.coder.get() = Coder::new(quantum) };
         self.cursor.store(PAYLOAD_AT, Ordering::Release);
@@ -275,6 +281,31 @@ impl Buffer {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.byte(BLOCK_AT), bytes.len());
             Some(core::slice::from_raw_parts(self.byte(BLOCK_AT), BLOCK_HEADER_LEN + len))
         }
+    }
+
+    /// A sweep comes by: an owner who has something is asked to write it out, at its next event but one. What it has not
+    /// written by the next sweep, because it rests, is the answer.
+    ///
+    /// # Safety
+    /// Under the buffer's lock.
+    pub(crate) unsafe fn sweep(&self, clock: impl FnOnce() -> BlockClock) -> Option<&[u8]> {
+        if self.filled() <= self.swept.load(Ordering::Relaxed) {
+            return None;
+        }
+        // The owner may take its pending events at this moment and overwrite this. Then it is asked by the next sweep.
+        self.limit_next.store(ATTEND, Ordering::Relaxed);
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: by the caller.
+        let block = unsafe { self.block(clock()) }?;
+        self.swept.store(block.len() - BLOCK_HEADER_LEN, Ordering::Relaxed);
+        Some(block)
+    }
+
+    /// Whether a sweep has asked for what the block holds.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Begins the thread's next block.

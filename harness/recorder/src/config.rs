@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) signal: Option<i32>,
     /// Frames of a stack; 0 for no stacks.
     pub(crate) stack_depth: u32,
+    /// Least time between two sweeps; 0 for none.
+    pub(crate) sweep_ms: u64,
 }
 
 /// The value of an environment variable. Not `getenv`, which programs are known to replace.
@@ -59,5 +61,6 @@ pub(crate) fn read() -> Config {
         paused: variable(b"FRAGBENCH_START_PAUSED").is_some_and(|v| v != b"0" && !v.is_empty()),
         signal: number(b"FRAGBENCH_SIGNAL").and_then(|n| i32::try_from(n).ok()).filter(|n| (1..=64).contains(n)),
         stack_depth: number(b"FRAGBENCH_STACKS").unwrap_or(0).min(DEPTH_MAX as u64) as u32,
+        sweep_ms: number(b"FRAGBENCH_SWEEP_MS").unwrap_or(0),
     }
 }

@@ -13,6 +13,7 @@
 //! | `FRAGBENCH_DURATION_MS` | milliseconds after which recording stops, from when it first began |
 //! | `FRAGBENCH_START_PAUSED` | `1`: record nothing until the signal |
 //! | `FRAGBENCH_SIGNAL` | number of the signal that switches recording off and on |
+//! | `FRAGBENCH_SWEEP_MS` | least milliseconds between two sweeps, for a spool that is packed while it grows (`sweeps.rs`) |
 //! | `FRAGBENCH_STACKS` | record the call stack of each allocation, so many frames at most (`stacks.rs`) |
 //!
 //! A child by `fork` writes a spool of its own from its first allocation on; one by `vfork` records as the thread that
@@ -50,6 +51,7 @@ mod provider;
 mod raw;
 mod real;
 pub mod stacks;
+mod sweeps;
 mod thread;
 mod tls;
 mod toggle;

@@ -51,6 +51,11 @@ impl Pool {
         self.mapped_peak.load(Ordering::Relaxed)
     }
 
+    /// Buffers in use.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.in_use.load(Ordering::Relaxed).into()
+    }
+
     /// Most bytes that can be waiting in buffers.
     pub(crate) fn waiting_most(&self) -> u64 {
         u64::from(self.in_use.load(Ordering::Relaxed)) * BUFFER_LEN as u64

@@ -19,6 +19,7 @@ use crate::file::SpoolFile;
 use crate::pool::Pool;
 use crate::raw::{self, Quiet};
 use crate::stacks::Stacks;
+use crate::sweeps::Sweeps;
 use crate::{clock, thread};
 
 /// What the recorder is doing.
@@ -60,11 +61,12 @@ pub(crate) struct Process {
     phase: AtomicU32,
     pid: AtomicU32,
     next_thread: AtomicU32,
-    file: SpoolFile,
+    pub(crate) file: SpoolFile,
     start_quantum: AtomicU64,
     start_mono_ns: AtomicU64,
     pub(crate) pool: Pool,
     pub(crate) stacks: Stacks,
+    pub(crate) sweeps: Sweeps,
     lost_events: AtomicU64,
     early_calls: AtomicU64,
     nested_calls: AtomicU64,
@@ -83,6 +85,7 @@ pub(crate) static PROCESS: Process = Process {
     start_mono_ns: AtomicU64::new(0),
     pool: Pool::new(),
     stacks: Stacks::new(),
+    sweeps: Sweeps::new(),
     lost_events: AtomicU64::new(0),
     early_calls: AtomicU64::new(0),
     nested_calls: AtomicU64::new(0),
@@ -101,6 +104,8 @@ struct Inherited {
     max_size: AtomicU64,
     duration_ms: AtomicU64,
     stack_depth: AtomicU32,
+    /// Least time between two sweeps, 0 for none.
+    sweep_ms: AtomicU64,
     /// `CLOCK_MONOTONIC` ns when recording is to stop, `u64::MAX` for never, 0 until it has begun.
     stop_mono_ns: AtomicU64,
 }
@@ -116,6 +121,7 @@ static INHERITED: Inherited = Inherited {
     max_size: AtomicU64::new(u64::MAX),
     duration_ms: AtomicU64::new(u64::MAX),
     stack_depth: AtomicU32::new(0),
+    sweep_ms: AtomicU64::new(0),
     stop_mono_ns: AtomicU64::new(0),
 };
 
@@ -199,6 +205,7 @@ impl Process {
         INHERITED.max_size.store(config.max_size, Ordering::Relaxed);
         INHERITED.duration_ms.store(config.duration_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
         INHERITED.stack_depth.store(config.stack_depth, Ordering::Relaxed);
+        INHERITED.sweep_ms.store(config.sweep_ms, Ordering::Relaxed);
         INHERITED.on.store(!config.paused, Ordering::Relaxed);
         INHERITED.read.store(true, Ordering::Release);
         if config.prefix.is_some() {
@@ -237,7 +244,10 @@ impl Process {
         let prefix = unsafe { &(&*INHERITED.prefix.get())[..prefix_len] };
         // SAFETY: sysconf reads the auxiliary vector.
         let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u32;
+        let sweep_ms = INHERITED.sweep_ms.load(Ordering::Relaxed);
+        self.sweeps.set_up(sweep_ms);
         let header = Header {
+            swept: sweep_ms > 0,
             stacks: self.stacks.set_up(INHERITED.stack_depth.load(Ordering::Relaxed)),
             quantum_shift: QUANTUM_SHIFT,
             architecture: ARCHITECTURE,
@@ -319,7 +329,7 @@ impl Process {
         let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(next));
     }
 
-    fn clock(&self) -> BlockClock {
+    pub(crate) fn clock(&self) -> BlockClock {
         BlockClock {
             tsc: clock::ticks(),
             mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
@@ -353,8 +363,12 @@ impl Process {
             }
             Ok(()) => {
                 // What is waiting in all buffers is to be written too.
-                if self.phase() == Phase::Recording && self.file.room() < self.pool.waiting_most() {
-                    self.stop(Status::SizeLimit);
+                if self.phase() == Phase::Recording {
+                    if self.file.room() < self.pool.waiting_most() {
+                        self.stop(Status::SizeLimit);
+                    } else {
+                        self.sweeps.sweep(self);
+                    }
                 }
             }
         }
@@ -406,12 +420,12 @@ impl Process {
                 INHERITED.on.store(false, Ordering::Relaxed);
                 self.set_phase(Phase::Paused);
                 self.until.store(0, Ordering::Release);
-                self.mark(BlockKind::Paused);
+                self.mark(BlockKind::Paused, 0);
                 self.write_all();
             }
             Phase::Paused => {
                 INHERITED.on.store(true, Ordering::Relaxed);
-                self.mark(BlockKind::Resumed);
+                self.mark(BlockKind::Resumed, 0);
                 self.set_phase(Phase::Recording);
                 self.let_run();
             }
@@ -419,14 +433,15 @@ impl Process {
         }
     }
 
-    fn mark(&self, kind: BlockKind) {
+    /// Writes a block without payload. With signals blocked.
+    pub(crate) fn mark(&self, kind: BlockKind, first_quantum: u64) {
         let c = self.clock();
         let header = BlockHeader {
             len: 0,
             kind,
             thread: 0,
             seq: 0,
-            first_quantum: 0,
+            first_quantum,
             tsc: c.tsc,
             mono_ns: c.mono_ns,
             own_bytes: c.own_bytes,

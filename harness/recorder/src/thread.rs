@@ -167,6 +167,9 @@ unsafe fn make_room(buffer: &Buffer, q: u64, kind: &SpoolKind, stack: Option<u32
             }
         };
         buffer.take_aside(append);
+        if buffer.is_asked() {
+            PROCESS.flush(buffer);
+        }
         append(q, kind, stack);
     }
 }

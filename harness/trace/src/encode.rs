@@ -9,6 +9,7 @@ use crate::decode::Adjust;
 use crate::format::{
     ARG_FOLLOWS, DECODED_MAX, GENERATIONS, RESIDENT_MIN, RESIDENT_UNKNOWN, SLOTS_MAX, STACK_MAX, kind,
 };
+use crate::pack::state::state;
 use crate::varint::{put, zigzag};
 
 /// Most bytes one operation adds to a block, over all sections: five arguments of 64 bits, a time step, a refill.
@@ -26,6 +27,8 @@ pub(crate) struct BlockName {
     pub(crate) generation: u32,
 }
 
+state!(BlockName { lane, slot, generation });
+
 /// A lane's slots as the packer knows them. The reader knows only what the current block freed.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
@@ -36,6 +39,8 @@ pub(crate) struct Lane {
     /// Generation of each slot ever used.
     generations: Vec<u32>,
 }
+
+state!(Lane { pool, resting, generations });
 
 impl Lane {
     /// Slots used so far.
@@ -128,6 +133,22 @@ pub(crate) struct Encoder {
     now_us: u64,
     events: u32,
 }
+
+state!(Encoder {
+    lane,
+    seq,
+    units,
+    time,
+    refill,
+    residents,
+    stack,
+    last_refill,
+    last_other,
+    run,
+    first_us,
+    now_us,
+    events,
+});
 
 impl Encoder {
     pub(crate) fn new(lane: u32) -> Self {

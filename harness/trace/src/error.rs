@@ -39,6 +39,9 @@ pub enum TraceError {
     /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] crate::spool::SpoolError),
+    /// What a packer that was killed left behind cannot be used.
+    #[error("{} is not the state of packing this spool, or is damaged: part of the spool was packed and is gone", _0.display())]
+    State(std::path::PathBuf),
     /// More than the format can hold.
     #[error("the recording cannot be packed: {0}")]
     TooLarge(&'static str),

@@ -119,6 +119,8 @@ macro_rules! totals {
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
         pub struct Totals { $($(#[$doc])* pub $name: $ty,)* }
 
+        crate::pack::state::state!(Totals { $($name),* });
+
         impl Totals {
             pub(crate) fn to_facts(self) -> Facts {
                 let mut f = Facts::default();

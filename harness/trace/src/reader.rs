@@ -72,7 +72,7 @@ impl BlockEntry {
         b
     }
 
-    fn from_bytes(b: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(b: &[u8]) -> Option<Self> {
         Some(Self {
             at: u64_at(b, 0),
             kind: match b[8] {

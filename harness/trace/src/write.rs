@@ -42,6 +42,16 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Goes on with a trace of which `at` bytes and these blocks were written; what lies behind is written over.
+    pub(crate) fn resume(file: File, at: u64, index: Vec<BlockEntry>) -> Self {
+        Self { file, at, index, stacks_at: None, memory_at: None, packed: Vec::new(), block: Vec::new() }
+    }
+
+    /// Bytes written, and the blocks in them.
+    pub(crate) fn written(&self) -> (u64, &[BlockEntry]) {
+        (self.at, &self.index)
+    }
+
     /// Writes a thread's block of operations and answers its offset.
     pub(crate) fn ops(&mut self, thread: u32, lane: u32, slots: u32, block: &Finished<'_>) -> io::Result<u64> {
         let header = BlockHeader {
@@ -111,6 +121,8 @@ impl Writer {
         self.write(blank(BlockKind::Index), facts.as_bytes(), &[], &entries, &[])?;
         let end = trailer(at);
         self.file.write_all_at(&end, self.at)?;
+        // Nothing else lies there unless the packer was killed and its work taken up again.
+        self.file.set_len(self.at + end.len() as u64)?;
         Ok(self.at + end.len() as u64)
     }
 

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // in a test it is an assertion
 
+mod common;
+
+use common::payload;
 use fragbench_trace::spool::format::{
     ARCHITECTURE, BLOCK_HEADER_LEN, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, QUANTUM_SHIFT, Status,
 };
@@ -11,35 +14,6 @@ use fragbench_trace::spool::{DamageKind, Spool, SpoolError, SpoolEvent, SpoolKin
 use proptest::prelude::*;
 
 const TICK: u64 = 1 << QUANTUM_SHIFT;
-
-/// Encodes as the recorder does: short when there is a short form.
-fn payload(first: u64, events: &[SpoolEvent]) -> Vec<u8> {
-    let mut coder = Coder::new(first);
-    let mut out = Vec::new();
-    for e in events {
-        let q = e.tsc / TICK;
-        let short = match e.kind {
-            SpoolKind::Malloc { addr, size } => coder.malloc(q, addr, size),
-            SpoolKind::Free { addr } => coder.free(q, addr),
-            _ => None,
-        };
-        match short {
-            Some(s) => out.extend_from_slice(&s.bits.to_le_bytes()[..s.len]),
-            None => {
-                let kind = match e.kind {
-                    SpoolKind::Realloc { old, new, size, began, resident_pages } => {
-                        SpoolKind::Realloc { old, new, size, began: began / TICK, resident_pages }
-                    }
-                    k => k,
-                };
-                let mut buf = [0; GENERAL_MAX];
-                let n = coder.general(q, &kind, &mut buf);
-                out.extend_from_slice(&buf[..n]);
-            }
-        }
-    }
-    out
-}
 
 fn block(thread: u32, seq: u32, kind: BlockKind, first: u64, payload: &[u8]) -> Vec<u8> {
     let header = BlockHeader {
@@ -61,6 +35,7 @@ fn block(thread: u32, seq: u32, kind: BlockKind, first: u64, payload: &[u8]) -> 
 fn header() -> Header {
     Header {
         stacks: true,
+        swept: false,
         quantum_shift: QUANTUM_SHIFT,
         architecture: ARCHITECTURE,
         page_size: 4096,
@@ -313,7 +288,7 @@ fn what_is_no_spool_is_refused() {
     assert_eq!(open(&good[..100]), "no spool: 100 bytes, shorter than a spool's header");
     let mut newer = good.clone();
     newer[8] = 9;
-    assert_eq!(open(&newer), "a spool of version 9; this program reads versions 1 and 2");
+    assert_eq!(open(&newer), "a spool of version 9; this program reads versions 1 to 3");
     let mut bad = good.clone();
     bad[30] ^= 1;
     assert!(matches!(Spool::from_bytes(bad), Err(SpoolError::Header)));

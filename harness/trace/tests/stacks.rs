@@ -66,6 +66,7 @@ fn spool() -> Vec<u8> {
     }
     let header = Header {
         stacks: true,
+        swept: false,
         quantum_shift: fragbench_trace::spool::format::QUANTUM_SHIFT,
         architecture: ARCHITECTURE,
         page_size: 4096,

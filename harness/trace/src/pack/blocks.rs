@@ -1,20 +1,21 @@
 //! The recorded program's live blocks by address, and the threads' open trace blocks.
 
+mod end;
+mod saved;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::PackReport;
+use super::state::state;
 use super::swing::Swing;
 use super::table::{Entry, Table};
 use crate::decode::Adjust;
 use crate::encode::{Ask, BlockName, Encoder, Lane};
 use crate::error::TraceError;
-use crate::format::{DECODED_MAX, LARGE_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
+use crate::format::{DECODED_MAX, RESIDENT_UNKNOWN, SIZE_MAX, THREADS_MAX};
 use crate::info::{RecordedOn, Totals};
-use crate::memory::MemorySeries;
 use crate::spool::{SpoolEvent, SpoolKind};
-use crate::stacks::Stacks;
 use crate::varint::put;
 use crate::write::Writer;
 
@@ -84,6 +85,13 @@ struct SystemCalls {
     last_us: u64,
 }
 
+state!(Held { name, stack, size });
+state!(ResidentEntry { cursor, seq, index });
+state!(Open { at, residents, left });
+state!(Thread { number, encoder });
+state!(SystemCalls { bytes, seq, calls, first_us, last_us });
+
+/// All that is known of the blocks; saved without the writer, which knows the file.
 pub(super) struct Blocks {
     writer: Writer,
     lanes: Vec<Lane>,
@@ -424,63 +432,6 @@ impl Blocks {
             s.bytes.clear();
         }
         Ok(())
-    }
-
-    /// Writes what is open and ends the trace; `known` brings what is known besides, `resolve` makes stacks of lanes,
-    /// slots and numbers of stacks.
-    pub(super) fn finish(
-        mut self,
-        duration_us: u64,
-        known: Totals,
-        memory: Option<MemorySeries>,
-        resolve: impl FnOnce(Vec<(u32, u32, u32)>) -> Option<Stacks>,
-    ) -> Result<PackReport, TraceError> {
-        for cursor in 0..self.threads.len() {
-            self.end_thread(cursor, false)?;
-        }
-        self.flush_system()?;
-        let mut held: Vec<(u32, u32, u32)> =
-            self.kept.iter().map(|held| (held.name.lane, held.name.slot, held.stack)).collect();
-        for entry in self.live.iter() {
-            held.extend(self.stacks.get(&entry.addr).map(|stack| (entry.lane, entry.slot, *stack)));
-        }
-        let stacks = resolve(held);
-        if let Some(stacks) = &stacks {
-            let bytes = stacks.to_bytes();
-            if bytes.len() > LARGE_MAX {
-                return Err(TraceError::TooLarge("more blocks never freed than stacks can be kept of"));
-            }
-            self.writer.stacks(&bytes)?;
-        }
-        if let Some(mut memory) = memory {
-            memory.end_at(duration_us);
-            self.writer.memory(&memory)?;
-        }
-        let t = self.totals;
-        let [swing_200us_bytes, swing_1ms_bytes, swing_5ms_bytes, swing_25ms_bytes] =
-            self.swing.finish(self.live_bytes, t.peak_live_bytes);
-        let totals = Totals {
-            events: t.events,
-            threads: t.threads,
-            threads_peak: t.threads_peak,
-            duration_us,
-            peak_live_bytes: t.peak_live_bytes,
-            peak_live_at_us: t.peak_live_at_us,
-            peak_live_blocks: t.peak_live_blocks,
-            live_end_bytes: self.live_bytes,
-            live_end_blocks: self.live.len() as u64,
-            swing_200us_bytes,
-            swing_1ms_bytes,
-            swing_5ms_bytes,
-            swing_25ms_bytes,
-            unseen_frees: t.unseen_frees,
-            unresolved: t.unresolved,
-            reordered: t.reordered,
-            system_calls: t.system_calls,
-            ..known
-        };
-        let bytes = self.writer.finish(totals, &RecordedOn::default(), self.adjusts > 0)?;
-        Ok(PackReport { stacks: stacks.map(|s| s.stacks.len() as u64), totals, bytes, spool_bytes: 0 })
     }
 }
 

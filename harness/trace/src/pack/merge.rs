@@ -1,19 +1,20 @@
 //! The k-way merge of the threads' events by stamp, with alternation repair.
 
+mod saved;
+
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::fs::File;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::blocks::{Blocks, Held};
 use super::clock::Clock;
 use super::{ALLOCATION_WAIT_NS, FREE_WAIT_NS, PackOptions, PackReport, Source};
 use crate::encode::Ask;
 use crate::error::TraceError;
-use crate::info::Totals;
-use crate::memory::MemorySeries;
-use crate::spool::{Batches, SpoolEvent, SpoolKind};
-use crate::stacks::{Stacks, Symbols};
+use crate::info::{RecordedOn, Totals};
+use crate::spool::tail::{Place, Tail};
+use crate::spool::{Batches, Spool, SpoolEvent, SpoolKind};
+use crate::stacks::Stacks;
 
 /// What a thread does next.
 #[derive(Debug, Clone, Copy)]
@@ -28,10 +29,13 @@ impl Head {
     fn key(&self) -> u64 {
         match self {
             Self::Event(event) => key(event),
-            Self::ReallocEnd { tsc, .. } => *tsc,
+            Self::ReallocEnd { tsc, .. } => (*tsc).min(LAST),
         }
     }
 }
+
+/// The last stamp there can be; only a damaged spool has later ones.
+const LAST: u64 = u64::MAX - 1;
 
 /// When an event is applied.
 #[inline(always)]
@@ -40,6 +44,7 @@ fn key(event: &SpoolEvent) -> u64 {
         SpoolKind::Realloc { began, old, new, .. } if old != new => began.min(event.tsc),
         _ => event.tsc,
     }
+    .min(LAST)
 }
 
 struct Cursor<'s> {
@@ -60,6 +65,10 @@ struct Cursor<'s> {
 const SOON: usize = 6;
 
 impl Cursor<'_> {
+    fn new(thread: u32) -> Self {
+        Self { thread, events: None, ready: Vec::new(), at: 0, second: None, stack: None, exited: false }
+    }
+
     fn head(&self) -> Option<Head> {
         self.second.or_else(|| self.ready.get(self.at).copied().map(Head::Event))
     }
@@ -95,80 +104,161 @@ enum Outcome {
     Wait { addr: u64, ticks: u64 },
 }
 
-pub(super) struct Merge<'s, S> {
-    source: &'s S,
+/// Where the merge gets a thread's events.
+pub(super) trait Threads<'s> {
+    /// From a place on, or from the beginning.
+    fn open(&self, thread: u32, place: Option<Place>) -> Box<dyn Batches + 's>;
+}
+
+impl Threads<'static> for Tail {
+    fn open(&self, thread: u32, place: Option<Place>) -> Box<dyn Batches + 'static> {
+        Box::new(self.events(thread, place))
+    }
+}
+
+impl<'s, S: Source> Threads<'s> for &'s S {
+    fn open(&self, thread: u32, _: Option<Place>) -> Box<dyn Batches + 's> {
+        self.batches(thread)
+    }
+}
+
+/// The merge, which can be held at any stamp: events from there on are not looked at until it goes on.
+pub(super) struct Merge<'s, T> {
+    source: T,
     clock: Clock,
     cursors: Vec<Cursor<'s>>,
     heap: BinaryHeap<Reverse<(u64, usize)>>,
     waiting: Vec<Waiting>,
+    /// Whether a thread without events may get more; those that have none at the moment.
+    grows: bool,
+    parked: Vec<usize>,
+    by_thread: HashMap<u32, usize>,
+    /// How far the events of threads that have ended were taken.
+    ended: HashMap<u32, Place>,
     blocks: Blocks,
     allocation_wait: u64,
     free_wait: u64,
     now_us: u64,
     end_us: u64,
-    known: Totals,
-    symbols: Option<Symbols>,
-    memory: Option<MemorySeries>,
 }
 
-impl<'s, S: Source> Merge<'s, S> {
-    pub(super) fn new(source: &'s S, file: File, options: &PackOptions, known: Totals) -> Result<Self, TraceError> {
-        let clock = Clock::new(source.clocks());
-        let mut merge = Self {
+impl<'s, T: Threads<'s>> Merge<'s, T> {
+    pub(super) fn new(source: T, clock: Clock, blocks: Blocks) -> Self {
+        Self {
             source,
             clock,
             cursors: Vec::new(),
             heap: BinaryHeap::new(),
             waiting: Vec::new(),
-            blocks: Blocks::new(file, &options.recorded_on)?,
+            grows: false,
+            parked: Vec::new(),
+            by_thread: HashMap::new(),
+            ended: HashMap::new(),
+            blocks,
             allocation_wait: clock.ticks(ALLOCATION_WAIT_NS),
             free_wait: clock.ticks(FREE_WAIT_NS),
             now_us: 0,
-            end_us: options.end_us.unwrap_or(u64::MAX),
-            known,
-            symbols: options.symbols,
-            memory: options.memory.clone(),
-        };
-        for thread in source.threads() {
-            let mut first = Vec::new();
-            source.batches(thread).more(&mut first);
-            let Some(first) = first.first() else { continue };
-            let cursor = merge.cursors.len();
-            merge.heap.push(Reverse((Head::Event(*first).key(), cursor)));
-            merge.cursors.push(Cursor {
-                thread,
-                events: None,
-                ready: Vec::new(),
-                at: 0,
-                second: None,
-                stack: None,
-                exited: false,
-            });
+            end_us: u64::MAX,
         }
-        Ok(merge)
     }
 
-    pub(super) fn run(mut self) -> Result<PackReport, TraceError> {
-        while !self.heap.is_empty() || !self.waiting.is_empty() {
-            if self.waiting.is_empty() {
-                self.run_first()?;
+    /// Ends the trace after so many microseconds; what follows is still read for what it tells of blocks that live then.
+    pub(super) fn end_at(&mut self, end_us: Option<u64>) {
+        self.end_us = end_us.unwrap_or(u64::MAX);
+    }
+
+    /// Adds a thread, which is opened only when the merge comes to its first event.
+    pub(super) fn add(&mut self, thread: u32) {
+        let mut first = Vec::new();
+        self.source.open(thread, None).more(&mut first);
+        if let Some(first) = first.first() {
+            self.heap.push(Reverse((key(first), self.cursors.len())));
+            self.cursors.push(Cursor::new(thread));
+        }
+    }
+
+    /// From here on threads may get more events, and others may come.
+    pub(super) fn grow(&mut self) {
+        self.grows = true;
+    }
+
+    /// Takes in the events that have come since: of threads that had none left, and of these.
+    pub(super) fn take_in(&mut self, threads: &[u32]) {
+        for cursor in std::mem::take(&mut self.parked) {
+            self.cursors[cursor].read();
+            self.park_or_queue(cursor);
+        }
+        for thread in threads.iter().filter(|thread| !self.by_thread.contains_key(thread)).collect::<Vec<_>>() {
+            let mut cursor = Cursor::new(*thread);
+            // Of a thread that has ended: its last block written again, or what was freed for it after its end.
+            if self.ended.contains_key(thread) {
+                cursor.events = Some(self.source.open(*thread, self.ended.get(thread).copied()));
+                if !cursor.read() {
+                    continue;
+                }
+            }
+            self.open(cursor, None);
+        }
+    }
+
+    fn open(&mut self, mut cursor: Cursor<'s>, place: Option<Place>) {
+        if cursor.events.is_none() {
+            cursor.events = Some(self.source.open(cursor.thread, place));
+            cursor.read();
+        }
+        self.by_thread.insert(cursor.thread, self.cursors.len());
+        self.cursors.push(cursor);
+        self.park_or_queue(self.cursors.len() - 1);
+    }
+
+    fn park_or_queue(&mut self, cursor: usize) {
+        match self.cursors[cursor].head() {
+            Some(head) => self.heap.push(Reverse((head.key(), cursor))),
+            None => self.parked.push(cursor),
+        }
+    }
+
+    pub(super) fn clock(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
+    /// Applies all events stamped before `until`; with `None` all there are, waiting for nothing.
+    pub(super) fn run(&mut self, until: Option<u64>) -> Result<(), TraceError> {
+        let until = until.unwrap_or(u64::MAX);
+        loop {
+            if !self.waiting.is_empty() {
+                if !self.attend(until)? {
+                    return Ok(());
+                }
+            } else if self.heap.peek().is_some_and(|Reverse((key, _))| *key < until) {
+                self.run_first(until)?;
             } else {
-                self.attend()?;
+                return Ok(());
             }
         }
-        let last = self.clock.us(self.source.clocks().1.tsc);
-        let end = last.max(self.now_us).min(self.end_us);
-        let source = self.source;
-        self.blocks.finish(end, self.known, self.memory, |held| {
-            source.stacks().map(|spool| Stacks::resolve(spool, held, self.symbols))
+    }
+
+    /// Ends the trace; `options` and `known` hold what is known of the recording besides its events.
+    pub(super) fn finish(
+        self,
+        options: &PackOptions,
+        known: Totals,
+        last: u64,
+        spool: Option<&Spool>,
+    ) -> Result<PackReport, TraceError> {
+        let end = self.clock.us(last).max(self.now_us).min(self.end_us);
+        let late = if self.grows { &options.recorded_on } else { &RecordedOn::default() };
+        self.blocks.finish(end, known, late, options.memory.clone(), |held| {
+            spool.map(|spool| Stacks::resolve(spool, held, options.symbols))
         })
     }
 
     /// The first thread's events up to the next thread's first: nobody waits, so nothing else can come between.
-    fn run_first(&mut self) -> Result<(), TraceError> {
+    fn run_first(&mut self, until: u64) -> Result<(), TraceError> {
         let (Some(&Reverse((_, cursor))), rest) = (self.heap.peek(), self.heap.as_slice()) else { return Ok(()) };
         // The root's children in the heap's array.
         let second = rest.iter().skip(1).take(2).map(|Reverse((key, _))| *key).min().unwrap_or(u64::MAX);
+        let second = second.min(until - 1);
         let next = loop {
             match self.step(cursor, false)? {
                 Some(key) if key <= second => {}
@@ -184,21 +274,22 @@ impl<'s, S: Source> Merge<'s, S> {
         Ok(())
     }
 
-    /// One step while threads wait: who has waited too long comes first; all of them when nobody else is left.
-    fn attend(&mut self) -> Result<(), TraceError> {
-        let next = self.heap.pop();
-        if let Some(i) = self.overdue(next.map_or(u64::MAX, |Reverse((key, _))| key)) {
-            self.heap.extend(next);
-            let cursor = self.waiting.remove(i).cursor;
-            if let Some(key) = self.step(cursor, true)? {
-                self.heap.push(Reverse((key, cursor)));
-            }
-        } else if let Some(Reverse((_, cursor))) = next
-            && let Some(key) = self.step(cursor, false)?
-        {
+    /// One step while threads wait: who has waited too long comes first; all of them when nobody else is left. False when
+    /// nothing can be done before `until`.
+    fn attend(&mut self, until: u64) -> Result<bool, TraceError> {
+        let next = self.heap.peek().map(|Reverse((key, _))| *key).filter(|key| *key < until);
+        let (cursor, force) = match self.overdue(next.unwrap_or(until)) {
+            Some(i) => (self.waiting.remove(i).cursor, true),
+            None if next.is_none() => return Ok(false),
+            None => match self.heap.pop() {
+                Some(Reverse((_, cursor))) => (cursor, false),
+                None => return Ok(false),
+            },
+        };
+        if let Some(key) = self.step(cursor, force)? {
             self.heap.push(Reverse((key, cursor)));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The first waiting thread whose time has passed at `key`.
@@ -218,7 +309,7 @@ impl<'s, S: Source> Merge<'s, S> {
     fn step(&mut self, cursor: usize, force: bool) -> Result<Option<u64>, TraceError> {
         let c = &mut self.cursors[cursor];
         if c.events.is_none() {
-            c.events = Some(self.source.batches(c.thread));
+            c.events = Some(self.source.open(c.thread, None));
             c.read();
         }
         if let Some(soon) = c.ready.get(c.at + SOON) {
@@ -264,8 +355,16 @@ impl<'s, S: Source> Merge<'s, S> {
         if c.read() {
             return Ok(Some(key(&c.ready[0])));
         }
-        c.events = None;
+        if self.grows && !c.exited {
+            self.parked.push(cursor);
+            return Ok(None);
+        }
+        let place = c.events.take().and_then(|events| events.place());
         c.ready = Vec::new();
+        if self.grows {
+            self.by_thread.remove(&c.thread);
+            self.ended.extend(place.map(|place| (c.thread, place)));
+        }
         if !cut {
             self.blocks.end_thread(cursor, c.exited)?;
         }

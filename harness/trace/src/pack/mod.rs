@@ -10,14 +10,16 @@
 
 mod blocks;
 mod clock;
+mod live;
 mod merge;
+pub(crate) mod state;
 mod swing;
 mod sys;
 mod table;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::TraceError;
 use crate::info::{Provider, RecordedOn, Totals};
@@ -26,6 +28,9 @@ use crate::spool::format::Status;
 use crate::spool::provider::Provided;
 use crate::spool::{Batches, ClockPair, Spool, SpoolEvent};
 use crate::stacks::Symbols;
+use blocks::Blocks;
+use clock::Clock;
+pub use live::LivePack;
 use merge::Merge;
 
 /// How long an allocation at a live address waits for the free. A thread may be off the processor for some time
@@ -117,6 +122,10 @@ impl Source for Spool {
 /// The spool is none, or a file cannot be read or written. Damage of the spool is no error: it is counted, and the
 /// trace is marked as incomplete.
 pub fn pack(spool: &Path, out: &Path, options: &PackOptions) -> Result<PackReport, TraceError> {
+    // A part of it may have been given back by somebody who packed while it grew.
+    if LivePack::is_begun(spool) {
+        return LivePack::pack_again(spool, out, options);
+    }
     pack_spool(&Spool::open(spool)?, out, options)
 }
 
@@ -125,6 +134,16 @@ pub fn pack(spool: &Path, out: &Path, options: &PackOptions) -> Result<PackRepor
 /// # Errors
 /// As [`pack`].
 pub fn pack_spool(spool: &Spool, out: &Path, options: &PackOptions) -> Result<PackReport, TraceError> {
+    let mut known = known(spool);
+    known.damaged_stretches = spool.damage().len() as u64;
+    known.complete &= known.damaged_stretches == 0;
+    let mut report = pack_source(spool, out, &learn_from(spool, options), known)?;
+    report.spool_bytes = spool.len_bytes();
+    Ok(report)
+}
+
+/// What a spool tells of the recording besides events and damage.
+fn known(spool: &Spool) -> Totals {
     let mut known = Totals {
         complete: match spool.closing() {
             // A recording that ended at its time limit is as long as it was meant to be.
@@ -135,7 +154,6 @@ pub fn pack_spool(spool: &Spool, out: &Path, options: &PackOptions) -> Result<Pa
             }
             None => false,
         },
-        damaged_stretches: spool.damage().len() as u64,
         recorder_peak_bytes: spool.own_bytes_peak(),
         pauses: spool.gaps().len() as u64,
         ..Totals::default()
@@ -144,7 +162,11 @@ pub fn pack_spool(spool: &Spool, out: &Path, options: &PackOptions) -> Result<Pa
         known.lost_events = closing.lost_events;
         known.early_calls = closing.early_calls;
     }
-    known.complete &= known.damaged_stretches == 0;
+    known
+}
+
+/// The options with what the spool knows and they do not.
+fn learn_from(spool: &Spool, options: &PackOptions) -> PackOptions {
     let mut options = options.clone();
     let on = &mut options.recorded_on;
     on.page_size = on.page_size.or(Some(spool.header().page_size));
@@ -154,9 +176,7 @@ pub fn pack_spool(spool: &Spool, out: &Path, options: &PackOptions) -> Result<Pa
     let provider = |of| spool.provider(of).map(Provider::from);
     on.malloc = on.malloc.take().or_else(|| provider(Provided::Malloc));
     on.operator_new = on.operator_new.take().or_else(|| provider(Provided::OperatorNew));
-    let mut report = pack_source(spool, out, &options, known)?;
-    report.spool_bytes = spool.len_bytes();
-    Ok(report)
+    options
 }
 
 /// Packs any source; `known` holds what is known of the recording besides its events. The trace is written under another
@@ -170,14 +190,11 @@ pub fn pack_source(
     options: &PackOptions,
     known: Totals,
 ) -> Result<PackReport, TraceError> {
-    let mut name = out.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?.to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = out.with_file_name(name);
+    let part = part_of(out)?;
     // Made new, so that no link is followed that somebody else has put there.
     let mode = if options.private { 0o600 } else { 0o666 };
     let file = File::options().read(true).write(true).create_new(true).mode(mode).open(&part)?;
-    let packed = Merge::new(source, file, options, known).and_then(Merge::run);
-    let done = packed.and_then(|report| {
+    let done = merge(source, file, options, known).and_then(|report| {
         std::fs::rename(&part, out)?;
         Ok(report)
     });
@@ -186,4 +203,20 @@ pub fn pack_source(
         let _ = std::fs::remove_file(&part);
     }
     done
+}
+
+/// Under which name a trace lies beside `out` until it is whole.
+fn part_of(out: &Path) -> Result<PathBuf, TraceError> {
+    let mut name = out.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    Ok(out.with_file_name(name))
+}
+
+fn merge(source: &impl Source, file: File, options: &PackOptions, known: Totals) -> Result<PackReport, TraceError> {
+    let clocks = source.clocks();
+    let mut merge = Merge::new(source, Clock::new(clocks), Blocks::new(file, &options.recorded_on)?);
+    merge.end_at(options.end_us);
+    source.threads().into_iter().for_each(|thread| merge.add(thread));
+    merge.run(None)?;
+    merge.finish(options, known, clocks.1.tsc, source.stacks())
 }

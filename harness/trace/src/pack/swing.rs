@@ -4,6 +4,8 @@
 //! Only windows at whose start and end the live bytes are near their peak count: there a replay's error is what one
 //! sees. What the final peak is shows only at the end, so the measure begins anew whenever the peak so far has grown.
 
+use super::state::state;
+
 /// Windows measured, µs.
 const WINDOWS_US: [u64; 4] = [200, 1_000, 5_000, 25_000];
 
@@ -33,6 +35,9 @@ pub(super) struct Swing {
     /// Peak that `most` stands for.
     peak: [u64; WINDOWS_US.len()],
 }
+
+state!(Balance { bytes, seen, before });
+state!(Swing { now_us, current, changed, threads, near, most, peak });
 
 impl Swing {
     /// What follows happens at `us`; so far so many bytes are live, and at most `peak` were.

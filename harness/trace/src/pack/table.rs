@@ -3,6 +3,7 @@
 //! Linear probing, at most half full, with removal that shifts back what follows (Knuth, The Art of Computer Programming,
 //! volume 3, algorithm 6.4R), so that nothing is left behind by millions of blocks that come and go.
 
+use super::state::{State, state};
 use super::sys::prefetch;
 
 /// Entries of an empty table.
@@ -18,6 +19,8 @@ pub(super) struct Entry {
     pub(super) lane: u32,
     pub(super) slot: u32,
 }
+
+state!(Entry { addr, size, lane, slot });
 
 const EMPTY: Entry = Entry { addr: 0, size: 0, lane: NONE, slot: 0 };
 
@@ -130,7 +133,23 @@ impl Table {
     }
 }
 
+impl State for Table {
+    fn save(&self, out: &mut Vec<u8>) {
+        (self.len as u64).save(out);
+        self.iter().for_each(|entry| entry.save(out));
+    }
+
+    fn load(from: &mut &[u8]) -> Option<Self> {
+        let mut table = Self::default();
+        for _ in 0..u64::load(from)? {
+            table.insert(Entry::load(from)?);
+        }
+        Some(table)
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::HashMap;
 
@@ -157,6 +176,9 @@ mod tests {
             assert_eq!((table.len(), table.contains(addr)), (map.len(), map.contains_key(&addr)));
         }
         assert!(map.len() > FIRST, "it has grown");
+        let mut bytes = Vec::new();
+        table.save(&mut bytes);
+        let table = Table::load(&mut &bytes[..]).unwrap();
         let mut all: Vec<Entry> = table.iter().copied().collect();
         all.sort_by_key(|e| e.addr);
         let mut expected: Vec<Entry> = map.into_values().collect();

@@ -17,6 +17,12 @@ pub struct SpoolEvent {
 pub trait Batches {
     /// Adds the next events to `out`, at least one; none when there are no more, or no more yet.
     fn more(&mut self, out: &mut Vec<SpoolEvent>);
+
+    /// How far they have been handed out: the number of a block of the thread's, and events of it. None where that is not
+    /// known.
+    fn place(&self) -> Option<(u32, u64)> {
+        None
+    }
 }
 
 /// What happened. Addresses and lengths are in bytes, as passed to or returned by the call; calls that failed are

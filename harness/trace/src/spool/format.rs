@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! file header   160 bytes
-//!   0   8  magic "FBSPOOL\0"            8   4  version (1; 2 with stacks)   12   4  length of this header
-//!  16   1  quantum shift               17   1  architecture (0 x86-64, 1 aarch64)   18   2  0
+//!   0   8  magic "FBSPOOL\0"            8   4  version (1; 2 with stacks; 3 with sweeps)   12   4  length of this header
+//!  16   1  quantum shift               17   1  architecture (0 x86-64, 1 aarch64)
+//!  18   1  in version 3: whether with stacks, 0 or 1                    19   1  0
 //!  20   4  page size                   24   4  pid                  28   4  parent's pid
 //!  32   8  counter  \                  40   8  CLOCK_MONOTONIC ns    \
 //!                    at the start                                     at the start
@@ -19,9 +20,10 @@
 //!
 //! block         64 bytes + payload, at most BLOCK_MAX bytes of payload
 //!   0   8  magic "FBblock\n"            8   4  length of the payload
-//!  12   4  kind: 0 events, 1 paused, 2 resumed (no payload, thread 0), 3 stack, 4 module, 5 provider (thread 0)
+//!  12   4  kind: 0 events, 1 paused, 2 resumed (no payload, thread 0), 3 stack, 4 module, 5 provider (thread 0),
+//!             6 swept (no payload, thread 0)
 //!  16   4  thread                      20   4  number of the block in its thread, from 0; of the stack, the module, the function
-//!  24   8  quantum the payload's first time difference starts from
+//!  24   8  quantum the payload's first time difference starts from; of swept, see below
 //!  32   8  counter  \ when the block    40  8  CLOCK_MONOTONIC ns  \ when the block
 //!                    was written                                    was written
 //!  48   8  memory of the recorder itself, bytes
@@ -31,6 +33,11 @@
 //! Two blocks may bear the same thread and number: a buffer was written out while its thread was still filling it.
 //! The shorter is a prefix of the longer, which counts alone. Space between blocks is never meaningful: a write that
 //! failed half-way leaves such space.
+//!
+//! A spool that is packed while it is written is swept now and then: what waits in any thread's buffer is written. *Swept*
+//! says that every event stamped before its quantum stands in front of it, but for those that a thread had stamped and
+//! not yet stored: nothing in front of it can depend on such an event. It may stand before blocks that were begun earlier
+//! and are not yet written, which is seen by their headers.
 //!
 //! The payload is a sequence of events. The decoder keeps the last quantum (from the block's header), the last address
 //! of each of eight bases (0 at the start of each block), and the last address of a general event (likewise). The base
@@ -80,8 +87,10 @@
 pub const MAGIC: [u8; 8] = *b"FBSPOOL\0";
 /// First bytes of a block.
 pub const BLOCK_MAGIC: [u8; 8] = *b"FBblock\n";
-/// Newest version of the format, and the one written when stacks are recorded: who does not know them refuses it.
-pub const VERSION: u32 = 2;
+/// Newest version of the format, and the one written when the spool is swept: who does not know sweeps refuses it.
+pub const VERSION: u32 = 3;
+/// Version written with stacks.
+pub const VERSION_WITH_STACKS: u32 = 2;
 /// Version written without stacks.
 pub const VERSION_WITHOUT_STACKS: u32 = 1;
 /// Length of the file header in bytes.
@@ -207,6 +216,8 @@ pub enum BlockKind {
     Module = 4,
     /// Who answers a function of the allocator's.
     Provider = 5,
+    /// Events up to a quantum are all in front of it.
+    Swept = 6,
 }
 
 /// The fixed part of the file header.
@@ -214,6 +225,8 @@ pub enum BlockKind {
 pub struct Header {
     /// Whether events may name stacks.
     pub stacks: bool,
+    /// Whether there may be sweeps.
+    pub swept: bool,
     /// Time is counted in `1 << quantum_shift` ticks.
     pub quantum_shift: u8,
     /// 0 x86-64, 1 aarch64.
@@ -314,10 +327,16 @@ impl Header {
     pub fn to_bytes(&self) -> [u8; STATUS_AT] {
         let mut b = [0; STATUS_AT];
         put(&mut b, 0, MAGIC);
-        put(&mut b, 8, if self.stacks { VERSION } else { VERSION_WITHOUT_STACKS }.to_le_bytes());
+        let version = match (self.swept, self.stacks) {
+            (true, _) => VERSION,
+            (false, true) => VERSION_WITH_STACKS,
+            (false, false) => VERSION_WITHOUT_STACKS,
+        };
+        put(&mut b, 8, version.to_le_bytes());
         put(&mut b, 12, (HEADER_LEN as u32).to_le_bytes());
         b[16] = self.quantum_shift;
         b[17] = self.architecture;
+        b[18] = (self.swept && self.stacks).into();
         put(&mut b, 20, self.page_size.to_le_bytes());
         put(&mut b, 24, self.pid.to_le_bytes());
         put(&mut b, 28, self.ppid.to_le_bytes());
@@ -348,7 +367,8 @@ impl Header {
         let mut comm = [0; 16];
         comm.copy_from_slice(&b[56..72]);
         Ok(Self {
-            stacks: version == VERSION,
+            stacks: version == VERSION_WITH_STACKS || version == VERSION && b[18] == 1,
+            swept: version == VERSION,
             quantum_shift: b[16],
             architecture: b[17],
             page_size: u32_at(b, 20),
@@ -431,9 +451,9 @@ impl BlockHeader {
         if b[..8] != BLOCK_MAGIC || crc32fast::hash(&b[..60]) != u32_at(b, 60) || u32_at(b, 8) as usize > BLOCK_MAX {
             return None;
         }
-        use BlockKind::{Events, Module, Paused, Provider, Resumed, Stack};
-        let kind =
-            [Events, Paused, Resumed, Stack, Module, Provider].into_iter().find(|k| *k as u32 == u32_at(b, 12))?;
+        use BlockKind::{Events, Module, Paused, Provider, Resumed, Stack, Swept};
+        let kinds = [Events, Paused, Resumed, Stack, Module, Provider, Swept];
+        let kind = kinds.into_iter().find(|k| *k as u32 == u32_at(b, 12))?;
         Some(Self {
             len: u32_at(b, 8),
             kind,

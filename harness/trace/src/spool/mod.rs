@@ -12,10 +12,16 @@ pub mod provider;
 #[cfg(feature = "std")]
 pub mod reader;
 pub mod stacks;
+#[cfg(feature = "std")]
+pub(crate) mod tail;
+#[cfg(feature = "std")]
+mod thread_events;
 pub mod writer;
 
 #[cfg(feature = "std")]
 pub use event::Batches;
 pub use event::{SpoolEvent, SpoolKind};
 #[cfg(feature = "std")]
-pub use reader::{ClockPair, Damage, DamageKind, Gap, Spool, SpoolError, ThreadEvents};
+pub use reader::{ClockPair, Damage, DamageKind, Gap, Spool, SpoolError};
+#[cfg(feature = "std")]
+pub use thread_events::ThreadEvents;

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 
-use super::decode::Decoder;
-use super::event::{Batches, SpoolEvent};
 use super::format::{
     BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, HeaderFault, Status,
 };
 use super::provider::{self, Found, Provided};
 use super::stacks::{self, Module, RawFrame};
-use super::writer::GENERAL_MAX;
+use super::thread_events::ThreadEvents;
 use crate::store::Store;
 
 /// Why a file cannot be read as a spool at all.
@@ -28,7 +26,7 @@ pub enum SpoolError {
     #[error("no spool: it does not begin with \"FBSPOOL\"")]
     Foreign,
     /// It is of a version this program does not know.
-    #[error("a spool of version {0}; this program reads versions 1 and 2")]
+    #[error("a spool of version {0}; this program reads versions 1 to 3")]
     Version(u32),
     /// The header's checksum does not hold.
     #[error("damaged spool: the checksum of its header (offset 0) does not hold")]
@@ -97,9 +95,9 @@ pub struct ClockPair {
 
 /// A sound block and where it lies.
 #[derive(Debug, Clone, Copy)]
-struct Block {
-    at: u64,
-    header: BlockHeader,
+pub(super) struct Block {
+    pub(super) at: u64,
+    pub(super) header: BlockHeader,
 }
 
 /// An opened spool: its header, its sound blocks, its damage.
@@ -117,6 +115,8 @@ pub struct Spool {
     last_clock: ClockPair,
     own_bytes_peak: u64,
     damage: Vec<Damage>,
+    /// Blocks found, in order; only of a spool that grows.
+    found: Option<Vec<Block>>,
 }
 
 impl Spool {
@@ -139,6 +139,15 @@ impl Spool {
 
     fn scan(source: Store) -> Result<Self, SpoolError> {
         let len = source.len()?;
+        let (header, closing) = Self::head(&source)?;
+        let mut spool = Self::empty(source, len, header, closing);
+        spool.scan_blocks(HEADER_LEN as u64, false)?;
+        spool.order_blocks();
+        Ok(spool)
+    }
+
+    /// Both parts of the file header; the second when it is sound.
+    pub(super) fn head(source: &Store) -> Result<(Header, Option<Closing>), SpoolError> {
         let mut head = [0; HEADER_LEN];
         let got = source.read(0, &mut head)?;
         // What is there decides first: a text file of ten bytes is foreign, not short.
@@ -146,16 +155,19 @@ impl Spool {
             return Err(SpoolError::Foreign);
         }
         if got < HEADER_LEN {
-            return Err(SpoolError::TooShort(len));
+            return Err(SpoolError::TooShort(source.len()?));
         }
         let header = Header::from_bytes(&head).map_err(|fault| match fault {
             HeaderFault::Magic => SpoolError::Foreign,
             HeaderFault::Version(v) => SpoolError::Version(v),
             HeaderFault::Checksum => SpoolError::Header,
         })?;
-        let closing = Closing::from_bytes(&head);
+        Ok((header, Closing::from_bytes(&head)))
+    }
+
+    pub(super) fn empty(source: Store, len: u64, header: Header, closing: Option<Closing>) -> Self {
         let start = ClockPair { tsc: header.start_tsc, mono_ns: header.start_mono_ns };
-        let mut spool = Self {
+        Self {
             source,
             len,
             header,
@@ -168,17 +180,47 @@ impl Spool {
             modules: BTreeMap::new(),
             providers: BTreeMap::new(),
             damage: Vec::new(),
-        };
-        spool.scan_blocks()?;
-        spool.order_blocks();
-        Ok(spool)
+            found: None,
+        }
     }
 
-    fn scan_blocks(&mut self) -> Result<(), SpoolError> {
-        let mut at = HEADER_LEN as u64;
+    /// Where it is read from.
+    pub(super) fn store(&self) -> &Store {
+        &self.source
+    }
+
+    /// Finds out how long it is now and how it has ended.
+    pub(super) fn look_again(&mut self) -> Result<(), SpoolError> {
+        self.len = self.source.len()?;
+        self.closing = Self::head(&self.source)?.1;
+        if let Some(closing) = self.closing {
+            self.own_bytes_peak = self.own_bytes_peak.max(closing.own_bytes_peak);
+            if closing.mono_ns > self.last_clock.mono_ns {
+                self.last_clock = ClockPair { tsc: closing.tsc, mono_ns: closing.mono_ns };
+            }
+        }
+        Ok(())
+    }
+
+    /// Has blocks found up to there only.
+    pub(super) fn grow_to(&mut self, len: u64) {
+        self.len = len;
+    }
+
+    /// The blocks found since the last call.
+    pub(super) fn take_found(&mut self) -> Vec<Block> {
+        self.found.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Keeps the blocks from `at` on; answers where it stopped. While the spool `grows` that is at the first block that is
+    /// not there in whole: it may be being written.
+    pub(super) fn scan_blocks(&mut self, mut at: u64, grows: bool) -> Result<u64, SpoolError> {
         let mut payload = Vec::new();
         while at < self.len {
             let Some(header) = self.block_header(at)? else {
+                if grows {
+                    break;
+                }
                 let next = self.next_block(at + 1)?;
                 self.damage.push(Damage { offset: at, len: next - at, kind: DamageKind::NoBlock });
                 at = next;
@@ -199,6 +241,7 @@ impl Spool {
                     self.keep(Block { at, header }, &payload);
                     end
                 }
+                Err(_) if grows => break,
                 Err(kind) => {
                     // A block that was cut short may be followed by a sound one within its supposed length.
                     let next = self.next_block(body)?;
@@ -207,7 +250,7 @@ impl Spool {
                 }
             };
         }
-        Ok(())
+        Ok(at)
     }
 
     fn keep(&mut self, block: Block, payload: &[u8]) {
@@ -216,9 +259,14 @@ impl Spool {
         if h.mono_ns > self.last_clock.mono_ns {
             self.last_clock = ClockPair { tsc: h.tsc, mono_ns: h.mono_ns };
         }
+        if let Some(found) = &mut self.found {
+            found.push(block);
+        }
         match h.kind {
+            BlockKind::Events if self.found.is_some() => {}
             BlockKind::Events => self.threads.entry(h.thread).or_default().push(block),
             BlockKind::Paused | BlockKind::Resumed => self.marks.push(*h),
+            BlockKind::Swept => {}
             BlockKind::Stack => {
                 let frames = stacks::frames(payload);
                 self.note_unless(frames.is_some(), &block);
@@ -244,7 +292,7 @@ impl Spool {
         }
     }
 
-    fn block_header(&self, at: u64) -> Result<Option<BlockHeader>, SpoolError> {
+    pub(super) fn block_header(&self, at: u64) -> Result<Option<BlockHeader>, SpoolError> {
         let mut raw = [0; BLOCK_HEADER_LEN];
         if self.source.read(at, &mut raw)? < BLOCK_HEADER_LEN {
             return Ok(None);
@@ -334,7 +382,7 @@ impl Spool {
                 (BlockKind::Paused, _) => gaps.push(Gap { from_tsc: Some(m.tsc), to_tsc: None }),
                 (BlockKind::Resumed, Some(g)) if g.to_tsc.is_none() => g.to_tsc = Some(m.tsc),
                 (BlockKind::Resumed, _) => gaps.push(Gap { from_tsc: None, to_tsc: Some(m.tsc) }),
-                (BlockKind::Events | BlockKind::Stack | BlockKind::Module | BlockKind::Provider, _) => {}
+                (_, _) => {}
             }
         }
         gaps
@@ -368,124 +416,7 @@ impl Spool {
 
     /// One thread's events in program order; none for an unknown thread. Holds a few KiB of them at a time.
     pub fn events(&self, thread: u32) -> ThreadEvents<'_> {
-        ThreadEvents {
-            source: &self.source,
-            shift: self.header.quantum_shift,
-            blocks: self.threads.get(&thread).map_or(&[][..], Vec::as_slice).iter(),
-            piece: Piece::default(),
-            thread,
-            decoder: Decoder::new(0, 0),
-            quantum: 0,
-            ready: Vec::new().into_iter(),
-            damage: Vec::new(),
-        }
-    }
-}
-
-/// One thread's events.
-#[derive(Debug)]
-pub struct ThreadEvents<'a> {
-    source: &'a Store,
-    shift: u8,
-    blocks: std::slice::Iter<'a, Block>,
-    piece: Piece,
-    thread: u32,
-    decoder: Decoder,
-    quantum: u64,
-    ready: std::vec::IntoIter<SpoolEvent>,
-    damage: Vec<Damage>,
-}
-
-/// A block's payload is read by so many bytes: a spool may have threads by the thousands, each with a block open.
-const PIECE: usize = 8 << 10;
-
-/// The part of a block's payload that is in memory.
-#[derive(Debug, Default)]
-struct Piece {
-    bytes: Vec<u8>,
-    /// The next event, in `bytes`.
-    at: usize,
-    /// Where `bytes` begins in the file.
-    from: u64,
-    /// Bytes of the payload behind it.
-    left: usize,
-}
-
-impl Piece {
-    /// Makes sure that the next event is there in whole. False when it cannot be read.
-    fn slide(&mut self, source: &Store) -> bool {
-        if self.left == 0 || self.at + GENERAL_MAX <= self.bytes.len() {
-            return true;
-        }
-        self.from += self.at as u64;
-        self.bytes.drain(..self.at);
-        self.at = 0;
-        let (had, n) = (self.bytes.len(), self.left.min(PIECE));
-        self.bytes.resize(had + n, 0);
-        self.left -= n;
-        matches!(source.read(self.from + had as u64, &mut self.bytes[had..]), Ok(got) if got == n)
-    }
-}
-
-impl Iterator for ThreadEvents<'_> {
-    type Item = SpoolEvent;
-
-    fn next(&mut self) -> Option<SpoolEvent> {
-        if let Some(event) = self.ready.next() {
-            return Some(event);
-        }
-        let mut events = Vec::new();
-        self.more(&mut events);
-        self.ready = events.into_iter();
-        self.ready.next()
-    }
-}
-
-impl Batches for ThreadEvents<'_> {
-    fn more(&mut self, out: &mut Vec<SpoolEvent>) {
-        let had = out.len();
-        while out.len() == had {
-            if self.piece.at >= self.piece.bytes.len() && self.piece.left == 0 {
-                let Some(block) = self.blocks.next().copied() else { return };
-                let body = block.at + BLOCK_HEADER_LEN as u64;
-                self.piece.bytes.clear();
-                self.piece =
-                    Piece { at: 0, from: body, left: block.header.len as usize, ..std::mem::take(&mut self.piece) };
-                self.decoder = Decoder::new(block.header.first_quantum, self.shift);
-            }
-            if !self.piece.slide(self.source) {
-                let unread = (self.piece.bytes.len() + self.piece.left) as u64;
-                self.note(unread, DamageKind::Unreadable(self.thread));
-                continue;
-            }
-            // Behind this an event might go on in the next piece.
-            let sure =
-                if self.piece.left == 0 { usize::MAX } else { self.piece.bytes.len().saturating_sub(GENERAL_MAX) };
-            if !self.decoder.run(&self.piece.bytes, &mut self.piece.at, sure, out) {
-                let unread = (self.piece.bytes.len() - self.piece.at + self.piece.left) as u64;
-                self.note(unread, DamageKind::Event(self.thread));
-            }
-            // Only a damaged block that still matches its checksum could go back in time.
-            for event in &mut out[had..] {
-                self.quantum = self.quantum.max(event.tsc);
-                event.tsc = self.quantum;
-            }
-        }
-    }
-}
-
-impl ThreadEvents<'_> {
-    /// What was found wrong so far while decoding.
-    pub fn damage(&self) -> &[Damage] {
-        &self.damage
-    }
-
-    /// Notes that the rest of the block cannot be used.
-    fn note(&mut self, len: u64, kind: DamageKind) {
-        let offset = self.piece.from + self.piece.at as u64;
-        self.damage.push(Damage { offset, len, kind });
-        self.piece.bytes.clear();
-        self.piece.at = 0;
-        self.piece.left = 0;
+        let blocks = self.threads.get(&thread).map_or(&[][..], Vec::as_slice);
+        ThreadEvents::new(&self.source, self.header.quantum_shift, thread, blocks)
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use fragbench_trace::spool::format::QUANTUM_SHIFT;
+use fragbench_trace::spool::writer::{Coder, GENERAL_MAX};
 use fragbench_trace::spool::{SpoolEvent, SpoolKind};
 use fragbench_trace::synth::Program;
 use fragbench_trace::{EventKind, PackOptions, PackReport, RecordedOn, Source, Trace, pack_source};
@@ -148,4 +150,33 @@ pub fn quantised(program: &Program, shift: u8) -> Program {
         e
     };
     Program { threads: program.threads.iter().map(|t| t.iter().map(event).collect()).collect() }
+}
+
+/// Encodes as the recorder does: short when there is a short form.
+pub fn payload(first: u64, events: &[SpoolEvent]) -> Vec<u8> {
+    let mut coder = Coder::new(first);
+    let mut out = Vec::new();
+    for e in events {
+        let q = e.tsc / (1 << QUANTUM_SHIFT);
+        let short = match e.kind {
+            SpoolKind::Malloc { addr, size } => coder.malloc(q, addr, size),
+            SpoolKind::Free { addr } => coder.free(q, addr),
+            _ => None,
+        };
+        match short {
+            Some(s) => out.extend_from_slice(&s.bits.to_le_bytes()[..s.len]),
+            None => {
+                let kind = match e.kind {
+                    SpoolKind::Realloc { old, new, size, began, resident_pages } => {
+                        SpoolKind::Realloc { old, new, size, began: began / (1 << QUANTUM_SHIFT), resident_pages }
+                    }
+                    k => k,
+                };
+                let mut buf = [0; GENERAL_MAX];
+                let n = coder.general(q, &kind, &mut buf);
+                out.extend_from_slice(&buf[..n]);
+            }
+        }
+    }
+    out
 }
