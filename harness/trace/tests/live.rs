@@ -1,6 +1,8 @@
 //! A spool that is packed while it is written becomes the trace it would have become in the end, also when the packer is
 //! killed on the way, and takes no more room than its last piece.
 
+#![allow(clippy::unwrap_used)] // in a test it is an assertion
+
 mod common;
 
 use std::fs::File;

@@ -9,7 +9,6 @@ use common::payload;
 use fragbench_trace::spool::format::{
     ARCHITECTURE, BLOCK_HEADER_LEN, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, QUANTUM_SHIFT, Status,
 };
-use fragbench_trace::spool::writer::{Coder, GENERAL_MAX};
 use fragbench_trace::spool::{DamageKind, Spool, SpoolError, SpoolEvent, SpoolKind};
 use proptest::prelude::*;
 
