@@ -32,7 +32,7 @@ const UNUSABLE: [char; 3] = [':', ';', '$'];
 #[derive(Debug, thiserror::Error)]
 pub enum LibcError {
     /// The directory or a file could not be read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error}; unpack a libc6 package into a directory: dpkg-deb -x libc6_VERSION_ARCH.deb DIR", path.display())]
     Unreadable {
         /// What was to be read.
         path: PathBuf,

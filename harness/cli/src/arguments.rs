@@ -3,10 +3,11 @@
 //! clap says what is wrong. Here a negative number is a value like any other, so that it is answered by the option it was given
 //! to, and every refused value is followed by what that option is, with an example where it has a default.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::Cli;
 
@@ -16,7 +17,10 @@ use crate::Cli;
 /// The status to end with, once everything was said: 2, or 0 when help or version was asked for.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let command = described();
-    let read = command.clone().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let read = command.clone().try_get_matches().and_then(|mut matches| {
+        refuse_nothing(&command, &matches)?;
+        Cli::from_arg_matches_mut(&mut matches)
+    });
     read.map_err(|error| {
         if !error.use_stderr() {
             // A reader of the help who has gone away needs no more of it.
@@ -46,6 +50,23 @@ fn with_negative_numbers(command: Command) -> Command {
     command.mut_subcommands(with_negative_numbers)
 }
 
+/// A value that is there and empty is a variable of a script that was not set: no option means anything by it.
+fn refuse_nothing(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    // A program's own arguments may be empty.
+    let ours = |arg: &&Arg| !arg.is_last_set() && !arg.is_trailing_var_arg_set();
+    for arg in command.get_arguments().filter(ours) {
+        if matches.try_get_raw(arg.get_id().as_str()).ok().flatten().is_some_and(|mut given| given.any(OsStr::is_empty))
+        {
+            let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+            error.insert(ContextKind::InvalidArg, ContextValue::String(arg.to_string()));
+            error.insert(ContextKind::InvalidValue, ContextValue::String(String::new()));
+            return Err(error);
+        }
+    }
+    let below = matches.subcommand().and_then(|(name, below)| Some((command.find_subcommand(name)?, below)));
+    below.map_or(Ok(()), |(command, below)| refuse_nothing(command, below))
+}
+
 /// What is said to a wrong command line.
 fn answer(error: &clap::Error, command: &Command, words: &[String]) -> String {
     let said = error.render().to_string();
@@ -60,7 +81,8 @@ fn answer(error: &clap::Error, command: &Command, words: &[String]) -> String {
     }
     let verb = path.iter().map(|command| command.get_name()).collect::<Vec<_>>().join(" ");
     let said = said.replace("try '--help'", &format!("try '{verb} --help'"));
-    let refused = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let refused =
+        matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues);
     let about = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) if refused => {
             let args = path.last().into_iter().flat_map(|command| command.get_arguments());
@@ -68,6 +90,8 @@ fn answer(error: &clap::Error, command: &Command, words: &[String]) -> String {
         }
         _ => None,
     };
+    // Who slips in an option's name does not mean it as a word of another program's.
+    let said: String = said.split_inclusive('\n').filter(|line| !line.starts_with("  tip: to pass '")).collect();
     let (first, rest) = said.trim_end().split_once("\n\nFor more information").unwrap_or((said.trim_end(), ""));
     let rest = if rest.is_empty() { String::new() } else { format!("\n\nFor more information{rest}") };
     format!("{first}{}{rest}", about.map_or_else(String::new, |about| format!("\n\n  tip: {about}")))

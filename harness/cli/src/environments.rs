@@ -52,8 +52,10 @@ impl EnvironmentOptions {
         let mut seen = BTreeSet::new();
         let libraries = companions::libraries()?;
         for name in &names {
-            let resolve =
-                |settings: &Settings| fragbench_allocators::resolve(name, settings, &libraries).map_err(usage);
+            let resolve = |settings: &Settings| {
+                let resolved = fragbench_allocators::resolve(name, settings, &libraries);
+                resolved.map_err(|error| usage(format!("--allocator {name}: {error}")))
+            };
             let plain = resolve(&Settings::new())?;
             if !seen.insert(plain.name.clone()) {
                 return Err(usage(format!("--allocator names `{}` twice", plain.name)));
@@ -117,7 +119,12 @@ impl EnvironmentOptions {
             let limit = match (text.as_str(), text.parse::<u32>()) {
                 ("default", _) => None,
                 (_, Ok(n)) if n > 0 => Some(n.to_string()),
-                _ => return Err(usage(format!("--arena-max {text}: neither `default` nor a number from 1"))),
+                _ => {
+                    return Err(usage(format!(
+                        "--arena-max {text}: write `default` or a number from 1 to {}",
+                        u32::MAX
+                    )));
+                }
             };
             if limits.contains(&limit) {
                 return Err(usage(format!("--arena-max names {text} twice")));

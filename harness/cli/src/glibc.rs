@@ -31,7 +31,10 @@ impl GlibcOptions {
     pub(crate) fn own_worker(&self) -> Result<WorkerBinary> {
         match &self.worker {
             Some(file) if file.is_file() => Ok(WorkerBinary::at(std::path::absolute(file)?)),
-            Some(file) => Err(usage(format!("--worker {}: there is no such file", file.display()))),
+            Some(file) => Err(usage(format!(
+                "--worker {}: there is no such file; give the path of a fragbench-worker",
+                file.display()
+            ))),
             None => WorkerBinary::beside_this_program(),
         }
     }

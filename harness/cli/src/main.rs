@@ -35,6 +35,7 @@ mod recording;
 mod same_load;
 mod sizes;
 mod sys;
+mod there;
 mod thrift;
 mod tuning;
 

@@ -64,8 +64,9 @@ impl ParameterOptions {
             chosen.insert("flavor".into(), Given { value: flavor.clone(), origin: None });
         }
         for text in &self.set {
-            let (name, value) =
-                text.split_once('=').ok_or_else(|| usage(format!("--set {text}: write VARIABLE=VALUE")))?;
+            let (name, value) = text.split_once('=').ok_or_else(|| {
+                usage(format!("--set {text}: write VARIABLE=VALUE, for instance sort_buffer_size=4M"))
+            })?;
             let name = name.trim().replace('-', "_").to_ascii_lowercase();
             let Some(parameter) = known.iter().find(|p| answers(p, &name)) else {
                 let nearest = if known.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use fragbench_model::{WorkloadSpec, stem};
 use fragbench_trace::{RecordedOn, Trace};
@@ -33,7 +33,9 @@ impl SameLoadOptions {
     pub(crate) fn join(&self, mut workload: WorkloadSpec) -> Result<WorkloadSpec> {
         if let WorkloadSpec::Replay { same_load, .. } = &mut workload {
             for file in &self.same_load {
-                same_load.push(file.canonicalize().with_context(|| format!("{}", file.display()))?);
+                same_load.push(file.canonicalize().map_err(|error| {
+                    usage(format!("--same-load {}: {error}; give a trace of the same load", file.display()))
+                })?);
             }
         }
         let mut seen: BTreeMap<String, Alike> = BTreeMap::new();

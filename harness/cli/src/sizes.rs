@@ -1,6 +1,6 @@
 //! Sizes, durations and numbers of processes as people write them on a command line.
 
-use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 /// Parses `4096`, `64K`, `4M`, `1.5G` (binary units, an optional `iB` or `B` after them).
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
@@ -19,21 +19,39 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     if number >= 0.0 && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
-/// Parses `250ms`, `10s`, `5m`, `2h`; a bare number is seconds.
-pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+/// Parses `250ms`, `10s`, `5m`, `2h`, and `0`: any other number needs its unit, for one is as often meant as another.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration: write for instance 500ms, 10s or 5m");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
     let factor = match &text[digits.len()..] {
         "us" => 1e-6,
         "ms" => 1e-3,
-        "" | "s" => 1.0,
+        "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
+        "" if number == 0.0 => 1.0,
+        "" if number > 0.0 && number.is_finite() => {
+            return Err(format!("`{text}` has no unit: write for instance {text}s or {text}ms"));
+        }
         _ => return Err(wrong()),
     };
-    let number: f64 = digits.parse().map_err(|_| wrong())?;
-    std::time::Duration::try_from_secs_f64(number * factor).map_err(|_| wrong())
+    let time = Duration::try_from_secs_f64(number * factor).map_err(|_| wrong())?;
+    if time <= LONGEST {
+        Ok(time)
+    } else {
+        Err(format!("`{text}` is longer than a year: write for instance 10s or 5m"))
+    }
 }
+
+/// As [`parse_duration`], of an option whose name says that a bare number is seconds.
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let bare = text.parse::<f64>().is_ok();
+    parse_duration(&if bare { format!("{text}s") } else { text.to_owned() })
+}
+
+/// No time given here is longer: the sum of any two, and of any of them and now, is a time too.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Parses a share of at least 0.1 %: `5%` or `5`.
 pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
@@ -49,32 +67,6 @@ pub(crate) fn parse_pid(text: &str) -> Result<u32, String> {
         // Numbers are at most 2^22 (proc_sys_kernel(5), pid_max); what fits pid_t is let through to say that it is not there.
         Ok(pid) if (1..=i32::MAX as u32).contains(&pid) => Ok(pid),
         _ => Err(format!("`{text}` is no process: write its number, for instance $(pidof -s mariadbd)")),
-    }
-}
-
-/// Parses what may be any bytes but none.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NotEmpty;
-
-impl clap::builder::TypedValueParser for NotEmpty {
-    type Value = OsString;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        arg: Option<&clap::Arg>,
-        value: &OsStr,
-    ) -> Result<OsString, clap::Error> {
-        if value.is_empty() {
-            // Says which option it is, as for every other value.
-            return Err(clap::builder::NonEmptyStringValueParser::new()
-                .parse_ref(command, arg, value)
-                .err()
-                .unwrap_or_else(|| {
-                    command.clone().error(clap::error::ErrorKind::InvalidValue, "a value is required")
-                }));
-        }
-        Ok(value.to_owned())
     }
 }
 
@@ -113,10 +105,14 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(parse_duration("250ms").unwrap().as_millis(), 250);
-        assert_eq!(parse_duration("2").unwrap().as_secs(), 2);
+        assert_eq!(parse_duration("0").unwrap().as_secs(), 0);
+        assert_eq!(parse_seconds("2").unwrap().as_secs(), 2);
+        assert_eq!(parse_seconds("2ms").unwrap().as_millis(), 2);
         assert_eq!(parse_duration("1.5m").unwrap().as_secs(), 90);
-        for wrong in ["", "5y", "-1s", "s"] {
+        for wrong in ["", "5y", "-1s", "s", "-1", "nan", "inf", "99999999999999999999", "99999h"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
         }
+        assert!(parse_duration("5").is_err_and(|said| said.contains("5s") && said.contains("5ms")));
     }
 }

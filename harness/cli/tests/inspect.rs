@@ -126,7 +126,7 @@ fn a_capture_says_what_the_process_did_and_keeps_nothing_of_its_contents() {
     let hex = succeed(&["inspect", "--with-contents", arg(&ticket)]);
     assert!(!hex.contains("6120736563726574"), "{hex}");
     refuse(1, &["inspect", "--capture", arg(&ticket), &pid], &["new or empty directory"]);
-    refuse(2, &["inspect", "--watch", "1", arg(&ticket)], &["for a process that runs"]);
+    refuse(2, &["inspect", "--watch", "1s", arg(&ticket)], &["for a process that runs"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_server_after_a_connection_storm_gives_back_what_was_predicted() {
 
 #[test]
 fn what_cannot_be_trimmed_is_refused_with_the_next_step() {
-    refuse(1, &["trim", "999999999"], &["999999999", "ended"]);
+    refuse(1, &["trim", "999999999"], &["999999999", "there is no process"]);
     refuse(2, &["trim", "all"], &["all"]);
     let me = std::process::id().to_string();
     refuse(1, &["trim", &me, "--gdb", "no-such-gdb"], &["no-such-gdb", "apt install gdb"]);

@@ -451,7 +451,7 @@ fn healthy(case: &Case) -> HeapVerdict {
     ));
     verdict
         .next
-        .push(format!("if it grows all the same, compare two moments: `fragbench inspect --watch 60 {}`", case.pid));
+        .push(format!("if it grows all the same, compare two moments: `fragbench inspect --watch 60s {}`", case.pid));
     verdict
 }
 

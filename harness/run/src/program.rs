@@ -61,8 +61,15 @@ pub enum ProgramError {
 impl std::fmt::Display for ProgramError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            ProgramError::NotFound(name) if name.contains('/') => write!(f, "{name}: no such file that may be run"),
-            ProgramError::NotFound(name) => write!(f, "{name}: no such program in PATH, /usr/sbin or /sbin"),
+            ProgramError::NotFound(name) if name.contains('/') => {
+                write!(f, "{name}: no such file that may be run; give the path of a program")
+            }
+            ProgramError::NotFound(name) if name.is_empty() => {
+                f.write_str("the name of the program is empty; give one")
+            }
+            ProgramError::NotFound(name) => {
+                write!(f, "{name}: no such program in PATH, /usr/sbin or /sbin; give its path")
+            }
             ProgramError::Fixed(text) => f.write_str(text),
         }
     }

@@ -64,7 +64,11 @@ impl ResultDir {
     pub fn read(path: &Path) -> Result<(Manifest, Vec<RunRecord>)> {
         let manifest_path = path.join(MANIFEST);
         let text = std::fs::read_to_string(&manifest_path).with_context(|| {
-            format!("{} is no result directory: {} cannot be read", path.display(), manifest_path.display())
+            format!(
+                "{} is no result directory, as `fragbench run -o DIR` writes one: {} cannot be read",
+                path.display(),
+                manifest_path.display()
+            )
         })?;
         let version: serde_json::Value =
             serde_json::from_str(&text).with_context(|| format!("{} is not JSON", manifest_path.display()))?;

@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The operating system would not let us.
-    #[error("cannot access the trace: {0}")]
+    #[error("cannot access the trace: {0}; give a file that `fragbench record` made")]
     Io(#[from] std::io::Error),
     /// The file has no bytes.
     #[error("the file is empty; record again")]

@@ -176,7 +176,7 @@ impl Badcase {
             remedy(name).ok_or_else(|| {
                 let known: Vec<&str> = REMEDIES.iter().map(|remedy| remedy.name).collect();
                 let hint = did_you_mean(name, known.iter().copied());
-                usage(format!("there is no remedy `{name}`{hint} There are: none, {}", known.join(", ")))
+                usage(format!("--remedy {name}: there is no such remedy{hint} There are: none, {}", known.join(", ")))
             })
         };
         self.remedy.iter().filter(|name| *name != Remedy::NONE.name).map(named).collect()

@@ -77,10 +77,10 @@ impl Compare {
             None => {
                 let mut plan = self.plan(commands, &programs)?;
                 let part = self.blocks.part(&mut plan)?;
+                self.stopping(&plan)?;
                 if self.output.dry_run {
                     return show_plan(&plan, self.output.format);
                 }
-                self.stopping(&plan)?;
                 let conditions = Conditions {
                     kind: ResultKind::Comparison,
                     profile: "command",

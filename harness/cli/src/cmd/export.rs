@@ -24,7 +24,7 @@ pub(crate) struct Export {
     #[arg(value_name = "PID", required_unless_present_any = ["name", "cgroup"], value_parser = crate::sizes::parse_pid)]
     pids: Vec<u32>,
     /// Processes by name
-    #[arg(long, value_name = "NAME", value_parser = crate::sizes::NotEmpty)]
+    #[arg(long, value_name = "NAME")]
     name: Vec<OsString>,
     /// Processes in this cgroup or below, for instance mariadb.service
     #[arg(long, value_name = "PATH")]

@@ -11,20 +11,21 @@ use clap::Args;
 use fragbench_ask::{Limits, MallocInfo, Purged};
 use fragbench_inspect::{Depth, InspectError, Inspected, Survey, advice, capture, inspect, verdict};
 use fragbench_model::Inspection;
-use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, ProcError, Process, Rights, Target};
+use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, Process, Rights, Target};
 
 use super::trim::VisitOptions;
 use crate::freeze::Frozen;
 use crate::options::Format;
 use crate::output::terminal;
-use crate::sizes::parse_duration;
+use crate::sizes::{parse_duration, parse_pid};
+use crate::there::explain;
 use crate::{Outcome, interrupt, usage};
 
 /// Look at a process's heap from outside: memory, retention, pins, a verdict
 ///
 /// The process is neither stopped nor changed, and nothing is called in it, unless --freeze or --malloc-info asks for it.
 ///
-/// Examples: fragbench inspect 4242; fragbench inspect --watch 60 4242; fragbench inspect --format json 4242 > a.json;
+/// Examples: fragbench inspect 4242; fragbench inspect --watch 60s 4242; fragbench inspect --format json 4242 > a.json;
 /// fragbench inspect --compare a.json b.json; fragbench inspect --capture ticket-17 4242; fragbench inspect core.4242
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
@@ -83,7 +84,7 @@ impl Inspect {
             return self.show(Inspected { inspection: now, survey: None });
         }
         let what = self.what.as_deref().unwrap_or_default();
-        let Ok(pid) = what.parse::<u32>() else { return self.show(self.stored(Path::new(what))?) };
+        let Ok(pid) = parse_pid(what) else { return self.show(self.stored(Path::new(what))?) };
         let before = self.watch.map(|time| self.look(pid).map(|seen| (time, seen.inspection))).transpose()?;
         if let Some((time, _)) = &before {
             wait(*time)?;
@@ -127,8 +128,13 @@ impl Inspect {
         if self.watch.is_some() || self.freeze || self.pss || self.malloc_info || self.capture.is_some() {
             return Err(usage("--watch, --freeze, --pss, --malloc-info and --capture are for a process that runs"));
         }
-        let missing =
-            |_| usage(format!("`{}` is neither the number of a process, nor a core, nor a capture", path.display()));
+        let missing = |_| {
+            usage(format!(
+                "`{}` is neither the number of a process, nor a core, nor a capture; give for instance \
+                 $(pidof -s mariadbd)",
+                path.display()
+            ))
+        };
         let target: Box<dyn Target> = if std::fs::metadata(path).map_err(missing)?.is_dir() {
             Box::new(CaptureTarget::open(path)?)
         } else {
@@ -241,17 +247,6 @@ fn wait(time: Duration) -> Result<()> {
 fn unread(pid: u32, error: InspectError) -> anyhow::Error {
     match error {
         InspectError::Proc(error) => explain(pid, error),
-        other => other.into(),
-    }
-}
-
-/// An error in reading a process, by its number rather than by the file that failed.
-fn explain(pid: u32, error: ProcError) -> anyhow::Error {
-    match error {
-        ProcError::Gone(_) if Path::new("/proc").join(pid.to_string()).exists() => {
-            anyhow::anyhow!("process {pid} has ended and waits for its parent: it has no memory any more")
-        }
-        ProcError::Gone(_) => anyhow::anyhow!("there is no process {pid} (any more)"),
         other => other.into(),
     }
 }

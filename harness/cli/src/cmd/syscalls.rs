@@ -12,8 +12,8 @@ use fragbench_syscalls::{Machine, Subject, Summary, Tool, machine, record, summa
 
 use super::spark::spark;
 use crate::options::Format;
-use crate::sizes::{parse_duration, parse_size};
-use crate::{Outcome, interrupt, usage};
+use crate::sizes::{parse_pid, parse_seconds, parse_size};
+use crate::{Outcome, interrupt, there, usage};
 
 /// Count a process's memory system calls, and say who makes them and what for
 ///
@@ -25,7 +25,7 @@ use crate::{Outcome, interrupt, usage};
 #[derive(Debug, Args)]
 pub(crate) struct Syscalls {
     /// Process to watch
-    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    #[arg(required_unless_present = "command", conflicts_with = "command", value_parser = parse_pid)]
     pid: Option<u32>,
     /// Leave out calls that concern less than this
     #[arg(long, value_parser = parse_size, value_name = "SIZE", default_value = "0")]
@@ -34,7 +34,7 @@ pub(crate) struct Syscalls {
     #[arg(long)]
     stacks: bool,
     /// How long to watch PID
-    #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "10s", conflicts_with = "command")]
+    #[arg(long, value_parser = parse_seconds, value_name = "TIME", default_value = "10s", conflicts_with = "command")]
     seconds: Duration,
     /// Draw a flame graph of who takes address space into FILE (SVG); implies --stacks
     #[arg(long, value_name = "FILE")]
@@ -61,6 +61,7 @@ enum With {
 
 impl Syscalls {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        self.pid.map_or(Ok(()), there::require)?;
         let machine = machine();
         let tool = machine.choose(self.with.map(|with| match with {
             With::Perf => Tool::Perf,

@@ -227,6 +227,9 @@ impl Stat {
 
 impl Pack {
     fn go(&self) -> Result<Outcome> {
+        let shown = self.spool.display();
+        std::fs::File::open(&self.spool)
+            .map_err(|error| usage(format!("{shown}: {error}; give a FILE.spool that a recording left behind")))?;
         let options = PackOptions {
             end_us: self.end.map(|end| end.as_micros() as u64),
             symbols: Some(fragbench_symbols::symbols),

@@ -8,9 +8,9 @@ use clap::Args;
 use fragbench_ask::{AskError, Limits, Purged, Surveyed, Trimmed};
 use fragbench_report::{bytes, duration_ns};
 
-use crate::Outcome;
 use crate::options::Format;
-use crate::sizes::parse_duration;
+use crate::sizes::{parse_duration, parse_pid};
+use crate::{Outcome, there};
 
 /// Have a live process's malloc give back what it does not need: effect and cost, before and after
 ///
@@ -25,6 +25,7 @@ use crate::sizes::parse_duration;
 #[derive(Debug, Args)]
 pub(crate) struct Trim {
     /// Process
+    #[arg(value_parser = parse_pid)]
     pid: u32,
     #[command(flatten)]
     visit: VisitOptions,
@@ -62,6 +63,7 @@ impl VisitOptions {
 
 impl Trim {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        there::require(self.pid)?;
         // A static program without symbols does not tell; then a survey says whether there is a heap of glibc's.
         let owner = match fragbench_ask::heap(self.pid) {
             Ok(heap) => Some(heap),

@@ -14,7 +14,7 @@ use fragbench_watch::{History, Watched, events, pause, write};
 use ratatui::crossterm::event::{self, KeyCode};
 
 use crate::sizes::{parse_duration, parse_pid};
-use crate::{Outcome, interrupt};
+use crate::{Outcome, interrupt, there};
 
 /// Watch a process's heap live: memory from address space to live bytes, arenas, events
 ///
@@ -40,6 +40,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        there::require(self.pid)?;
         let watched = Watched::open(self.pid)?;
         let mut record = match &self.record {
             Some(file) => {

@@ -159,7 +159,7 @@ fn combinations(parameters: &[String]) -> Result<Vec<Vec<(String, String)>>> {
         let (name, values) = text
             .split_once('=')
             .filter(|(name, values)| !name.is_empty() && !values.is_empty())
-            .ok_or_else(|| usage(format!("--parameter {text}: write NAME=V1,V2")))?;
+            .ok_or_else(|| usage(format!("--parameter {text}: write NAME=V1,V2, for instance threads=1,8")))?;
         if all[0].iter().any(|(known, _)| known == name) {
             return Err(usage(format!("--parameter {name} is given twice")));
         }
