@@ -287,7 +287,7 @@ fn the_alert_rules_hold() {
 
 #[test]
 fn what_cannot_be_watched_is_refused() {
-    refuse(1, &["watch", "999999999"], &["999999999", "ended"]);
+    refuse(1, &["watch", "999999999"], &["999999999", "there is no process"]);
     refuse(1, &["export", "999999999", "--once"], &["no such process"]);
     refuse(1, &["export", "999999999"], &["no such process: 999999999", "--name"]);
     refuse(1, &["export", "--name", "nobody-is-called", "--once"], &["no such process", "ps -e"]);
