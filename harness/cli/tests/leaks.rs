@@ -66,6 +66,7 @@ fn made_by(leaks: &serde_json::Value, function: &str) -> (u64, u64) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one program, compiled and recorded once, looked at from all sides")]
 fn every_block_that_stays_is_told_who_made_it() {
     let Some(cc) = program("cc") else { return };
     let dir = tempfile::tempdir().unwrap();

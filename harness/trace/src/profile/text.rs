@@ -242,95 +242,100 @@ impl Sums {
     }
 }
 
+type Fault = (Place, String);
+
+/// `what` is wrong at `place` unless it is `ok`.
+fn ensure(ok: bool, place: Place, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    if ok { Ok(()) } else { Err((place, what())) }
+}
+
 /// What the types alone do not say.
-fn check(profile: &Profile) -> Result<(), (Place, String)> {
+fn check(profile: &Profile) -> Result<(), Fault> {
     let top = Place { role: None, row: None };
-    let ensure = |ok: bool, place: Place, what: &dyn Fn() -> String| if ok { Ok(()) } else { Err((place, what())) };
     let version = profile.version;
-    ensure((1..=PROFILE_VERSION).contains(&version), top, &|| {
+    ensure((1..=PROFILE_VERSION).contains(&version), top, || {
         format!("version {version} of a profile; this program reads up to {PROFILE_VERSION}")
     })?;
-    ensure(profile.duration_us > 0, top, &|| "duration_us = 0: a profile without length".into())?;
-    ensure(profile.duration_us <= TIME_MAX, top, &|| format!("duration_us: must not be above {TIME_MAX}"))?;
+    ensure(profile.duration_us > 0, top, || "duration_us = 0: a profile without length".into())?;
+    ensure(profile.duration_us <= TIME_MAX, top, || format!("duration_us: must not be above {TIME_MAX}"))?;
     let mut sums = Sums { blocks: 0, reallocs: 0, limit: profile.recording.blocks };
-    ensure(sums.limit <= EVENTS_MAX, top, &|| {
+    ensure(sums.limit <= EVENTS_MAX, top, || {
         format!("[recording] blocks = {}: more than {EVENTS_MAX} cannot be generated", sums.limit)
     })?;
-    ensure(!profile.role.is_empty(), top, &|| "no [[role]]: there is nothing to generate".into())?;
+    ensure(!profile.role.is_empty(), top, || "no [[role]]: there is nothing to generate".into())?;
     for (number, role) in profile.role.iter().enumerate() {
-        let of_role = Place { role: Some(number), row: None };
         let at = |list: &'static str, row: usize| Place { role: Some(number), row: Some((list, row)) };
-        let first = || role.threads() == 1 && role.waves.iter().all(|w| !w.exits);
-        ensure(number > 0 || first(), of_role, &|| {
-            "the first role is the program's first thread: one wave of threads = 1, exits = false".into()
-        })?;
-        ensure(!role.waves.is_empty(), of_role, &|| "waves: there must be at least one".into())?;
-        ensure(role.threads() <= 1 << 20, of_role, &|| "waves: more than 1048576 threads".into())?;
-        for (row, w) in role.waves.iter().enumerate() {
-            let ok = w.threads > 0
-                && w.ends_us[1] <= TIME_MAX
-                && w.starts_us[1] <= TIME_MAX
-                && w.starts_us.is_sorted()
-                && w.ends_us.is_sorted()
-                && w.starts_us[0] <= w.ends_us[0];
-            ensure(ok, at("waves", row), &|| {
-                "wave: threads must be above 0, starts_us and ends_us ascend, and ends not come before starts".into()
-            })?;
-        }
-        let phases = &role.phases;
-        let ordered =
-            phases.first() == Some(&0.0) && phases.is_sorted_by(|a, b| a < b) && phases.iter().all(|p| *p < 1.0);
-        ensure(ordered, at("phases", 0), &|| "phases: must ascend from 0 and stay below 1".into())?;
-        for (row, b) in role.blocks.iter().enumerate() {
-            let place = at("blocks", row);
-            sums.add(b).map_err(|what| (place, what))?;
-            let [low, high] = b.size;
-            ensure(low <= high && high <= SIZE_MAX, place, &|| {
-                format!("size = [{low}, {high}]: must ascend, up to {SIZE_MAX}")
-            })?;
-            ensure(b.mean.is_none_or(|m| (low..=high).contains(&m)), place, &|| "mean: must lie within size".into())?;
-            ensure(b.align.is_none_or(|a| a.is_power_of_two() && a <= 1 << 30), place, &|| {
-                "align: must be a power of two up to 2^30".into()
-            })?;
-            ensure(b.phase.saturating_add(b.n.len()) <= phases.len(), place, &|| {
-                format!("n: {} numbers from phase {} on, but there are {} phases", b.n.len(), b.phase, phases.len())
-            })?;
-            ensure(b.touched.is_none_or(|t| (0.0..=1.0).contains(&t)), place, &|| {
-                "touched: must be a share, 0 to 1".into()
-            })?;
-            ensure(b.grown.is_none_or(|g| 0 < g && g <= SIZE_MAX), place, &|| "grown: must be above 0".into())?;
-            ensure(b.reallocs.is_none_or(|[a, b]| a <= b && b <= 1 << 20), place, &|| {
-                "reallocs: must ascend, up to 1048576".into()
-            })?;
-            match b.life {
-                Life::Us(least, most) => {
-                    ensure(least < most && most <= 1 << 50, place, &|| "life: must ascend".into())?
-                }
-                Life::Phase(phase) => ensure(phase < phases.len(), place, &|| {
-                    format!("life = \"phase {phase}\": there are {} phases, numbered from 0", phases.len())
-                })?,
-                Life::Thread | Life::End => {}
-            }
-            let within = |m: u64| matches!(b.life, Life::Us(least, most) if (least..most).contains(&m));
-            ensure(b.mean_life.is_none_or(within), place, &|| "mean_life: must lie within life".into())?;
-            if let Some(name) = &b.freed_by {
-                let known = || profile.role.iter().map(|r| r.name.as_str());
-                let nearest =
-                    known().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-                ensure(known().any(|k| k == name), place, &|| {
-                    format!(
-                        "freed_by = {name:?}: no role of that name; did you mean {:?}?",
-                        nearest.unwrap_or_default()
-                    )
-                })?;
-            }
+        check_threads(number, role)?;
+        for (row, blocks) in role.blocks.iter().enumerate() {
+            sums.add(blocks).map_err(|what| (at("blocks", row), what))?;
+            check_blocks(profile, role, blocks, at("blocks", row))?;
         }
         for (row, g) in role.growth.iter().enumerate() {
             let ok = g.from[0] <= g.from[1] && 0 < g.to[0] && g.to[0] <= g.to[1] && g.to[1] <= SIZE_MAX && g.n > 0;
-            ensure(ok, at("growth", row), &|| {
-                "growth: from and to must ascend, to from 1 on, and n be above 0".into()
-            })?;
+            ensure(ok, at("growth", row), || "growth: from and to must ascend, to from 1 on, and n be above 0".into())?;
         }
     }
     Ok(())
+}
+
+/// The waves of a role's threads and the phases of their lives.
+fn check_threads(number: usize, role: &Role) -> Result<(), Fault> {
+    let of_role = Place { role: Some(number), row: None };
+    let at = |list: &'static str, row: usize| Place { role: Some(number), row: Some((list, row)) };
+    let first = || role.threads() == 1 && role.waves.iter().all(|w| !w.exits);
+    ensure(number > 0 || first(), of_role, || {
+        "the first role is the program's first thread: one wave of threads = 1, exits = false".into()
+    })?;
+    ensure(!role.waves.is_empty(), of_role, || "waves: there must be at least one".into())?;
+    ensure(role.threads() <= 1 << 20, of_role, || "waves: more than 1048576 threads".into())?;
+    for (row, w) in role.waves.iter().enumerate() {
+        let ok = w.threads > 0
+            && w.ends_us[1] <= TIME_MAX
+            && w.starts_us[1] <= TIME_MAX
+            && w.starts_us.is_sorted()
+            && w.ends_us.is_sorted()
+            && w.starts_us[0] <= w.ends_us[0];
+        ensure(ok, at("waves", row), || {
+            "wave: threads must be above 0, starts_us and ends_us ascend, and ends not come before starts".into()
+        })?;
+    }
+    let phases = &role.phases;
+    let ordered = phases.first() == Some(&0.0) && phases.is_sorted_by(|a, b| a < b) && phases.iter().all(|p| *p < 1.0);
+    ensure(ordered, at("phases", 0), || "phases: must ascend from 0 and stay below 1".into())
+}
+
+/// A row of blocks.
+fn check_blocks(profile: &Profile, role: &Role, b: &Blocks, place: Place) -> Result<(), Fault> {
+    let phases = role.phases.len();
+    let [low, high] = b.size;
+    ensure(low <= high && high <= SIZE_MAX, place, || {
+        format!("size = [{low}, {high}]: must ascend, up to {SIZE_MAX}")
+    })?;
+    ensure(b.mean.is_none_or(|m| (low..=high).contains(&m)), place, || "mean: must lie within size".into())?;
+    ensure(b.align.is_none_or(|a| a.is_power_of_two() && a <= 1 << 30), place, || {
+        "align: must be a power of two up to 2^30".into()
+    })?;
+    ensure(b.phase.saturating_add(b.n.len()) <= phases, place, || {
+        format!("n: {} numbers from phase {} on, but there are {phases} phases", b.n.len(), b.phase)
+    })?;
+    ensure(b.touched.is_none_or(|t| (0.0..=1.0).contains(&t)), place, || "touched: must be a share, 0 to 1".into())?;
+    ensure(b.grown.is_none_or(|g| 0 < g && g <= SIZE_MAX), place, || "grown: must be above 0".into())?;
+    ensure(b.reallocs.is_none_or(|[a, b]| a <= b && b <= 1 << 20), place, || {
+        "reallocs: must ascend, up to 1048576".into()
+    })?;
+    match b.life {
+        Life::Us(least, most) => ensure(least < most && most <= 1 << 50, place, || "life: must ascend".into())?,
+        Life::Phase(phase) => ensure(phase < phases, place, || {
+            format!("life = \"phase {phase}\": there are {phases} phases, numbered from 0")
+        })?,
+        Life::Thread | Life::End => {}
+    }
+    let within = |m: u64| matches!(b.life, Life::Us(least, most) if (least..most).contains(&m));
+    ensure(b.mean_life.is_none_or(within), place, || "mean_life: must lie within life".into())?;
+    let Some(name) = &b.freed_by else { return Ok(()) };
+    let known = || profile.role.iter().map(|r| r.name.as_str());
+    let nearest = known().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+    ensure(known().any(|k| k == name), place, || {
+        format!("freed_by = {name:?}: no role of that name; did you mean {:?}?", nearest.unwrap_or_default())
+    })
 }
