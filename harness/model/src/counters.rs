@@ -8,7 +8,7 @@ pub const COUNTERS_FD: i32 = 3;
 /// First word of a counter page.
 pub const COUNTERS_MAGIC: u64 = u64::from_le_bytes(*b"fbcount1");
 /// Threads that may have a line of their own at the same time; a line is handed on when its thread ends.
-pub const MAX_THREAD_COUNTERS: usize = 4096;
+pub const MAX_THREAD_COUNTERS: usize = 1 << 15;
 
 /// What one thread has done so far. Each field has a single writer, so plain relaxed stores suffice.
 /// A thread that frees another's block goes below zero; only the sums over all threads have a meaning.

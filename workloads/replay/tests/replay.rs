@@ -92,6 +92,14 @@ fn run(spec: &RunSpec, library: Option<&str>) -> Result<Done, WorkerError> {
     panic!("the worker left without a last word: {:?}", worker.wait().unwrap());
 }
 
+#[test]
+fn thousands_of_threads_live_at_once() {
+    // More than any server is set up for by default; each has a line of the counter page.
+    let case = Case::new(&program(&Shape { threads: 5_000, events: 40_000, live: 10, ..Shape::default() }));
+    assert!(case.report.totals.threads_peak > 4_900);
+    case.check(&run(&case.spec(), None).unwrap(), 1);
+}
+
 /// Threads that come and go and free and reallocate each other's blocks of all kinds.
 fn lively(threads: usize, events: usize) -> Program {
     program(&Shape {

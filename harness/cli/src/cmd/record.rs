@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use fragbench_run::Program;
-use fragbench_trace::PackOptions;
 use fragbench_trace::spool::Spool;
 use fragbench_trace::spool::provider::Provided;
 use fragbench_trace::spool::stacks::DEPTH_MAX;
+use fragbench_trace::{LivePack, PackOptions};
 
 use crate::recording::conditions;
 use crate::recording::ended::{self, Made, Told};
 use crate::recording::follow::Following;
 use crate::recording::memory::{MemoryLog, Observer};
+use crate::recording::packing::{Packing, SWEEP_MS};
 use crate::recording::spools::{SpoolDir, SpoolFile};
 use crate::sizes::{parse_duration, parse_size};
 use crate::{Outcome, companions, interrupt, sys, usage};
@@ -70,6 +71,9 @@ pub(crate) struct Record {
     /// Time between two samples of --memory; each walks the program's page tables
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "50ms")]
     memory_interval: Duration,
+    /// Pack only when the program has ended: disturbs it least, and takes 3 to 8 bytes of disk an event until then
+    #[arg(long)]
+    spool_only: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -105,12 +109,13 @@ impl Record {
                 return Err(usage(format!("{} could not be started: {error}", program.file.display())));
             }
         };
+        let packing = if self.spool_only { Packing::none() } else { Packing::start(&spools, self.is_private()) };
         let mut following = Following::new(&spools, &recorder, child.id());
-        let run = self.attend(&mut child, &mut following, interrupted)?;
+        let run = self.attend(&mut child, &mut following, &packing, interrupted)?;
         let Following { observer, unrecorded, .. } = following;
 
         let end_ns = run.told_at_ns.filter(|_| self.end_at_signal);
-        let packed = self.pack(&spools, child.id(), &observer, end_ns)?;
+        let packed = self.pack(&spools, packing, child.id(), &observer, end_ns)?;
         ended::describe_end(&program.file, &run.status);
         for (pid, it) in unrecorded.iter().filter(|(pid, _)| **pid != child.id()) {
             note!("not recorded: process {pid} ({}): {}", it.program.display(), it.reason);
@@ -167,6 +172,9 @@ impl Record {
         if self.start_paused {
             command.env("FRAGBENCH_START_PAUSED", "1");
         }
+        if !self.spool_only {
+            command.env("FRAGBENCH_SWEEP_MS", SWEEP_MS.to_string());
+        }
         if self.stacks {
             command.env("FRAGBENCH_STACKS", self.stack_depth.to_string());
         }
@@ -182,7 +190,13 @@ impl Record {
     }
 
     /// Waits for the program and for what it left behind, sampling memory and passing on the signal that should end it.
-    fn attend(&self, child: &mut Child, following: &mut Following<'_>, interrupted: &AtomicBool) -> Result<Run> {
+    fn attend(
+        &self,
+        child: &mut Child,
+        following: &mut Following<'_>,
+        packing: &Packing,
+        interrupted: &AtomicBool,
+    ) -> Result<Run> {
         let mut memory = match &self.memory {
             Some(path) => Some(MemoryLog::create(path, child.id())?),
             None => None,
@@ -193,6 +207,9 @@ impl Record {
         let end = sys::EndWatch::new(child.id()).context("the program cannot be watched")?;
         while !end.within(tick)? {
             if interrupted.load(Ordering::Acquire) && told.is_none() {
+                if self.end_at_signal {
+                    packing.hold();
+                }
                 // A Ctrl-C reached the program too; a SIGTERM to us did not.
                 told = Some(sys::monotonic_ns());
                 sys::signal(child.id(), libc::SIGTERM);
@@ -208,12 +225,25 @@ impl Record {
             note!("the log of --memory has gaps: {trouble}");
         }
         let status = child.wait()?;
-        attend_rest(following, interrupted, &mut told)?;
+        let hold = || {
+            if self.end_at_signal {
+                packing.hold()
+            }
+        };
+        attend_rest(following, hold, interrupted, &mut told)?;
         Ok(Run { status, told_at_ns: told })
     }
 
     /// Packs the program's spool into the trace, and those of its earlier images and its children beside it.
-    fn pack(&self, spools: &SpoolDir, pid: u32, observer: &Observer, end_ns: Option<u64>) -> Result<Packed> {
+    fn pack(
+        &self,
+        spools: &SpoolDir,
+        packing: Packing,
+        pid: u32,
+        observer: &Observer,
+        end_ns: Option<u64>,
+    ) -> Result<Packed> {
+        let mut begun = packing.end();
         let mut packed = Packed { main: None, others: Vec::new() };
         let spools = spools.list()?;
         // Of a program that replaced itself by exec, the last image is the one that was asked for.
@@ -228,12 +258,28 @@ impl Record {
                     file.path.display()
                 )
             };
-            let spool = Spool::open(&file.path).with_context(retry)?;
-            let options = self.pack_options(&spool, &file, observer, end_ns);
-            let report = fragbench_trace::pack_spool(&spool, &trace, &options).with_context(retry)?;
+            let describe =
+                |spool: &Spool| (self.pack_options(spool, &file, observer, end_ns), Told::of(spool, self.start_paused));
+            let live = match begun.remove(&file.path) {
+                None if LivePack::is_begun(&file.path) => {
+                    LivePack::open(&file.path, self.is_private()).with_context(retry)?
+                }
+                begun => begun,
+            };
+            let (report, told) = match live {
+                Some(live) => {
+                    let (options, told) = live.recording(describe).with_context(retry)?;
+                    (live.finish(&trace, &options).with_context(retry)?, told)
+                }
+                None => {
+                    let spool = Spool::open(&file.path).with_context(retry)?;
+                    let (options, told) = describe(&spool);
+                    (fragbench_trace::pack_spool(&spool, &trace, &options).with_context(retry)?, told)
+                }
+            };
             let made = Made { trace, report };
             if is_main {
-                packed.main = Some((made, Told::of(&spool, self.start_paused)));
+                packed.main = Some((made, told));
             } else if report.totals.events == 0 {
                 std::fs::remove_file(&made.trace).with_context(|| format!("{}", made.trace.display()))?;
             } else {
@@ -295,7 +341,12 @@ impl Record {
 }
 
 /// Waits for processes that the program left behind and that still record.
-fn attend_rest(following: &mut Following<'_>, interrupted: &AtomicBool, told: &mut Option<u64>) -> Result<()> {
+fn attend_rest(
+    following: &mut Following<'_>,
+    hold: impl Fn(),
+    interrupted: &AtomicBool,
+    told: &mut Option<u64>,
+) -> Result<()> {
     let (mut said, mut passed_on) = (false, false);
     loop {
         let rest = following.recording()?;
@@ -310,6 +361,7 @@ fn attend_rest(following: &mut Following<'_>, interrupted: &AtomicBool, told: &m
         }
         if interrupted.load(Ordering::Acquire) && !passed_on {
             passed_on = true;
+            hold();
             told.get_or_insert_with(sys::monotonic_ns);
             rest.iter().for_each(|pid| sys::signal(*pid, libc::SIGTERM));
         }

@@ -5,4 +5,5 @@ pub(crate) mod conditions;
 pub(crate) mod ended;
 pub(crate) mod follow;
 pub(crate) mod memory;
+pub(crate) mod packing;
 pub(crate) mod spools;

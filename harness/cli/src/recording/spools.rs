@@ -55,6 +55,7 @@ impl SpoolFile {
 }
 
 /// A directory of spools.
+#[derive(Clone)]
 pub(crate) struct SpoolDir(PathBuf);
 
 impl SpoolDir {
@@ -120,6 +121,10 @@ impl SpoolDir {
         for entry in std::fs::read_dir(&self.0).with_context(|| format!("{}", self.0.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Others are what a packer keeps beside a spool.
+            if path.extension().is_none_or(|kind| kind != "spool") {
+                continue;
+            }
             let mut numbers = name.split('.').skip(1).map_while(|part| part.parse::<u32>().ok());
             if let (Some(pid), Some(image)) = (numbers.next(), numbers.next()) {
                 spools.push(SpoolFile { path, pid, image });

@@ -18,8 +18,8 @@ use super::state::State;
 use super::{PackOptions, PackReport, known, learn_from, sys};
 use crate::error::TraceError;
 use crate::info::RecordedOn;
-use crate::spool::ClockPair;
 use crate::spool::tail::Tail;
+use crate::spool::{ClockPair, Spool};
 
 /// First bytes of a state, with its version.
 const MAGIC: [u8; 8] = *b"FBstate1";
@@ -154,6 +154,15 @@ impl LivePack {
     /// Gives back whenever so many bytes have been packed, 16 MiB otherwise; never fewer than must be written for it.
     pub fn give_back_after(&mut self, bytes: u64) {
         self.after = bytes;
+    }
+
+    /// What the recording tells of itself at its end; the spool's events are not in it.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub fn recording<R>(&self, read: impl FnOnce(&Spool) -> R) -> Result<R, TraceError> {
+        self.tail.poll(true)?;
+        Ok(self.tail.with_spool(|spool, _| read(spool)))
     }
 
     /// Bytes of the spool given back so far.

@@ -73,7 +73,7 @@ pub trait Source {
     /// Threads, ascending; the first is the program's first thread.
     fn threads(&self) -> Vec<u32>;
     /// A thread's events in program order.
-    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_>;
+    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + Send + '_>;
     /// The same by the handful.
     fn batches(&self, thread: u32) -> Box<dyn Batches + '_> {
         Box::new(OneByOne(self.events(thread)))
@@ -86,7 +86,7 @@ pub trait Source {
     }
 }
 
-struct OneByOne<'a>(Box<dyn Iterator<Item = SpoolEvent> + 'a>);
+struct OneByOne<'a>(Box<dyn Iterator<Item = SpoolEvent> + Send + 'a>);
 
 impl Batches for OneByOne<'_> {
     fn more(&mut self, out: &mut Vec<SpoolEvent>) {
@@ -99,7 +99,7 @@ impl Source for Spool {
         Spool::threads(self).collect()
     }
 
-    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_> {
+    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + Send + '_> {
         Box::new(Spool::events(self, thread))
     }
 

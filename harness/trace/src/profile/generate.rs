@@ -75,7 +75,7 @@ impl Source for Generated {
         (0..self.threads.len() as u32).collect()
     }
 
-    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + '_> {
+    fn events(&self, thread: u32) -> Box<dyn Iterator<Item = SpoolEvent> + Send + '_> {
         Box::new(self.threads[thread as usize].iter().copied())
     }
 

@@ -14,7 +14,7 @@ pub struct SpoolEvent {
 
 /// A thread's events in program order, a handful at a time: cheaper by the event than an iterator behind a pointer.
 #[cfg(feature = "std")]
-pub trait Batches {
+pub trait Batches: Send {
     /// Adds the next events to `out`, at least one; none when there are no more, or no more yet.
     fn more(&mut self, out: &mut Vec<SpoolEvent>);
 
