@@ -52,6 +52,7 @@ pub(crate) fn conclude(results: &ResultDir, mut manifest: Manifest, records: Vec
     let partial = records.len() < manifest.plan.runs.len();
     let summary = fragbench_decide::summarize(&manifest.plan, &records, partial, manifest.relevant);
     manifest.aa = fragbench_decide::aa_spread(&manifest.plan, &records);
+    fragbench_run::note_versions(&mut manifest, &records);
     results.write_manifest(&manifest)?;
     let samples = records
         .iter()

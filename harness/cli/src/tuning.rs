@@ -17,6 +17,7 @@ pub(crate) fn conclude(
     partial: bool,
 ) -> Result<Tuning> {
     manifest.aa = fragbench_decide::aa_spread(&manifest.plan, records);
+    fragbench_run::note_versions(&mut manifest, records);
     results.write_manifest(&manifest)?;
     let (plan, relevant) = (&manifest.plan, manifest.relevant);
     let memory = manifest.memory.as_deref().unwrap_or(fragbench_decide::PEAK);

@@ -68,6 +68,14 @@ fn every_cell_of_the_plan_has_its_figures() {
     for file in ["manifest.json", "summary.csv", "report.html", "report.md"] {
         assert!(out.join(file).is_file(), "{file}");
     }
+    let manifest = json(&std::fs::read_to_string(out.join("manifest.json")).unwrap());
+    let version = |name: &str| {
+        let mut libraries = manifest["libraries"].as_array().unwrap().iter();
+        libraries.find(|library| library["name"] == name).unwrap()["version"].as_str().unwrap_or("").to_owned()
+    };
+    assert!(version("jemalloc").starts_with("5.3.") && version("mimalloc") == "3.3.2", "{}", manifest["libraries"]);
+    assert_eq!(cell(&summary, "mimalloc", None)["version"], "3.3.2");
+    assert!(cell(&summary, "mimalloc", None)["risks"].as_array().is_some_and(|risks| !risks.is_empty()));
     let plots = std::fs::read_dir(out.join("plots")).unwrap().count();
     assert!(plots >= 14, "{plots} plots, in SVG and PNG");
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fragbench_model::{Contrast, Price, RunRecord, SERVER_CPU_S, SERVER_SPAN_S, Weighing};
+use fragbench_model::{Effects, Price, RunRecord, SERVER_CPU_S, SERVER_SPAN_S, Weighing};
 
 use crate::paired::ratios_of;
 use crate::runs::CellRuns;
@@ -52,8 +52,16 @@ pub(crate) fn weighing(baselines: &[&CellRuns]) -> Weighing {
     }
 }
 
-/// The price that a cost's effect stands for.
-pub(crate) fn price(cost: &Contrast, weighing: &Weighing) -> Option<Price> {
+/// The price that effects stand for, page faults and the longest stall beside it.
+pub(crate) fn price(effects: &Effects, weighing: &Weighing) -> Option<Price> {
     let Weighing::ServerTime { cpu_s, .. } = weighing else { return None };
-    Some(Price { cpu_ratio: cost.ratio, noise: cost.noise, extra_cpu_s: (cost.ratio.median - 1.0) * cpu_s })
+    let cost = effects.cost?;
+    Some(Price {
+        cpu_ratio: cost.ratio,
+        noise: cost.noise,
+        extra_cpu_s: (cost.ratio.median - 1.0) * cpu_s,
+        faults_ratio: effects.faults.map(|e| e.ratio),
+        longest_ns: effects.longest_ns.map(|(own, _)| own),
+        baseline_longest_ns: effects.longest_ns.map(|(_, base)| base),
+    })
 }

@@ -9,7 +9,7 @@ use crate::compare::{aa, baseline_of, comparisons};
 use crate::evidence::evidence;
 use crate::paired::LogRatios;
 use crate::runs::{CellRuns, cell_runs};
-use crate::{Figures, figure_names, judge, median_interval};
+use crate::{Figures, figure_names, judge, median_interval, risks};
 
 /// What the runs of a plan amount to. Cells stand in the plan's order, the A/A copies left out; `partial` says that
 /// the plan was not finished, `relevant` is the share from which on a difference is of practical consequence.
@@ -26,8 +26,6 @@ fn cell_summary(plan: &Plan, runs: &CellRuns) -> CellSummary {
     let metrics = figure_names(plan)
         .filter_map(|(name, _)| Some((name.to_owned(), median_interval(&runs.values(name))?)))
         .collect();
-    let cautions: BTreeSet<&str> =
-        runs.ok.iter().chain(&runs.failed).flat_map(|r| &r.cautions).map(|c| c.text.as_str()).collect();
     CellSummary {
         workload: runs.cell.workload.name(),
         allocator: runs.cell.allocator.name.clone(),
@@ -35,8 +33,23 @@ fn cell_summary(plan: &Plan, runs: &CellRuns) -> CellSummary {
         runs: runs.ok.len() as u32,
         failed: runs.failed.len() as u32,
         metrics,
-        cautions: cautions.into_iter().map(str::to_owned).collect(),
+        cautions: cautions(runs),
+        version: version(runs),
+        risks: risks(&runs.cell.allocator.name, &runs.cell.allocator.settings),
     }
+}
+
+/// The distinct cautions of a cell's runs.
+pub(crate) fn cautions(runs: &CellRuns) -> Vec<String> {
+    let all = runs.ok.iter().chain(&runs.failed).flat_map(|run| &run.cautions);
+    let distinct: BTreeSet<&str> = all.map(|caution| caution.text.as_str()).collect();
+    distinct.into_iter().map(str::to_owned).collect()
+}
+
+/// The allocator's version as its first run says it, without the revision that jemalloc adds.
+pub(crate) fn version(runs: &CellRuns) -> Option<String> {
+    let said = runs.ok.iter().find_map(|run| Some(run.proof.as_ref()?.version.clone()))?;
+    said.split('-').next().filter(|version| !version.is_empty()).map(str::to_owned)
 }
 
 /// How far the baseline is from itself: per metric the farther end of the interval of `|ratio − 1|` between the

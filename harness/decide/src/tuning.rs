@@ -13,7 +13,8 @@ use crate::figures::Figures;
 use crate::paired::LogRatios;
 use crate::price::server_ratios;
 use crate::runs::{CellRuns, cell_runs};
-use crate::{Cost, P99, judge, knee, median, pareto_front, throughput_of};
+use crate::summarize::{cautions, version};
+use crate::{Cost, P99, judge, knee, median, pareto_front, risks, throughput_of};
 
 const FAULTS: &str = "minor_faults_count";
 
@@ -170,6 +171,9 @@ fn point(cell: &CellRuns, memory: &str, speed: &str) -> TunePoint {
         settings: cell.cell.allocator.settings.clone(),
         runs: cell.ok.len() as u32,
         failed: cell.failed.len() as u32,
+        version: version(cell),
+        cautions: cautions(cell),
+        risks: risks(&cell.cell.allocator.name, &cell.cell.allocator.settings),
         disturbed: cell.ok.iter().filter(|run| was_disturbed(run)).count() as u32,
         memory_bytes: value(memory),
         ops_per_s: value(speed),

@@ -79,7 +79,7 @@ fn decide(evidence: &Evidence) -> Verdict {
             settings: c.change.settings.clone(),
             memory_ratio: c.effects.memory.map(|e| e.ratio),
             throughput_ratio: c.effects.throughput.map(|e| e.ratio),
-            price: c.effects.cost.and_then(|cost| price(&cost, &evidence.weighing)),
+            price: price(&c.effects, &evidence.weighing),
             share_of_best: gain / most,
         })
         .collect();
@@ -100,7 +100,7 @@ fn verdict(evidence: &Evidence, kind: VerdictKind, chosen: Option<&Candidate>, r
         memory_noise: evidence.memory_aa.map(|aa| aa.floor),
         throughput_noise: evidence.throughput_aa.map(|aa| aa.floor),
         weighing: evidence.weighing,
-        price: effects.and_then(|e| e.cost).and_then(|cost| price(&cost, &evidence.weighing)),
+        price: effects.and_then(|e| price(e, &evidence.weighing)),
         reasons,
         confidence: None,
         doubts: Vec::new(),

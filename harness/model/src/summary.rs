@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Settings, Verdict};
+use crate::{Risk, Settings, Verdict};
 
 /// Share of a figure below which a difference is of no practical consequence, unless the user says otherwise.
 pub const DEFAULT_RELEVANT: f64 = 0.05;
@@ -85,6 +85,12 @@ pub struct CellSummary {
     pub metrics: BTreeMap<String, Interval>,
     /// Distinct cautions of its runs.
     pub cautions: Vec<String>,
+    /// Version of the allocator as it says it in its runs; `None` where none answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What the allocator with these settings is known to do wrong, recommended or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<Risk>,
 }
 
 /// `summary.json`.

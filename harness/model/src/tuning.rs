@@ -15,6 +15,15 @@ pub struct TunePoint {
     pub runs: u32,
     /// Runs that failed.
     pub failed: u32,
+    /// Version of the allocator as it says it; `None` where no run answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Distinct cautions of its runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cautions: Vec<String>,
+    /// What it is known to do wrong, recommended or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<Risk>,
     /// Of those with figures, runs that other processes or the hypervisor disturbed.
     pub disturbed: u32,
     /// Median of the memory asked for over all its runs: [`Tuning::memory`] names the metric. Two settings that were run in

@@ -83,6 +83,15 @@ pub struct Price {
     pub noise: Option<f64>,
     /// Extra processor time for the recorded span, seconds; negative where it is less.
     pub extra_cpu_s: f64,
+    /// Page faults relative to the baseline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults_ratio: Option<Interval>,
+    /// Longest allocation timed, nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_ns: Option<f64>,
+    /// And the baseline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_longest_ns: Option<f64>,
 }
 
 /// A change that is worth it, beside the recommended one.

@@ -10,7 +10,7 @@ use fragbench_model::{
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::cautions::cautions;
+use crate::cautions::Cautions;
 use crate::conditions::conditions;
 use crate::profile;
 use crate::replay::replay_note;
@@ -33,7 +33,7 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
     let failed = failed_runs(data);
     let advice = advice(&data.summary.verdict);
     let reasons = reasons(&data.summary.verdict, MoreBy::Blocks);
-    let cautions = cautions(data);
+    let cautions = Cautions::of_summary(&data.summary).lines();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -87,8 +87,9 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                     ul { @for line in &failed { li { (line) } } }
                 }
                 @if !cautions.is_empty() {
-                    h2 id="cautions" { "Cautions" }
-                    ul { @for (text, cells) in &cautions { li { (text) " " span.soft { "(" (cells.join(", ")) ")" } } } }
+                    h2 id="cautions" { "Cautions and known risks" }
+                    p.soft { "The numbers stand with the cells in the tables." }
+                    ul { @for text in &cautions { li { (text) } } }
                 }
                 h2 id="how" { "How it was measured" }
                 (how(data))

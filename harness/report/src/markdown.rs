@@ -1,6 +1,6 @@
 //! `report.md`: finding, tables and links to the plots. Everything that came from outside is escaped.
 
-use crate::cautions::cautions;
+use crate::cautions::Cautions;
 use crate::conditions::conditions;
 use crate::profile;
 use crate::replay::replay_note;
@@ -61,11 +61,11 @@ pub(crate) fn report_markdown(page: &Page) -> String {
             out.push_str(&format!("\n![{}]({path}.svg)\n\n{}\n", plot.name, escape(&plot.caption)));
         }
     }
-    let cautions = cautions(data);
+    let cautions = Cautions::of_summary(&data.summary).lines();
     if !cautions.is_empty() {
-        out.push_str("\n## Cautions\n\n");
-        for (text, cells) in cautions {
-            out.push_str(&format!("- {} ({})\n", escape(&text), escape(&cells.join(", "))));
+        out.push_str("\n## Cautions and known risks\n\nThe numbers stand with the cells in the tables.\n\n");
+        for text in cautions {
+            out.push_str(&format!("- {}\n", escape(&text)));
         }
     }
     out.push_str(&format!(

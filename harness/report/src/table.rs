@@ -6,6 +6,7 @@ use fragbench_model::{
     Unit, label, metric,
 };
 
+use crate::cautions::{Cautions, versioned};
 use crate::units::{digits, in_unit};
 
 /// Columns of the result table: metric and heading. VIRT stands apart from RSS.
@@ -19,6 +20,7 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("rss_over_live_at_live_peak_ratio", "RSS/live at peak"),
     ("vm_peak_bytes", "VIRT peak"),
     ("ops_per_s", "ops"),
+    ("minor_faults_count", "page faults"),
     ("malloc_p99_ns", "malloc p99"),
     ("arena_count", "arenas"),
     ("purge_ms", "purge"),
@@ -272,10 +274,12 @@ fn ratio_value(effect: &Contrast) -> Value {
 /// A table of a workload with these columns; best and worst are marked.
 pub(crate) fn metric_table(summary: &Summary, workload: &str, columns: &[Column]) -> Table {
     let cells: Vec<&CellSummary> = summary.cells.iter().filter(|c| c.workload == workload).collect();
+    let cautions = Cautions::of_summary(summary);
     let mut rows: Vec<Row> = cells
         .iter()
         .map(|c| {
-            let mut name = label(&c.allocator, &c.settings);
+            let mut name = versioned(label(&c.allocator, &c.settings), &c.allocator, c.version.as_ref());
+            name.push_str(&cautions.marks(c));
             if c.failed > 0 {
                 name.push_str(&format!(" ({} of {} failed)", c.failed, c.failed + c.runs));
             } else if c.runs == 0 {

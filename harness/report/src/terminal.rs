@@ -3,6 +3,7 @@
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, TableStyle};
 use fragbench_model::{Plan, RunRecord, Summary};
 
+use crate::cautions::Cautions;
 use crate::table::{LEGEND, Mark, Table, result_table, workloads};
 use crate::verdict::{advice, finding};
 
@@ -41,6 +42,10 @@ pub fn result_tables(
     }
     text.push_str(LEGEND);
     text.push('\n');
+    for line in Cautions::of_summary(summary).short() {
+        text.push_str(&width.map_or_else(|| line.clone(), |width| textwrap::fill(&line, usize::from(width))));
+        text.push('\n');
+    }
     if !left_out.is_empty() {
         text.push_str(&format!("Left out for want of width: {}; the report has them.\n", left_out.join(", ")));
     }

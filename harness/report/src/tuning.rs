@@ -3,6 +3,7 @@
 use anyhow::Result;
 use fragbench_model::{Contrast, Recommendation, Trimming, TunePoint, Tuning, VerdictKind, Weighing, metric};
 
+use crate::cautions::{Cautions, versioned};
 use crate::json::tuning_value;
 use crate::plots::tuning_plot;
 use crate::table::{Row, Table, Value, signed};
@@ -33,6 +34,7 @@ pub fn tuning_table(tuning: &Tuning) -> Table {
             None => "",
         }
     };
+    let cautions = cautions(tuning);
     let row = |point: &TunePoint, figures: [Option<Value>; 5]| {
         let mut values: Vec<Option<Value>> = figures.into();
         if !server {
@@ -40,7 +42,8 @@ pub fn tuning_table(tuning: &Tuning) -> Table {
         }
         let disturbed = if point.disturbed > 0 { format!(" ({} disturbed)", point.disturbed) } else { String::new() };
         values.extend([value(format!("{}{disturbed}", point.runs)), value(sign(point).to_owned())]);
-        Row { label: point.label(), values }
+        let label = versioned(point.label(), &point.allocator, point.version.as_ref());
+        Row { label: label + &cautions.marks_of_point(point), values }
     };
     let baseline = tuning.baseline.as_ref().map(|point| {
         let cpu = match &tuning.verdict.weighing {
@@ -119,7 +122,13 @@ pub fn tuning_text(tuning: &Tuning) -> String {
         lines.push(format!("Not tried for lack of time (--max-time): {}.", names.join(", ")));
     }
     lines.extend(tuning.notes.iter().cloned());
+    lines.extend(cautions(tuning).short());
     lines.join("\n")
+}
+
+/// What is to be known of the settings in the table.
+fn cautions(tuning: &Tuning) -> Cautions {
+    Cautions::of_points(tuning.baseline.iter().chain(&tuning.finalists))
 }
 
 /// What a change costs, in sentences.
@@ -166,9 +175,10 @@ fn trimming_price(t: &Trimming) -> String {
 pub fn render_tuning(tuning: &Tuning) -> Result<Vec<RenderedFile>> {
     let table = terminal::draw(&tuning_table(tuning), None, false);
     let markdown = format!(
-        "# Settings for {}\n\n```text\n{table}\n```\n\n{}\n\n![Memory against throughput](plots/tune.svg)\n",
+        "# Settings for {}\n\n```text\n{table}\n```\n\n{}\n\n{}\n\n![Memory against throughput](plots/tune.svg)\n",
         tuning.workload,
-        tuning_text(tuning)
+        tuning_text(tuning),
+        cautions(tuning).lines().join("\n\n")
     );
     let json = serde_json::to_string_pretty(&tuning_value(tuning)?)? + "\n";
     let mut files =

@@ -4,7 +4,7 @@
 use fragbench_decide::{AS_LINKED, BASELINE, MOST_OF_THE_SERVER, is_plain_glibc};
 use fragbench_model::{Allocator, Confidence, Doubt, Reason, Summary, Verdict, VerdictKind, Weighing, label};
 
-use crate::words::{bars, gains, in_words, price, worse_notes};
+use crate::words::{bars, beside, gains, in_words, price, worse_notes};
 
 /// What would give a verdict more data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,11 @@ pub fn advice(v: &Verdict) -> Vec<(String, String)> {
         .map(|a| {
             let memory = a.memory_ratio.map(|r| format!("memory {:+.0} %", 100.0 * (r.median - 1.0)));
             let speed = match &a.price {
-                Some(price) => Some(format!("the server's CPU {:+.1} %", 100.0 * (price.cpu_ratio.median - 1.0))),
+                Some(price) => {
+                    let beside = beside(price);
+                    let beside = if beside.is_empty() { beside } else { format!(", {beside}") };
+                    Some(format!("the server's CPU {:+.1} %{beside}", 100.0 * (price.cpu_ratio.median - 1.0)))
+                }
                 None => a.throughput_ratio.map(|r| format!("throughput {:+.0} %", 100.0 * (r.median - 1.0))),
             };
             let figures: Vec<String> = memory.into_iter().chain(speed).collect();
@@ -125,7 +129,9 @@ fn sentence(reason: &Reason, v: &Verdict, more: MoreBy) -> String {
         Reason::Recommended(tried) => {
             let over =
                 if v.workloads == 1 { "In the one workload" } else { "In the geometric mean over all workloads" };
-            format!("{over}, {} has {} relative to {baseline}{}.", tried.label(), gains(tried), price(tried))
+            let beside = v.price.as_ref().map(beside).filter(|text| !text.is_empty());
+            let price = beside.map(|text| format!(" ({text})")).unwrap_or_default() + &price(tried);
+            format!("{over}, {} has {} relative to {baseline}{price}.", tried.label(), gains(tried))
         }
         Reason::LessTrouble { best, share } => format!(
             "{} would gain more ({}{}), but {} gets {:.0} % of that gain and is less trouble.",

@@ -7,7 +7,9 @@ mod fixture;
 use std::collections::BTreeMap;
 
 use fragbench_decide::{Figures, summarize};
-use fragbench_model::{Failure, FailureKind, RunStatus, Sample, Standing, Summary, VerdictKind, metric};
+use fragbench_model::{
+    Caution, CautionKind, Failure, FailureKind, RunStatus, Sample, Standing, Summary, VerdictKind, metric,
+};
 use fragbench_report::{
     COLUMNS, MoreBy, PURGE_COLUMNS, RATIO_COLUMNS, RenderedFile, ResultData, draw, finding, reasons, render,
     render_trace, result_tables, size_table, trace_table,
@@ -97,6 +99,39 @@ fn a_narrow_terminal_loses_columns_not_figures() {
     assert!(narrow.contains("290 MiB ▽"), "{narrow}");
     let colour = result_tables(&data.summary, &data.manifest.plan, &data.records, None, true);
     assert!(colour.contains("\u{1b}[") && colour.contains('▲'), "marks stay with colour");
+}
+
+#[test]
+fn what_is_to_be_known_of_a_cell_stands_with_it_recommended_or_not() {
+    let told = "jemalloc said: Invalid conf value";
+    let (data, files) = rendered(|data| {
+        for record in data.records.iter_mut().filter(|r| r.allocator == "jemalloc") {
+            record.cautions = vec![Caution { kind: CautionKind::Complaint, text: told.into() }];
+        }
+    });
+    assert_eq!(data.summary.verdict.kind, VerdictKind::Tune, "jemalloc is not what is recommended");
+    let terminal = result_tables(&data.summary, &data.manifest.plan, &data.records, None, false);
+    let number = |text: &str, of: &str| {
+        let line = text.lines().find(|line| line.contains(of)).unwrap_or_else(|| panic!("{of} in {text}"));
+        let at = line.split_once('[').map(|(_, rest)| rest.split_once(']').unwrap().0.to_owned());
+        at.unwrap_or_else(|| panic!("{line}"))
+    };
+    let told_as = number(&terminal, told);
+    let row = terminal.lines().find(|line| line.starts_with("jemalloc 5.3.1")).expect("a row with its version");
+    let marks: Vec<&str> = row.split_once('[').unwrap().1.split_once(']').unwrap().0.split(',').collect();
+    assert!(marks.contains(&told_as.as_str()) && marks.len() >= 3, "caution and risks: {row}");
+    assert!(terminal.contains("decay when idle"), "{terminal}");
+    let glibc = terminal.lines().find(|line| line.starts_with("glibc ")).unwrap();
+    assert!(!glibc.split_once('[').is_some_and(|(_, marks)| marks.starts_with(&told_as)), "{glibc}");
+    for name in ["report.md", "report.html"] {
+        let page = text(&files, name).replace('\\', "");
+        assert!(page.contains(&format!("[{told_as}] {told}")), "{name}");
+        assert!(page.contains("jemalloc 5.3.1 [") && page.contains("jemalloc(3)"), "{name}");
+    }
+    let json: serde_json::Value = serde_json::from_str(text(&files, "summary.json")).unwrap();
+    let cell = json["cells"].as_array().unwrap().iter().find(|cell| cell["allocator"] == "jemalloc").unwrap();
+    assert_eq!((&cell["version"], &cell["cautions"][0]), (&"5.3.1".into(), &told.into()));
+    assert!(cell["risks"].as_array().unwrap().iter().any(|risk| risk["name"] == "decay when idle"), "{cell}");
 }
 
 #[test]

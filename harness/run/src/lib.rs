@@ -28,7 +28,7 @@ pub use host::{build_id, host, library_fact, own_glibc, own_libc, own_libc_file}
 pub use merge::{Merged, Source, merge};
 pub use plan::{Selection, add_block, build, of_cells};
 pub use program::{OwnMalloc, Program, ProgramError, is_musl_loader, program_file};
-pub use results::{Conditions, ResultDir, default_directory, new_manifest, unix_now};
+pub use results::{Conditions, ResultDir, default_directory, new_manifest, note_versions, unix_now};
 pub use session::RunLimits;
 pub use shard::{shard_of, take_shard, whole_plan};
 pub use worker::{OnBarrier, WorkerBinary, WorkerRunner, allocator_version, check, describe, describe_cases};

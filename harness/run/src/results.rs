@@ -188,6 +188,15 @@ pub struct Conditions<'a> {
     pub part: Option<Part>,
 }
 
+/// Notes in the manifest which version each preloaded allocator said it is, where its runs have told.
+pub fn note_versions(manifest: &mut Manifest, records: &[RunRecord]) {
+    for library in manifest.libraries.iter_mut().filter(|library| library.version.is_none()) {
+        let mut answers =
+            records.iter().filter(|r| r.allocator == library.name).filter_map(|r| Some(&r.proof.as_ref()?.version));
+        library.version = answers.find(|version| !version.is_empty()).cloned();
+    }
+}
+
 /// The manifest of a result that is begun on this machine now.
 pub fn new_manifest(conditions: Conditions, plan: Plan) -> Manifest {
     let Conditions { kind, profile, programs, common, limits, relevant, part } = conditions;
