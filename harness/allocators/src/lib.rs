@@ -13,6 +13,7 @@ pub mod elf;
 mod environment;
 mod error;
 mod huge_pages;
+mod in_force;
 mod kinds;
 mod setting;
 mod space;
@@ -27,6 +28,7 @@ pub use c_library::{LibcError, find, find_all};
 pub use environment::{PADDING_VARIABLE, PRELOAD, command, padding, variables};
 pub use error::AllocatorError;
 pub use huge_pages::asks_for_huge_pages;
+pub use in_force::{NotInForce, not_in_force};
 pub use kinds::glibc::{ARENA_MAX, TRIM_EVERY};
 pub use space::{Choice, USUAL, USUAL_OF_A_COMMAND, candidates, huge_page_candidates, settings};
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fragbench_model::{AaSpread, CellSummary, Plan, RunRecord, SCHEMA, Summary};
+use fragbench_model::{AaSpread, Caution, CautionKind, CellSummary, Plan, RunRecord, SCHEMA, Summary};
 
 use crate::compare::{aa, baseline_of, comparisons};
 use crate::evidence::evidence;
@@ -42,8 +42,21 @@ fn cell_summary(plan: &Plan, runs: &CellRuns) -> CellSummary {
 /// The distinct cautions of a cell's runs.
 pub(crate) fn cautions(runs: &CellRuns) -> Vec<String> {
     let all = runs.ok.iter().chain(&runs.failed).flat_map(|run| &run.cautions);
-    let distinct: BTreeSet<&str> = all.map(|caution| caution.text.as_str()).collect();
+    let distinct: BTreeSet<&str> = all.map(general).collect();
     distinct.into_iter().map(str::to_owned).collect()
+}
+
+/// A caution's text, without figures that are each run's own.
+fn general(caution: &Caution) -> &str {
+    match caution.kind {
+        CautionKind::ForeignCpu => {
+            "other processes took part of a core during some of its runs; repeat on a quiet machine"
+        }
+        CautionKind::Steal => {
+            "the hypervisor took processor time during some of its runs; their times are not to be trusted"
+        }
+        _ => &caution.text,
+    }
 }
 
 /// The allocator's version as its first run says it, without the revision that jemalloc adds.

@@ -72,7 +72,8 @@ const OLDEST: GlibcVersion = glibc(26);
 /// A greater huge page is not known of any machine.
 const HUGE_PAGE_MOST: u64 = 16 << 30;
 
-// Greatest values: malloc.c of each version, `MAX_TCACHE_COUNT` (before 2.30 the counter is a signed byte), `MAX_TCACHE_SIZE`,
+// Greatest values: malloc.c of each version, `MAX_TCACHE_COUNT`, which came with 2.30 as UINT16_MAX (tag glibc-2.30; in 2.29
+// the counter is a signed byte that a greater value overflows, BZ #24531, and its fix as backported takes 127), `MAX_TCACHE_SIZE`,
 // `do_set_mmap_threshold` (`HEAP_MAX_SIZE / 2`), `do_set_mxfast` (`MAX_FAST_SIZE`), on 64-bit machines.
 const fn knob(name: &'static str, variable: Option<&'static str>) -> Knob {
     Knob { name, variable, freezes: false, since: OLDEST, until: None, most: &[] }
@@ -169,6 +170,34 @@ fn interpret_as(
     Ok(result)
 }
 
+/// What an environment asks of malloc, by the names of the tunables without `glibc.malloc.`.
+pub(crate) fn asked(environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let variables = environment.iter().filter_map(|(name, value)| {
+        let knob = KNOBS.iter().find(|knob| knob.variable == Some(name))?;
+        Some((knob.name.to_owned(), value.clone()))
+    });
+    let tunables = environment.get(TUNABLES).into_iter().flat_map(|all| all.split(':'));
+    let tunables = tunables.filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.strip_prefix(PREFIX)?.to_owned(), value.to_owned()))
+    });
+    variables.chain(tunables).collect()
+}
+
+/// Whether a value asked for is the one found. From 2.42 on `tcache_max` is kept as the size of the chunk (`do_set_tcache_max`).
+pub(crate) fn same(knob: &str, asked: &str, found: &str) -> bool {
+    let Some((asked, found)) = as_number(asked).zip(as_number(found)) else { return asked == found };
+    let chunk = (asked + 8).next_multiple_of(16).max(32);
+    asked == found || knob == "tcache_max" && chunk == found
+}
+
+fn as_number(value: &str) -> Option<u64> {
+    match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => value.parse().ok(),
+    }
+}
+
 fn trim_interval(value: &str, system: bool) -> Result<(), AllocatorError> {
     let reason = match value.parse::<u64>() {
         // The library asks for the symbols of the glibc it was built against.
@@ -218,11 +247,7 @@ fn note(knob: &Knob, by: &str, version: Option<GlibcVersion>, notes: &mut Vec<St
 
 /// glibc takes decimal and 0x-hexadecimal numbers of bytes and silently ignores anything else, suffixes included.
 fn number(knob: &Knob, key: &str, value: &str, version: Option<GlibcVersion>) -> Result<(), AllocatorError> {
-    let parsed = match value.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => value.parse().ok(),
-    };
-    let reason = match parsed {
+    let reason = match as_number(value) {
         None => "glibc takes a plain number (bytes for sizes, no suffix) and ignores anything else",
         Some(0) if key == ARENA_MAX || key == "glibc.malloc.arena_max" => {
             "the arena limit is at least 1; leave it out for glibc's default"

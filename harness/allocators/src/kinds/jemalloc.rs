@@ -132,6 +132,16 @@ pub(crate) fn interpret(settings: &Settings, ours: bool) -> Result<Interpreted, 
     Ok(result)
 }
 
+/// What an environment asks of jemalloc, by the names `mallctl` has; `default` asks for no value.
+pub(crate) fn asked(environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let pairs = environment.get(CONF).into_iter().flat_map(|conf| conf.split(','));
+    pairs
+        .filter_map(|pair| pair.split_once(':'))
+        .filter(|(_, value)| *value != "default")
+        .map(|(option, value)| (format!("opt.{option}"), value.to_owned()))
+        .collect()
+}
+
 /// Options that are switched on or off.
 const SWITCHES: &[&str] = &[
     "abort",

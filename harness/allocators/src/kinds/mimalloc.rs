@@ -5,6 +5,8 @@
 //!
 //! Source: `src/options.c` of mimalloc 3.3 and `src/util/options.c` of 3.6 (`mi_options`, legacy names included).
 
+use std::collections::BTreeMap;
+
 use fragbench_model::{AllocatorKind, Settings};
 
 use crate::setting::{Interpreted, is_variable, nearest};
@@ -111,6 +113,46 @@ pub(crate) fn interpret(settings: &Settings, bundled: Option<&Builtin>) -> Resul
         check_value(key, value)?;
     }
     Ok(Interpreted { environment: settings.clone(), notes: Vec::new() })
+}
+
+/// Older names of options, with what they are called now (`mi_options`, `legacy_name`).
+const LEGACY: [(&str, &str); 5] = [
+    ("LARGE_OS_PAGES", "ALLOW_LARGE_OS_PAGES"),
+    ("EAGER_REGION_COMMIT", "ARENA_EAGER_COMMIT"),
+    ("RESET_DECOMMITS", "PURGE_DECOMMITS"),
+    ("RESET_DELAY", "PURGE_DELAY"),
+    ("LIMIT_OS_ALLOC", "DISALLOW_OS_ALLOC"),
+];
+
+/// What an environment asks of mimalloc, by option in lower case, as `mi_option_get` answers: words as 0 and 1, sizes in KiB.
+pub(crate) fn asked(environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let variables = environment.iter().filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, value)));
+    variables
+        .map(|(name, value)| {
+            let name = LEGACY.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
+            let value = match value.to_ascii_lowercase().as_str() {
+                "" | "true" | "yes" | "on" => "1".to_owned(),
+                "false" | "no" | "off" => "0".to_owned(),
+                _ if SIZES.contains(&name) => kib(value).map_or(value.clone(), |kib| kib.to_string()),
+                _ => value.clone(),
+            };
+            (name.to_ascii_lowercase(), value)
+        })
+        .collect()
+}
+
+/// A size in KiB as mimalloc reads it: bytes are rounded up.
+fn kib(value: &str) -> Option<u64> {
+    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = value[..digits].parse().ok()?;
+    match value[digits..].chars().next().map(|c| c.to_ascii_uppercase()) {
+        None => Some(number.div_ceil(1024)),
+        Some('K') => Some(number),
+        Some('M') => number.checked_mul(1 << 10),
+        Some('G') => number.checked_mul(1 << 20),
+        Some('T') => number.checked_mul(1 << 30),
+        Some(_) => None,
+    }
 }
 
 /// Options that are sizes (`mi_option_has_size_in_kib`), which alone may carry a suffix.

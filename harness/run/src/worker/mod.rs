@@ -2,6 +2,7 @@
 //! outside, and recorded.
 
 mod binary;
+mod complaint;
 mod environment;
 mod metrics;
 mod placement;

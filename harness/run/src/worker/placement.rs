@@ -3,7 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use fragbench_model::{Allocator, AllocatorKind, Hello, Libc, LibcAnswer};
+use fragbench_allocators::not_in_force;
+use fragbench_inspect::malloc_parameters;
+use fragbench_model::{
+    Allocator, AllocatorAnswer, AllocatorKind, Caution, CautionKind, FailureKind, Hello, Libc, LibcAnswer,
+};
+use fragbench_proc::LiveTarget;
+
+use crate::session::Abort;
 
 /// Compares what was asked for with what the worker says and what `mapped` (the files in its address space) shows.
 ///
@@ -26,6 +33,36 @@ pub(crate) fn check(allocator: &Allocator, hello: &Hello, mapped: &[PathBuf]) ->
         Some(library) => check_library(library, allocator.kind, &hello.allocator.malloc_object, mapped),
         None => Ok(()),
     }
+}
+
+/// Asks the allocator's settings back and keeps what it answers in `proof`. glibc's malloc is asked from outside. Gives what a
+/// reader must know where it cannot be asked.
+///
+/// # Errors
+/// When a setting is not in force: its figures would be those of another.
+pub(crate) fn ask_back(allocator: &Allocator, proof: &mut AllocatorAnswer, pid: u32) -> Result<Option<Caution>, Abort> {
+    let mut unasked = None;
+    if allocator.kind == AllocatorKind::Glibc {
+        let asked = LiveTarget::open(pid).map_err(Into::into).and_then(|target| malloc_parameters(&target));
+        match asked {
+            Ok(values) => proof.effective.extend(values.into_iter().map(|(name, value)| (name, value.to_string()))),
+            Err(error) if !allocator.settings.is_empty() => {
+                let text = format!("glibc's settings could not be asked back, so nothing proves them: {error}");
+                unasked = Some(Caution { kind: CautionKind::Setting, text });
+            }
+            Err(_) => {}
+        }
+    }
+    let ignored = not_in_force(allocator, &proof.effective);
+    if ignored.is_empty() {
+        return Ok(unasked);
+    }
+    let texts: Vec<String> = ignored
+        .iter()
+        .map(|n| format!("{} was asked for as {}, but {} is in force", n.setting, n.asked, n.found))
+        .collect();
+    let reason = format!("{}: {}; give a value it takes", allocator.label(), texts.join("; "));
+    Err(Abort::new(FailureKind::NotInPlace, reason))
 }
 
 fn check_library(library: &Path, kind: AllocatorKind, malloc_object: &str, mapped: &[PathBuf]) -> Result<(), String> {

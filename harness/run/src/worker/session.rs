@@ -12,6 +12,7 @@ use fragbench_model::{
 use fragbench_proc::Process;
 
 use super::binary::WorkerBinary;
+use super::complaint;
 use super::metrics::{self, Observed};
 use super::placement;
 use super::process::{Silence, Worker};
@@ -143,7 +144,10 @@ impl WorkerSession<'_, '_> {
         };
         self.check_placement(allocator, &hello)?;
         self.harness_vm_bytes = hello.harness_vm_bytes;
-        self.session.record.proof = Some(hello.allocator);
+        let proof = self.session.record.proof.insert(hello.allocator);
+        if let Some(caution) = placement::ask_back(allocator, proof, self.worker.pid())? {
+            self.session.record.cautions.push(caution);
+        }
         self.session.record.libc = Some(hello.libc);
         let statm = self.process.statm().map_err(|e| Abort::new(FailureKind::Crashed, e.to_string()))?;
         self.start_ns = sys::monotonic_ns();
@@ -315,7 +319,15 @@ impl WorkerSession<'_, '_> {
         let mut samples = sampled.samples;
         let outcome = match (sampled.guarded, outcome) {
             (Some(reached), _) => Err(self.session.guarded(reached)),
+            (None, Ok(_)) if complaint::ignored_setting(&stderr).is_some() => {
+                let line = complaint::ignored_setting(&stderr).unwrap_or_default();
+                Err(Abort::new(
+                    FailureKind::NotInPlace,
+                    format!("a setting is not in force, the allocator wrote: {line}"),
+                ))
+            }
             (None, Ok(done)) => {
+                self.session.record.cautions.extend(complaint::caution(&stderr));
                 self.session.watched(sampled.cpu_ratio, SAMPLER_COST_LIMIT);
                 self.session.record.cautions.extend(unread_clock(self.pace, allocator, &done));
                 self.derive(done, &mut samples);

@@ -3,7 +3,7 @@
 //! Source: jemalloc(3) of 5.3, "MALLCTL NAMESPACE". Statistics are refreshed by writing `epoch`; a library built
 //! without statistics leaves them missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fragbench_model::{AllocatorKind, AllocatorStats};
@@ -20,11 +20,38 @@ pub(super) fn recognise(object: &Object) -> Option<Arc<dyn Family>> {
 
 /// `stats.*` that are kept under their own names.
 const STATS: [&str; 6] = ["allocated", "active", "metadata", "resident", "mapped", "retained"];
-/// `opt.*` by the type the manual gives them.
-const FLAGS: [&str; 4] = ["background_thread", "retain", "tcache", "prof"];
-const SIGNED: [&str; 2] = ["dirty_decay_ms", "muzzy_decay_ms"];
-const SIZES: [&str; 3] = ["oversize_threshold", "tcache_max", "lg_tcache_max"];
-const WORDS: [&str; 4] = ["thp", "metadata_thp", "percpu_arena", "dss"];
+/// `opt.*` that are told of every run.
+const TOLD: [&str; 13] = [
+    "background_thread",
+    "dirty_decay_ms",
+    "dss",
+    "lg_tcache_max",
+    "metadata_thp",
+    "muzzy_decay_ms",
+    "narenas",
+    "oversize_threshold",
+    "percpu_arena",
+    "prof",
+    "retain",
+    "tcache",
+    "tcache_max",
+];
+/// `opt.*` that are strings; the others tell their type by their size.
+const WORDS: [&str; 11] = [
+    "dss",
+    "hpa_hugify_style",
+    "junk",
+    "malloc_conf",
+    "metadata_thp",
+    "percpu_arena",
+    "prof_prefix",
+    "stats_interval_opts",
+    "stats_print_opts",
+    "thp",
+    "zero_realloc",
+];
+/// The variable it takes its options from.
+const CONF: &str = "MALLOC_CONF";
 
 impl Jemalloc {
     fn size(&self, name: &str) -> Option<u64> {
@@ -33,6 +60,19 @@ impl Jemalloc {
 
     fn unsigned(&self, name: &str) -> Option<u32> {
         self.0.read(name).map(u32::from_ne_bytes)
+    }
+
+    /// An option in force; `None` where this jemalloc has none of that name, or does not tell.
+    fn option(&self, name: &str) -> Option<String> {
+        let opt = format!("opt.{name}");
+        if WORDS.contains(&name) {
+            return self.0.read_text(&opt);
+        }
+        let flag = || self.flag(&opt).map(|on| on.to_string());
+        let unsigned = || self.unsigned(&opt).map(|n| n.to_string());
+        // Of 8 bytes are sizes and the decay times, of which -1 is never.
+        let long = || self.0.read(&opt).map(|bytes| isize::from_ne_bytes(bytes).to_string());
+        flag().or_else(unsigned).or_else(long)
     }
 
     fn flag(&self, name: &str) -> Option<bool> {
@@ -50,16 +90,11 @@ impl Family for Jemalloc {
     }
 
     fn effective(&self) -> BTreeMap<String, String> {
-        let opt = |name: &str| format!("opt.{name}");
-        let mut all = BTreeMap::new();
-        all.extend(FLAGS.iter().filter_map(|n| Some((opt(n), self.flag(&opt(n))?.to_string()))));
-        all.extend(
-            SIGNED.iter().filter_map(|n| Some((opt(n), isize::from_ne_bytes(self.0.read(&opt(n))?).to_string()))),
-        );
-        all.extend(SIZES.iter().filter_map(|n| Some((opt(n), self.size(&opt(n))?.to_string()))));
-        all.extend(WORDS.iter().filter_map(|n| Some((opt(n), self.0.read_text(&opt(n))?))));
-        all.extend(self.unsigned("opt.narenas").map(|n| ("opt.narenas".to_owned(), n.to_string())));
-        all
+        // What was asked of it is asked back, whatever it is.
+        let conf = std::env::var(CONF).unwrap_or_default();
+        let asked = conf.split(',').filter_map(|pair| Some(pair.split_once(':')?.0));
+        let names: BTreeSet<&str> = TOLD.into_iter().chain(["thp"]).chain(asked).collect();
+        names.into_iter().filter_map(|name| Some((format!("opt.{name}"), self.option(name)?))).collect()
     }
 
     fn stats(&self) -> AllocatorStats {

@@ -19,9 +19,44 @@ pub(super) fn recognise(object: &Object) -> Option<Arc<dyn Family>> {
     Mi::of(object).map(|mi| Arc::new(Mimalloc(mi)) as Arc<dyn Family>)
 }
 
-/// Options that keep their place in the list of all versions from 2.1 on.
-const OPTIONS: [(i32, &str); 4] =
-    [(4, "arena_eager_commit"), (5, "purge_decommits"), (6, "allow_large_os_pages"), (15, "purge_delay")];
+/// Options that keep their place in the list of all versions from 2.1 on (`mi_option_e` of mimalloc.h).
+const OPTIONS: [(i32, &str); 17] = [
+    (0, "show_errors"),
+    (1, "show_stats"),
+    (2, "verbose"),
+    (4, "arena_eager_commit"),
+    (5, "purge_decommits"),
+    (6, "allow_large_os_pages"),
+    (7, "reserve_huge_os_pages"),
+    (8, "reserve_huge_os_pages_at"),
+    (9, "reserve_os_memory"),
+    (15, "purge_delay"),
+    (16, "use_numa_nodes"),
+    (17, "disallow_os_alloc"),
+    (19, "max_errors"),
+    (20, "max_warnings"),
+    (22, "destroy_on_exit"),
+    (23, "arena_reserve"),
+    (24, "arena_purge_mult"),
+];
+/// Those that have theirs from 3.3 on.
+const OPTIONS_3_3: [(i32, &str); 13] = [
+    (26, "disallow_arena_alloc"),
+    (34, "generic_collect"),
+    (35, "page_reclaim_on_free"),
+    (36, "page_full_retain"),
+    (37, "page_max_candidates"),
+    (38, "max_vabits"),
+    (39, "pagemap_commit"),
+    (40, "page_commit_on_demand"),
+    (41, "page_max_reclaim"),
+    (42, "page_cross_thread_max_reclaim"),
+    (43, "allow_thp"),
+    (45, "arena_max_object_size"),
+    (46, "arena_is_numa_local"),
+];
+/// Told of every run, asked for or not.
+const TOLD: [&str; 4] = ["arena_eager_commit", "purge_decommits", "allow_large_os_pages", "purge_delay"];
 
 /// Version as text: 209 is 2.0.9, and since 2.3 and 3.2 two digits a part, 30302 is 3.3.2.
 fn version(number: i32) -> String {
@@ -42,7 +77,16 @@ impl Family for Mimalloc {
         if self.0.version() < 210 {
             return BTreeMap::new();
         }
-        OPTIONS.iter().filter_map(|(i, name)| Some(((*name).to_owned(), self.0.option(*i)?.to_string()))).collect()
+        let newer = self.0.version() >= 30_300;
+        let known = OPTIONS.iter().chain(OPTIONS_3_3.iter().filter(|_| newer));
+        // Whether one was asked for under an older name is not looked at: all are told then.
+        let legacy = ["RESET_DELAY", "RESET_DECOMMITS", "LARGE_OS_PAGES", "EAGER_REGION_COMMIT", "LIMIT_OS_ALLOC"];
+        let set = |name: &str| std::env::var_os(format!("MIMALLOC_{}", name.to_uppercase())).is_some();
+        let all = legacy.iter().any(|name| set(name));
+        known
+            .filter(|(_, name)| all || TOLD.contains(name) || set(name))
+            .filter_map(|(i, name)| Some(((*name).to_owned(), self.0.option(*i)?.to_string())))
+            .collect()
     }
 
     fn stats(&self) -> AllocatorStats {
