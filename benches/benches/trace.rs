@@ -7,7 +7,8 @@ use std::path::Path;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fragbench_trace::decode::Block;
 use fragbench_trace::synth::{Program, Shape, program};
-use fragbench_trace::{PackOptions, Scratch, Totals, Trace, pack_source, stat};
+use fragbench_trace::{PackOptions, Scratch, Totals, Trace, pack_source};
+use fragbench_trace_analysis::{leaks, stat};
 
 const EVENTS: usize = 1_000_000;
 
@@ -42,6 +43,8 @@ fn benches(criterion: &mut Criterion) {
     });
     group.bench_function("decode, in recorded order", |b| b.iter(|| black_box(trace.events_in_order().count())));
     group.bench_function("statistics", |b| b.iter_batched(open, |t| black_box(stat(&t)), BatchSize::PerIteration));
+    group.bench_function("blocks never freed", |b| b.iter(|| black_box(leaks(&trace))));
+    group.bench_function("profile", |b| b.iter(|| black_box(fragbench_trace_analysis::profile::distil(&trace))));
     group.finish();
     // Left behind if that fails, as temporary files are.
     let _ = std::fs::remove_file(&path);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use fragbench_model::{Manifest, Pace, Profile, ProfileFact, Shape, WorkloadSpec};
 
-use fragbench_trace::profile::{Length, from_toml, generate};
 use fragbench_trace::{PackOptions, Totals};
+use fragbench_trace_analysis::profile::{Length, from_toml, generate};
 
 use crate::usage;
 
@@ -49,7 +49,7 @@ pub(crate) fn generate_all(manifest: &mut Manifest) -> Result<()> {
         std::fs::copy(file, trace.with_extension("toml")).with_context(|| format!("{}", file.display()))?;
         let generated = build(&profile, &length, trace)?;
         let recording = profile.recording.shape(profile.duration_us);
-        let distances = fragbench_trace::distances(&generated, &recording);
+        let distances = fragbench_trace_analysis::distances(&generated, &recording);
         manifest.profiles.retain(|fact| fact.workload != workload.name());
         manifest.profiles.push(ProfileFact { workload: workload.name(), recording, generated, distances });
     }
@@ -68,5 +68,5 @@ pub(crate) fn build(profile: &Profile, length: &Length, out: &Path) -> Result<Sh
     let known = Totals { complete: true, ..Totals::default() };
     fragbench_trace::pack_source(&program, out, &PackOptions::default(), known)
         .with_context(|| format!("{} cannot be written", out.display()))?;
-    Ok(fragbench_trace::shape(&crate::cmd::trace::open(out)?, 0..u64::MAX))
+    Ok(fragbench_trace_analysis::shape(&crate::cmd::trace::open(out)?, 0..u64::MAX))
 }

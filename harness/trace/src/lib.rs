@@ -3,8 +3,8 @@
 //! A recording passes through two forms. The [`spool`] is what the recorder writes while the program runs: raw
 //! addresses, one block a `write`, readable up to the last block whatever happens. [`pack()`] turns it into a trace
 //! (`*.fbt`), which is what is kept, shipped and replayed: no addresses, each thread's operations in its own order,
-//! at most 2.5 bytes an event. [`mod@format`] describes that file byte by byte; [`Trace`] reads it, damaged or not;
-//! [`stat()`] summarises it.
+//! at most 2.5 bytes an event. [`mod@format`] describes that file byte by byte; [`Trace`] reads it, damaged or not.
+//! What traces hold is told by the crate `fragbench-trace-analysis`.
 //!
 //! Without the feature `std` only the spool's writing half is built, which never allocates.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -12,13 +12,7 @@
 pub mod spool;
 
 #[cfg(feature = "std")]
-mod bins;
-#[cfg(feature = "std")]
-mod curve;
-#[cfg(feature = "std")]
 pub mod decode;
-#[cfg(feature = "std")]
-pub mod distance;
 #[cfg(feature = "std")]
 mod encode;
 #[cfg(feature = "std")]
@@ -28,23 +22,15 @@ pub mod format;
 #[cfg(feature = "std")]
 mod info;
 #[cfg(feature = "std")]
-mod leaks;
-#[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
 mod order;
 #[cfg(feature = "std")]
 mod pack;
 #[cfg(feature = "std")]
-pub mod profile;
-#[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
-mod shape;
-#[cfg(feature = "std")]
 pub mod stacks;
-#[cfg(feature = "std")]
-mod stat;
 #[cfg(feature = "std")]
 mod store;
 #[cfg(feature = "std")]
@@ -57,13 +43,9 @@ mod varint;
 mod write;
 
 #[cfg(feature = "std")]
-pub use distance::distances;
-#[cfg(feature = "std")]
 pub use error::{Damage, TraceError};
 #[cfg(feature = "std")]
 pub use info::{Provider, RecordedOn, Totals, TraceInfo};
-#[cfg(feature = "std")]
-pub use leaks::{LeakAge, LeakFrame, LeakSize, LeakStack, LeakThread, Leaks, Pattern, STRETCHES, leaks};
 #[cfg(feature = "std")]
 pub use memory::{MemorySample, MemorySeries, MemorySummary};
 #[cfg(feature = "std")]
@@ -72,7 +54,3 @@ pub use order::{Before, Event, EventKind, Events, SystemCall};
 pub use pack::{LivePack, PackOptions, PackReport, Source, pack, pack_source, pack_spool};
 #[cfg(feature = "std")]
 pub use reader::{BlockEntry, Scratch, Trace};
-#[cfg(feature = "std")]
-pub use shape::{shape, shape_of};
-#[cfg(feature = "std")]
-pub use stat::stat;

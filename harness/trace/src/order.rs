@@ -32,7 +32,7 @@ pub struct Event {
     pub resident_pages: Option<u32>,
 }
 
-/// What a freed or reallocated block was.
+/// What a live, freed or reallocated block is or was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Before {
     /// Bytes asked for.
@@ -168,10 +168,12 @@ impl<'t> Events<'t> {
         &self.damage
     }
 
-    /// Number of the live block in a slot, once the last event was read.
-    pub(crate) fn object(&self, lane: u32, slot: u32) -> Option<u64> {
-        let slot = self.lanes.get(lane as usize)?.slots.get(slot as usize)?;
-        slot.live.then_some(slot.object)
+    /// The blocks that live after the events read so far, by lane and slot.
+    pub fn live(&self) -> impl Iterator<Item = ((u32, u32), Before)> + '_ {
+        self.lanes.iter().zip(0..).flat_map(|(lane, number)| {
+            let slots = lane.slots.iter().zip(0..).filter(|(slot, _)| slot.live);
+            slots.map(move |(s, slot)| ((number, slot), Before { size: s.size, thread: s.thread, born_us: s.born_us }))
+        })
     }
 
     /// Makes sure the stream's next operation is decoded; `None` at its end.

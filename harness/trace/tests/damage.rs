@@ -7,7 +7,8 @@ use common::{options, packed};
 use fragbench_trace::decode::Block;
 use fragbench_trace::format::{BlockHeader, BlockKind};
 use fragbench_trace::synth::{Shape, program};
-use fragbench_trace::{Trace, TraceError, stat};
+use fragbench_trace::{Trace, TraceError};
+use fragbench_trace_analysis::stat;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 

@@ -5,9 +5,8 @@ mod common;
 use common::{first_difference, history, options, packed, quantised, truth};
 use fragbench_trace::spool::{SpoolEvent, SpoolKind};
 use fragbench_trace::synth::{Program, Shape, producer_consumer, program};
-use fragbench_trace::{
-    EventKind, MemorySample, MemorySeries, PackOptions, Provider, RecordedOn, SystemCall, Trace, stat,
-};
+use fragbench_trace::{EventKind, MemorySample, MemorySeries, PackOptions, Provider, RecordedOn, SystemCall, Trace};
+use fragbench_trace_analysis::stat;
 use proptest::prelude::*;
 
 fn shapes() -> impl Strategy<Value = Shape> {

@@ -161,7 +161,7 @@ fn indented(value: &serde_json::Value, depth: usize) -> String {
 fn shape(file: &Path, from: Option<Duration>, to: Option<Duration>) -> Result<Shape> {
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let (from_us, to_us) = (from.map_or(0, us), to.map_or(u64::MAX, us));
-    let shape = fragbench_trace::shape(&open(file)?, from_us..to_us);
+    let shape = fragbench_trace_analysis::shape(&open(file)?, from_us..to_us);
     if shape.to_us <= shape.from_us {
         let text = format!("{}: nothing was recorded between these times; see fragbench trace info", file.display());
         return Err(usage(text));
@@ -173,7 +173,7 @@ impl Stat {
     fn compare(&self, reference: &Path) -> Result<Outcome> {
         let shape_of_file = shape(&self.file, self.from, self.to)?;
         let reference = shape(reference, self.against_from, self.against_to)?;
-        let distances = fragbench_trace::distances(&shape_of_file, &reference);
+        let distances = fragbench_trace_analysis::distances(&shape_of_file, &reference);
         match self.format {
             Format::Json => {
                 let value = serde_json::json!({
@@ -198,7 +198,7 @@ impl Stat {
             return self.compare(reference);
         }
         let trace = open(&self.file)?;
-        let stat = fragbench_trace::stat(&trace);
+        let stat = fragbench_trace_analysis::stat(&trace);
         // Blocks that were damaged within show in the count.
         let whole = trace.damage().is_empty() && stat.events == trace.info().events;
         if trace.damage().is_empty() && !whole {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use fragbench_report::{Row, Table, Value, bytes, count, draw, duration_ns};
-use fragbench_trace::{LeakFrame, LeakSize, LeakStack, Pattern};
+use fragbench_trace_analysis::{LeakFrame, LeakSize, LeakStack, Pattern};
 
 use super::spark::spark;
 use super::trace::open;
@@ -38,7 +38,7 @@ pub(crate) struct Leaks {
 impl Leaks {
     pub(crate) fn go(&self) -> Result<Outcome> {
         let trace = open(&self.file)?;
-        let leaks = fragbench_trace::leaks(&trace);
+        let leaks = fragbench_trace_analysis::leaks(&trace);
         if trace.info().stacks && leaks.stacks.is_none() {
             note!("{}: the call stacks are damaged, everything else can be read", self.file.display());
         }
@@ -59,7 +59,7 @@ impl Leaks {
         Ok(Outcome::Success)
     }
 
-    fn print(&self, leaks: &fragbench_trace::Leaks) {
+    fn print(&self, leaks: &fragbench_trace_analysis::Leaks) {
         let (width, colour) = crate::output::terminal();
         say!(
             "Never freed in {}: {} blocks, {}.",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use fragbench_trace::profile::{Length, distil, to_toml};
+use fragbench_trace_analysis::profile::{Length, distil_and_measure, to_toml};
 
 use crate::{Outcome, generated};
 
@@ -29,7 +29,7 @@ impl TraceProfile {
         if let Some(first) = trace.damage().first() {
             note!("{}: {first}; the profile is of what could be read", self.file.display());
         }
-        let profile = distil(&trace);
+        let (profile, recording) = distil_and_measure(&trace);
         let text = to_toml(&profile);
         std::fs::write(&self.output, &text).with_context(|| format!("{} cannot be written", self.output.display()))?;
         let blocks: u64 = profile.role.iter().flat_map(|r| &r.blocks).flat_map(|b| &b.n).sum();
@@ -48,8 +48,7 @@ impl TraceProfile {
             // As who gets the file will: from its text.
             let profile = generated::read(&self.output)?;
             let work = generated::build(&profile, &Length::default(), &dir.path().join("generated.fbt"))?;
-            let recording = fragbench_trace::shape(&trace, 0..u64::MAX);
-            let distances = fragbench_trace::distances(&work, &recording);
+            let distances = fragbench_trace_analysis::distances(&work, &recording);
             let table = fragbench_report::distance_table(&work, &recording, &distances);
             let (width, colour) = crate::output::terminal();
             say!("Generated work beside the recording:\n{}", fragbench_report::draw(&table, width, colour));

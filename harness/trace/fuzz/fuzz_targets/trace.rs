@@ -1,7 +1,8 @@
 //! Any bytes as a trace file: opened, verified, read in order, summarised.
 #![no_main]
 
-use fragbench_trace::{Trace, stat};
+use fragbench_trace::Trace;
+use fragbench_trace_analysis::stat;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

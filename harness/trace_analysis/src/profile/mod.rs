@@ -11,6 +11,6 @@ mod phases;
 mod roles;
 mod text;
 
-pub use distil::distil;
+pub use distil::{distil, distil_and_measure};
 pub use generate::{Generated, Length, generate};
 pub use text::{ProfileError, from_toml, to_toml};

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use fragbench_model::{Histogram, HistogramBin, LiveCurve, SCHEMA, TraceStat};
 
 use crate::bins::Bins;
-use crate::order::{Event, EventKind};
-use crate::reader::Trace;
+use fragbench_trace::Trace;
+use fragbench_trace::{Event, EventKind};
 
 /// Points of the live curve besides the peak.
 const CURVE_POINTS: u64 = 1_990;

@@ -6,13 +6,13 @@
 //! The threads of a group come in waves: its lives, points in the plane of start and end, are cut in two where the gap
 //! is widest along the longer side, until no wave is wider than [`WAVE_SHARE`] of the recording or there are [`WAVES`].
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use fragbench_model::Wave;
 
 use crate::bins::Bins;
-use crate::order::{Event, EventKind};
+use crate::observe::Observer;
+use fragbench_trace::{Event, EventKind};
 
 /// Most groups.
 const ROLES: usize = 10;
@@ -34,21 +34,29 @@ pub(super) struct ThreadLife {
     pub(super) last_us: u64,
 }
 
-/// Every thread's life, by number. One pass.
-pub(super) fn lives(events: impl Iterator<Item = Event>) -> Vec<ThreadLife> {
-    let bins = Bins::new(3, 2);
-    let mut lives: Vec<(ThreadLife, HashMap<u32, u32>)> = Vec::new();
-    for event in events {
+/// Every thread's life, by number, as an observer.
+#[derive(Default)]
+pub(super) struct Lives {
+    lives: Vec<(ThreadLife, Vec<u32>)>,
+}
+
+fn size_bins() -> Bins {
+    Bins::new(3, 2)
+}
+
+impl Observer for Lives {
+    #[inline]
+    fn event(&mut self, event: &Event) {
         if matches!(event.kind, EventKind::System { .. }) {
-            continue;
+            return;
         }
         let thread = event.thread as usize;
-        while lives.len() <= thread {
-            let span_us = if lives.is_empty() { 0..1 } else { event.at_us..event.at_us + 1 };
+        while self.lives.len() <= thread {
+            let span_us = if self.lives.is_empty() { 0..1 } else { event.at_us..event.at_us + 1 };
             let life = ThreadLife { span_us, exits: false, events: 0, sizes: Vec::new(), last_us: event.at_us };
-            lives.push((life, HashMap::new()));
+            self.lives.push((life, Vec::new()));
         }
-        let (life, sizes) = &mut lives[thread];
+        let (life, sizes) = &mut self.lives[thread];
         life.span_us.end = event.at_us + 1;
         match event.kind {
             EventKind::ThreadStart => {}
@@ -57,18 +65,25 @@ pub(super) fn lives(events: impl Iterator<Item = Event>) -> Vec<ThreadLife> {
             _ => {
                 life.events += 1;
                 life.last_us = event.at_us;
-                *sizes.entry(bins.bin(event.size) as u32).or_default() += 1;
+                let bin = size_bins().bin(event.size);
+                if sizes.len() <= bin {
+                    sizes.resize(bin + 1, 0);
+                }
+                sizes[bin] += 1;
             }
         }
     }
-    lives
-        .into_iter()
-        .map(|(mut life, sizes)| {
-            life.sizes = sizes.into_iter().collect();
-            life.sizes.sort_unstable();
-            life
-        })
-        .collect()
+}
+
+impl Lives {
+    pub(super) fn finish(self) -> Vec<ThreadLife> {
+        let filled = |sizes: Vec<u32>| sizes.into_iter().enumerate().filter(|(_, n)| *n > 0);
+        let life = |(life, sizes): (ThreadLife, Vec<u32>)| ThreadLife {
+            sizes: filled(sizes).map(|(bin, n)| (bin as u32, n)).collect(),
+            ..life
+        };
+        self.lives.into_iter().map(life).collect()
+    }
 }
 
 /// The group of each thread.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use fragbench_model::{Blocks, Columns, Life, PROFILE_VERSION, Profile, Role, ShapeRows};
 
-use crate::format::SIZE_MAX;
+use fragbench_trace::format::SIZE_MAX;
 
 /// What is wrong with a profile's text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,8 @@ use fragbench_trace::spool::format::{ARCHITECTURE, BlockHeader, BlockKind, Closi
 use fragbench_trace::spool::stacks::{STACK_MAX, put_frames};
 use fragbench_trace::spool::writer::{Coder, GENERAL_MAX};
 use fragbench_trace::stacks::{Module, Symbol};
-use fragbench_trace::{LeakStack, PackOptions, Trace, leaks, pack};
+use fragbench_trace::{PackOptions, Trace, pack};
+use fragbench_trace_analysis::{LeakStack, leaks};
 
 const MS: u64 = 1_000_000;
 

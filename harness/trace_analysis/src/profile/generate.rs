@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use fragbench_model::{Blocks, Life, Profile, Role, Wave};
 
-use crate::format::RESIDENT_MIN;
-use crate::pack::Source;
-use crate::spool::ClockPair;
-use crate::spool::{SpoolEvent, SpoolKind};
-use crate::synth::SplitMix64;
+use fragbench_trace::Source;
+use fragbench_trace::format::RESIDENT_MIN;
+use fragbench_trace::spool::ClockPair;
+use fragbench_trace::spool::{SpoolEvent, SpoolKind};
+use fragbench_trace::synth::SplitMix64;
 
 /// How much work to generate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +63,7 @@ struct Extent {
     lives: f64,
 }
 
-/// A program that never ran, for [`crate::pack_source`].
+/// A program that never ran, for [`fragbench_trace::pack_source`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generated {
     threads: Vec<Vec<SpoolEvent>>,

@@ -10,9 +10,10 @@ use fragbench_model::SCHEMA;
 use serde::Serialize;
 
 use crate::bins::Bins;
-use crate::order::EventKind;
-use crate::reader::Trace;
-use crate::stacks::Stacks;
+use crate::observe::{Observer, observe};
+use fragbench_trace::Trace;
+use fragbench_trace::stacks::Stacks;
+use fragbench_trace::{Before, Event, EventKind};
 
 /// Stretches the recording is cut into.
 pub const STRETCHES: usize = 20;
@@ -165,7 +166,7 @@ struct Class {
 }
 
 impl Class {
-    fn add(&mut self, block: &Held, end_us: u64) {
+    fn add(&mut self, block: &Before, end_us: u64) {
         self.blocks += 1;
         self.bytes += block.size;
         self.born[((block.born_us * STRETCHES as u64) / (end_us + 1)) as usize] += 1;
@@ -181,52 +182,64 @@ impl Class {
     }
 }
 
-struct Held {
-    size: u64,
-    thread: u32,
-    born_us: u64,
+/// Counts what is made and who ends; what is left the reader knows.
+struct Made {
+    bins: Bins,
+    /// By bin of the size.
+    made: Vec<u64>,
+    ended: BTreeSet<u32>,
+    last_us: u64,
+}
+
+impl Made {
+    #[inline]
+    fn of(&mut self, size: u64) -> &mut u64 {
+        let bin = self.bins.bin(size);
+        if self.made.len() <= bin {
+            self.made.resize(bin + 1, 0);
+        }
+        &mut self.made[bin]
+    }
+}
+
+impl Observer for Made {
+    #[inline]
+    fn event(&mut self, event: &Event) {
+        self.last_us = self.last_us.max(event.at_us);
+        match event.kind {
+            EventKind::Malloc | EventKind::Calloc | EventKind::Aligned(_) | EventKind::Realloc { .. } => {
+                *self.of(event.size) += 1;
+                if let Some(before) = event.before {
+                    let count = self.of(before.size);
+                    *count = count.saturating_sub(1);
+                }
+            }
+            EventKind::ThreadExit => drop(self.ended.insert(event.thread)),
+            EventKind::Free | EventKind::ThreadStart | EventKind::System { .. } => {}
+        }
+    }
 }
 
 /// What was never freed. Damaged blocks of the file are passed over.
 pub fn leaks(trace: &Trace) -> Leaks {
     let info = trace.info();
-    let mut held: HashMap<u64, Held> = HashMap::new();
-    let bins = Bins::of_sizes();
-    let mut made: HashMap<u64, u64> = HashMap::new();
-    let mut ended = BTreeSet::new();
-    let mut last_us = 0;
-    let mut events = trace.events_in_order();
-    for event in events.by_ref() {
-        last_us = last_us.max(event.at_us);
-        match event.kind {
-            EventKind::Free => drop(event.object.and_then(|object| held.remove(&object))),
-            EventKind::Malloc | EventKind::Calloc | EventKind::Aligned(_) | EventKind::Realloc { .. } => {
-                let Some(object) = event.object else { continue };
-                let born_us = event.before.map_or(event.at_us, |before| before.born_us);
-                *made.entry(bins.floor(event.size)).or_default() += 1;
-                if let Some(before) = event.before
-                    && let Some(count) = made.get_mut(&bins.floor(before.size))
-                {
-                    *count = count.saturating_sub(1);
-                }
-                held.insert(object, Held { size: event.size, thread: event.thread, born_us });
-            }
-            EventKind::ThreadExit => drop(ended.insert(event.thread)),
-            EventKind::ThreadStart | EventKind::System { .. } => {}
-        }
-    }
+    let mut seen = Made { bins: Bins::of_sizes(), made: Vec::new(), ended: BTreeSet::new(), last_us: 0 };
+    let events = observe(trace, &mut seen);
+    let Made { bins, made, ended, last_us } = seen;
+    let made: HashMap<u64, u64> = made.iter().enumerate().map(|(bin, n)| (bins.from(bin), *n)).collect();
+    let held: Vec<((u32, u32), Before)> = events.live().collect();
     let end_us = last_us.max((info.duration_s * 1e6) as u64);
-    let (sizes, threads, ages) = tables(held.values(), &bins, &made, &ended, end_us);
+    let (sizes, threads, ages) = tables(held.iter().map(|(_, block)| block), &bins, &made, &ended, end_us);
     let stacks = trace.stacks().ok().flatten().map(|stacks| {
-        let of = stacks.blocks.iter().filter_map(|(lane, slot, stack)| Some((events.object(*lane, *slot)?, *stack)));
-        by_stack(&stacks, &held, &of.collect(), end_us)
+        let of = stacks.blocks.iter().map(|(lane, slot, stack)| ((*lane, *slot), *stack)).collect();
+        by_stack(&stacks, &held, &of, end_us)
     });
     Leaks {
         schema: SCHEMA,
         duration_s: info.duration_s,
         complete: info.complete,
         blocks: held.len() as u64,
-        bytes: held.values().map(|block| block.size).sum(),
+        bytes: held.iter().map(|(_, block)| block.size).sum(),
         sizes,
         threads,
         ages,
@@ -237,7 +250,7 @@ pub fn leaks(trace: &Trace) -> Leaks {
 type Tables = (Vec<LeakSize>, Vec<LeakThread>, Vec<LeakAge>);
 
 fn tables<'h>(
-    held: impl Iterator<Item = &'h Held>,
+    held: impl Iterator<Item = &'h Before>,
     bins: &Bins,
     made: &HashMap<u64, u64>,
     ended: &BTreeSet<u32>,
@@ -288,10 +301,15 @@ fn tables<'h>(
 }
 
 /// Blocks by the stack that made them; `of` tells the stack of a block.
-fn by_stack(stacks: &Stacks, held: &HashMap<u64, Held>, of: &HashMap<u64, u32>, end_us: u64) -> Vec<LeakStack> {
+fn by_stack(
+    stacks: &Stacks,
+    held: &[((u32, u32), Before)],
+    of: &HashMap<(u32, u32), u32>,
+    end_us: u64,
+) -> Vec<LeakStack> {
     let mut classes: BTreeMap<Option<u32>, Class> = BTreeMap::new();
-    for (object, block) in held {
-        classes.entry(of.get(object).copied()).or_default().add(block, end_us);
+    for (place, block) in held {
+        classes.entry(of.get(place).copied()).or_default().add(block, end_us);
     }
     let frame = |number: &u32| {
         let frame = &stacks.frames[*number as usize];
@@ -363,7 +381,7 @@ mod tests {
 
     #[test]
     fn blocks_fall_into_size_thread_and_age() {
-        let block = |size, thread, born_us| Held { size, thread, born_us };
+        let block = |size, thread, born_us| Before { size, thread, born_us };
         let held = [block(100, 1, 0), block(100, 1, 999_999), block(5000, 2, 500_000)];
         let made = HashMap::from([(100, 7)]);
         let (sizes, threads, ages) = tables(held.iter(), &Bins::of_sizes(), &made, &BTreeSet::from([2]), 1_000_000);

@@ -3,30 +3,31 @@
 //! A recording of a server holds its start-up, which a model of its load does not; so what is compared is a window, and
 //! in it the blocks that are allocated there. `fragbench_model::Shape` says what each figure counts.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use fragbench_model::{SLICES, Shape};
 
 use crate::bins::Bins;
 use crate::curve::EventCurve;
-use crate::order::{Event, EventKind};
-use crate::reader::Trace;
+use crate::objects::ByObject;
+use crate::observe::Observer;
+use fragbench_trace::Trace;
+use fragbench_trace::{Event, EventKind};
 
 /// Measures the shape of a trace within `window_us`, microseconds since the recording began; the end may lie past the
 /// recording's and is then its end. Damaged blocks of the file are passed over.
 pub fn shape(trace: &Trace, window_us: Range<u64>) -> Shape {
-    let end_us = (trace.info().duration_s * 1e6).round() as u64 + 1;
-    shape_of(trace.events_in_order(), window_us.start..window_us.end.min(end_us))
+    let mut gauge = Gauge::of(trace, window_us);
+    // The reader need not go past the window.
+    let end_us = gauge.window.end;
+    trace.events_in_order().take_while(|event| event.at_us < end_us).for_each(|event| gauge.event(&event));
+    gauge.finish()
 }
 
 /// The same of events in recorded order. Threads that never start or exit in the events run from their first one on.
 pub fn shape_of(events: impl IntoIterator<Item = Event>, window_us: Range<u64>) -> Shape {
     let mut gauge = Gauge::new(window_us.start..window_us.end.max(window_us.start));
     for event in events {
-        if event.at_us >= gauge.window.end {
-            break;
-        }
         gauge.event(&event);
     }
     gauge.finish()
@@ -39,13 +40,15 @@ struct Born {
     at_us: u64,
 }
 
-struct Gauge {
+/// Measures a shape as an observer; see [`shape()`].
+#[derive(Debug)]
+pub struct Gauge {
     window: Range<u64>,
     shape: Shape,
     sizes: Bins,
     lifetimes_us: Bins,
     lifetimes_events: Bins,
-    born: HashMap<u64, Born>,
+    born: ByObject<Born>,
     /// Events of the malloc API so far.
     events: u64,
     live: u64,
@@ -58,7 +61,21 @@ struct Gauge {
     by_event: EventCurve,
 }
 
+impl Observer for Gauge {
+    fn event(&mut self, event: &Event) {
+        if event.at_us < self.window.end {
+            self.see(event);
+        }
+    }
+}
+
 impl Gauge {
+    /// Of a window of a trace, of which it is shown all events.
+    pub fn of(trace: &Trace, window_us: Range<u64>) -> Gauge {
+        let end_us = (trace.info().duration_s * 1e6).round() as u64 + 1;
+        Gauge::new(window_us.start..window_us.end.min(end_us).max(window_us.start))
+    }
+
     fn new(window: Range<u64>) -> Gauge {
         let shape = Shape {
             from_us: window.start,
@@ -86,7 +103,7 @@ impl Gauge {
             sizes: Bins::of_sizes(),
             lifetimes_us: Bins::of_lifetimes(),
             lifetimes_events: Bins::of_lifetimes(),
-            born: HashMap::new(),
+            born: ByObject::default(),
             events: 0,
             live: 0,
             running: 0,
@@ -120,7 +137,7 @@ impl Gauge {
         self.now_us = to_us;
     }
 
-    fn event(&mut self, event: &Event) {
+    fn see(&mut self, event: &Event) {
         let inside = event.at_us >= self.window.start;
         if matches!(event.kind, EventKind::System { .. }) {
             return;
@@ -195,7 +212,8 @@ impl Gauge {
         }
     }
 
-    fn finish(mut self) -> Shape {
+    /// What was measured.
+    pub fn finish(mut self) -> Shape {
         self.stand(self.window.end);
         let start = self.shape.live_start_bytes as f64;
         self.shape.live_growth_bytes = (0..SLICES)
@@ -215,7 +233,7 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::Before;
+    use fragbench_trace::Before;
 
     fn event(thread: u32, at_us: u64, kind: EventKind) -> Event {
         Event { thread, at_us, kind, object: None, size: 0, before: None, resident_pages: None }

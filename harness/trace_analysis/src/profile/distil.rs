@@ -1,17 +1,19 @@
-//! A trace distilled to a profile, in three passes: threads and their groups, the phases of each group, the blocks
-//! allocated in each phase. Memory is bounded by the live blocks and the distinct kinds of blocks, not by the trace's
+//! A trace distilled to a profile, in three passes, each of which needs what the one before found: threads and their groups
+//! (and the shape of the whole), the phases of each group, the blocks allocated in each phase. Memory is bounded by the live blocks and the distinct kinds of blocks, not by the trace's
 //! length.
 
 use std::collections::{BTreeMap, HashMap};
 
-use fragbench_model::{Blocks, Growth, Life, PROFILE_VERSION, Profile, Role, ShapeRows};
+use fragbench_model::{Blocks, Growth, Life, PROFILE_VERSION, Profile, Role, Shape, ShapeRows};
 
 use super::phases::{self, Curves, GRID};
-use super::roles::{self, ThreadLife};
+use super::roles::{self, Lives, ThreadLife};
 use crate::bins::Bins;
-use crate::order::{Event, EventKind};
-use crate::reader::Trace;
-use crate::shape::shape;
+use crate::objects::ByObject;
+use crate::observe::observe;
+use crate::shape::Gauge;
+use fragbench_trace::Trace;
+use fragbench_trace::{Event, EventKind};
 
 /// Most rows of blocks in a profile: what keeps its file below some 60 KB.
 const ROWS: usize = 460;
@@ -23,8 +25,15 @@ const LASTING_US: u64 = 4096;
 
 /// Distils a trace. Damaged blocks of the file are passed over.
 pub fn distil(trace: &Trace) -> Profile {
+    distil_and_measure(trace).0
+}
+
+/// The same, with the shape of the whole trace.
+pub fn distil_and_measure(trace: &Trace) -> (Profile, Shape) {
     let duration_us = ((trace.info().duration_s * 1e6).round() as u64).max(1);
-    let lives = roles::lives(trace.events_in_order());
+    let mut first = (Lives::default(), Gauge::of(trace, 0..u64::MAX));
+    observe(trace, &mut first);
+    let (lives, gauge) = (first.0.finish(), first.1);
     let of_thread = roles::group(&lives, duration_us);
     let count = of_thread.iter().max().map_or(1, |most| most + 1);
     let mut groups: Vec<Group> = (0..count).map(|_| Group::default()).collect();
@@ -62,8 +71,8 @@ pub fn distil(trace: &Trace) -> Profile {
             }
         })
         .collect();
-    let recording = ShapeRows::new(&shape(trace, 0..u64::MAX));
-    Profile { version: PROFILE_VERSION, duration_us, recording, role }
+    let shape = gauge.finish();
+    (Profile { version: PROFILE_VERSION, duration_us, recording: ShapeRows::new(&shape), role }, shape)
 }
 
 fn cut_phases(groups: &mut [Group], peak: u64) {
@@ -279,7 +288,7 @@ impl Live {
 }
 
 fn count_blocks(trace: &Trace, ages: &Ages, groups: &mut [Group]) {
-    let mut live: HashMap<u64, Live> = HashMap::new();
+    let mut live: ByObject<Live> = ByObject::default();
     let mut last = vec![None; ages.lives.len()];
     for event in trace.events_in_order() {
         let Event { kind, size, at_us, thread, resident_pages, .. } = event;

@@ -83,10 +83,10 @@ fn multiple(of: u64, reference: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Trace;
     use crate::shape::shape;
-    use crate::synth::{Shape as Program, program};
-    use crate::{PackOptions, Totals, pack_source};
+    use fragbench_trace::Trace;
+    use fragbench_trace::synth::{Shape as Program, program};
+    use fragbench_trace::{PackOptions, Totals, pack_source};
 
     fn histogram(bins: &[(u64, u64)]) -> Histogram {
         bins.iter().map(|&(from, count)| HistogramBin { from, to: from + 1, count, bytes: from * count }).collect()
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(nrmse(&[1.0], &[1.0, 2.0]), None);
     }
 
-    fn measured(program: &crate::synth::Program) -> Shape {
+    fn measured(program: &fragbench_trace::synth::Program) -> Shape {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.fbt");
         pack_source(program, &path, &PackOptions::default(), Totals::default()).unwrap();

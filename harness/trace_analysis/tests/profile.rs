@@ -2,14 +2,16 @@
 //! the text is named with its line, and nothing of the recorded host is kept.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../trace/tests/common/mod.rs"]
 mod common;
 
 use std::path::Path;
 
 use fragbench_model::{Life, Profile};
-use fragbench_trace::profile::{Generated, Length, distil, from_toml, generate, to_toml};
 use fragbench_trace::synth::{Shape, program};
-use fragbench_trace::{PackOptions, RecordedOn, Totals, Trace, distances, pack_source, shape};
+use fragbench_trace::{PackOptions, RecordedOn, Totals, Trace, pack_source};
+use fragbench_trace_analysis::profile::{Generated, Length, distil, from_toml, generate, to_toml};
+use fragbench_trace_analysis::{distances, shape};
 
 fn shipped(name: &str) -> Trace {
     let traces = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../workloads/replay/traces");
