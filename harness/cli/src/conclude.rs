@@ -83,7 +83,7 @@ pub(crate) fn show(data: &ResultData, path: &Path, format: Format, emitted: Opti
                 "{}",
                 fragbench_report::result_tables(&data.summary, &data.manifest.plan, &data.records, width, colour)
             );
-            let fold = |text: String| width.map_or(text.clone(), |width| textwrap::fill(&text, usize::from(width)));
+            let fold = |text: String| fragbench_report::folded(&text, width);
             say!("{}", fold(fragbench_report::conditions(data).join("; ")));
             for note in fragbench_report::server_notes(&data.manifest, &data.records, None) {
                 say!("{}", fold(note));

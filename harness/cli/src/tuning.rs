@@ -48,7 +48,7 @@ pub(crate) fn show(tuning: &Tuning, results: &ResultDir, format: Format, emit: O
         Format::Text => {
             let (width, colour) = terminal();
             say!("{}\n", fragbench_report::draw(&fragbench_report::tuning_table(tuning), width, colour));
-            say!("{}\n", fragbench_report::tuning_text(tuning));
+            say!("{}\n", fragbench_report::folded(&fragbench_report::tuning_text(tuning), width));
             lines.iter().for_each(|lines| say!("{lines}"));
             say!("{}: tuning.json, tuning.md, plots/tune.svg", results.path().display());
         }

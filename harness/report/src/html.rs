@@ -12,6 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cautions::Cautions;
 use crate::conditions::conditions;
+use crate::overview::{self, overview};
 use crate::profile;
 use crate::replay::replay_note;
 use crate::server::server_notes;
@@ -34,6 +35,7 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
     let advice = advice(&data.summary.verdict);
     let reasons = reasons(&data.summary.verdict, MoreBy::Blocks);
     let cautions = Cautions::of_summary(&data.summary).lines();
+    let matrices = overview(&data.summary);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -73,12 +75,21 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                 }
                 nav {
                     ul {
+                        @if !matrices.is_empty() { li { a href="#all" { "All workloads" } } }
                         @for (w, _) in plots { li { a href={ "#" (slug(w)) } { (w) } } }
                         @if !failed.is_empty() { li { a href="#failed" { "Failed runs (" (failed.len()) ")" } } }
                         @if !cautions.is_empty() { li { a href="#cautions" { "Cautions (" (cautions.len()) ")" } } }
                         li { a href="#how" { "How it was measured" } }
                         li { a href="#runs" { "Every run" } }
                     }
+                }
+                @if !matrices.is_empty() {
+                    h2 id="all" { "All workloads" }
+                    @for (heading, matrix) in &matrices {
+                        h3 { (heading) }
+                        (table(matrix))
+                    }
+                    p.legend { (overview::LEGEND) }
                 }
                 @for section in &sections { (section) }
                 @if !failed.is_empty() {

@@ -17,6 +17,7 @@ mod html;
 mod inspection;
 mod json;
 mod markdown;
+mod overview;
 mod plots;
 mod profile;
 mod recording;
@@ -51,7 +52,7 @@ pub use table::{
     COLUMNS, COMMAND_COLUMNS, COMMAND_RATIO_COLUMNS, MEMORY_COLUMNS, Mark, PURGE_COLUMNS, RATIO_COLUMNS, Row,
     SPEED_COLUMNS, Table, Value, failure_text, purge_table, result_table,
 };
-pub use terminal::{draw, draw_words, result_tables, result_verdict};
+pub use terminal::{draw, draw_words, folded, result_tables, result_verdict};
 pub use trace_stat::{size_table, trace_table};
 pub use tuning::{render_tuning, tuning_table, tuning_text};
 pub use units::{bytes, count, duration_ns, human, utc};
@@ -95,9 +96,9 @@ pub fn render(data: &ResultData) -> Result<Vec<RenderedFile>> {
     let page = Page { data, plots: &plots };
     let mut files = vec![
         ("summary.json".to_owned(), summary_json(&data.summary)?.into_bytes()),
-        ("summary.csv".to_owned(), summary_csv(&data.summary)?.into_bytes()),
-        ("report.md".to_owned(), markdown::report_markdown(&page).into_bytes()),
-        ("report.html".to_owned(), html::report_html(&page)?.into_bytes()),
+        text_file("summary.csv", &summary_csv(&data.summary)?),
+        text_file("report.md", &markdown::report_markdown(&page)),
+        text_file("report.html", &html::report_html(&page)?),
     ];
     for (workload, plots) in &plots {
         for plot in plots {
@@ -121,6 +122,12 @@ pub fn render_trace(stat: &TraceStat, name: &str) -> Result<Vec<RenderedFile>> {
         files.push((format!("{stem}.png"), plot.wide.png()?));
     }
     Ok(files)
+}
+
+/// A file that people read: whatever others wrote into it (names, command lines, messages) acts on no terminal that shows it, and turns
+/// no line.
+fn text_file(name: &str, text: &str) -> RenderedFile {
+    (name.to_owned(), fragbench_model::printable_lines(text, false).into_owned().into_bytes())
 }
 
 /// Path of a plot without its ending.

@@ -1,7 +1,10 @@
 //! `report.md`: finding, tables and links to the plots. Everything that came from outside is escaped.
 
+use fragbench_model::printable;
+
 use crate::cautions::Cautions;
 use crate::conditions::conditions;
+use crate::overview::{self, overview};
 use crate::profile;
 use crate::replay::replay_note;
 use crate::server::server_notes;
@@ -29,6 +32,14 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         for (what, text) in advice {
             out.push_str(&format!("- {what}: {}\n", escape(&text)));
         }
+    }
+    let matrices = overview(&data.summary);
+    if !matrices.is_empty() {
+        out.push_str("\n## All workloads\n");
+        for (heading, matrix) in &matrices {
+            out.push_str(&format!("\n{heading}:\n\n{}", markdown_table(matrix)));
+        }
+        out.push_str(&format!("\n{}\n", overview::LEGEND));
     }
     for (workload, plots) in page.plots {
         out.push_str(&format!("\n## {}\n\n", escape(workload)));
@@ -70,7 +81,7 @@ pub(crate) fn report_markdown(page: &Page) -> String {
     }
     out.push_str(&format!(
         "\n## Made by\n\n`{}` with fragbench {} on {}, {}, {} CPUs, {}; every run's figures are in `runs.jsonl`.\n",
-        manifest.command.join(" ").replace('`', "'"),
+        printable(&manifest.command.join(" ")).replace('`', "'"),
         escape(&manifest.version),
         escape(&manifest.host.kernel),
         escape(manifest.host.cpu.as_deref().unwrap_or("unknown CPU")),

@@ -227,8 +227,8 @@ pub fn render_recordings(recordings: &[Recording]) -> Result<Vec<RenderedFile>> 
             body { main { h1 { "Where did its memory go?" } @for section in &sections { (section) } } }
         }
     };
-    files.push(("report.md".to_owned(), markdown.into_bytes()));
-    files.push(("report.html".to_owned(), page.into_string().into_bytes()));
+    files.push(crate::text_file("report.md", &markdown));
+    files.push(crate::text_file("report.html", &page.into_string()));
     Ok(files)
 }
 

@@ -179,6 +179,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// The table of some of its columns, without the notes.
+    pub(crate) fn part(&self, columns: std::ops::Range<usize>) -> Table {
+        let rows =
+            self.rows.iter().map(|row| Row { label: row.label.clone(), values: row.values[columns.clone()].to_vec() });
+        Table {
+            corner: self.corner.clone(),
+            columns: self.columns[columns.clone()].to_vec(),
+            rows: rows.collect(),
+            notes: Vec::new(),
+        }
+    }
+
     /// Takes a column out by its heading, if there is one.
     pub(crate) fn remove_column(&mut self, heading: &str) {
         if let Some(i) = self.columns.iter().position(|c| c == heading) {
@@ -259,7 +271,7 @@ pub(crate) fn signed(effect: &Contrast) -> Value {
     Value { text: format!("{sign}{} %", change(ratio.median)), interval, mark: None }
 }
 
-fn ratio_value(effect: &Contrast) -> Value {
+pub(crate) fn ratio_value(effect: &Contrast) -> Value {
     let ratio = effect.ratio;
     let sign = match effect.standing {
         Standing::Noise => "≈ ",

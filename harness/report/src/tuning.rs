@@ -10,7 +10,7 @@ use crate::table::{Row, Table, Value, signed};
 use crate::units::{bytes, count, duration_ns};
 use crate::verdict::{MoreBy, advice, doubts, headline, reasons};
 use crate::words::{effect, server_time};
-use crate::{RenderedFile, terminal};
+use crate::{RenderedFile, terminal, text_file};
 
 /// The table of what was measured to the end: the baseline's own figures, then each setting relative to the baseline of the same
 /// blocks, least memory first, then the noise floor. `*` stands on the front, `k` at its knee.
@@ -181,8 +181,7 @@ pub fn render_tuning(tuning: &Tuning) -> Result<Vec<RenderedFile>> {
         cautions(tuning).lines().join("\n\n")
     );
     let json = serde_json::to_string_pretty(&tuning_value(tuning)?)? + "\n";
-    let mut files =
-        vec![("tuning.json".to_owned(), json.into_bytes()), ("tuning.md".to_owned(), markdown.into_bytes())];
+    let mut files = vec![("tuning.json".to_owned(), json.into_bytes()), text_file("tuning.md", &markdown)];
     if let Some(plot) = tuning_plot(tuning) {
         files.push(("plots/tune.svg".to_owned(), plot.wide.svg()?.into_bytes()));
         files.push(("plots/tune.png".to_owned(), plot.wide.png()?));

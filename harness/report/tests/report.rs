@@ -175,7 +175,16 @@ fn texts_from_outside_are_escaped() {
         failure.attempt = 2;
         data.records[0] = failure;
         data.manifest.command.push("--set=<b>".into());
+        data.manifest.command.push("\u{1b}[2J\u{202e}\nfragbench: all is well".into());
+        data.manifest.host.cpu = Some("\u{1b}]0;x\u{7}\u{9b}1m\nforged line\r".into());
     });
+    for (name, bytes) in &files {
+        let plain = String::from_utf8_lossy(bytes);
+        let acts = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        let read = [".md", ".html", ".csv", ".svg", ".json"].iter().any(|ending| name.ends_with(ending));
+        assert!(!read || !plain.contains(acts), "{name} has something that acts on a terminal");
+        assert!(!name.ends_with(".md") || !plain.lines().any(|line| line.starts_with("f")), "{name}: a forged line");
+    }
     let page = text(&files, "report.html");
     assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("--set=&lt;b&gt;"));
     let md = text(&files, "report.md");

@@ -20,6 +20,11 @@ const KEPT: usize = 3600;
 /// Events kept.
 const EVENTS: usize = 200;
 
+/// Lines of memory and curves.
+const UPPER: u16 = 11;
+/// Columns of the arenas' table and of the events' list.
+const PANE: u16 = 46;
+
 const RESIDENT: Color = Color::Yellow;
 const HEAP: Color = Color::Red;
 const LIVE: Color = Color::Cyan;
@@ -65,20 +70,26 @@ pub fn draw(frame: &mut Frame<'_>, history: &History, interval: Duration) {
         return;
     };
     let [head, upper, lower, foot] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(11), Constraint::Min(6), Constraint::Length(1)])
+        Layout::vertical([Constraint::Length(1), Constraint::Length(UPPER), Constraint::Min(6), Constraint::Length(1)])
             .areas(frame.area());
     let [left, right] = Layout::horizontal([Constraint::Length(44), Constraint::Min(20)]).areas(upper);
-    let [arenas, happened] = Layout::horizontal([Constraint::Min(46), Constraint::Length(46)]).areas(lower);
+    // Side by side where both have their width, else one above the other: figures are never cut.
+    let [arenas, happened] = if lower.width >= 2 * PANE {
+        Layout::horizontal([Constraint::Min(PANE), Constraint::Length(PANE)]).areas(lower)
+    } else {
+        Layout::vertical([Constraint::Min(4), Constraint::Length(if lower.height > 9 { 5 } else { 0 })]).areas(lower)
+    };
     frame.render_widget(Paragraph::new(title(reading)), head);
     waterfall(frame, left, reading);
     curves(frame, right, history);
     arena_table(frame, arenas, reading);
     event_list(frame, happened, history);
-    frame.render_widget(Paragraph::new(cost(reading, interval)), foot);
+    frame.render_widget(Paragraph::new(foot_line(reading, interval, foot.width)), foot);
 }
 
 fn title(reading: &Reading) -> Line<'static> {
-    let name = format!("{} ({})", reading.name, reading.pid);
+    // A name is bytes that a process chose.
+    let name = format!("{} ({})", fragbench_model::printable(&reading.name), reading.pid);
     let rest = format!(
         "  {} threads  {} minor and {} major faults",
         reading.threads, reading.minor_faults, reading.major_faults
@@ -169,14 +180,21 @@ fn event_list(frame: &mut Frame<'_>, area: Rect, history: &History) {
     frame.render_widget(List::new(newest).block(Block::bordered().title("events, newest first")), area);
 }
 
-/// What watching costs, and the key that ends it.
-fn cost(reading: &Reading, interval: Duration) -> String {
+/// The key that ends it, and as much of what watching costs as there is room for.
+fn foot_line(reading: &Reading, interval: Duration, width: u16) -> Line<'static> {
+    let key = "q ends";
+    let (full, short) = cost(reading, interval);
+    let room = usize::from(width).saturating_sub(key.len() + 2);
+    let cost = [full, short].into_iter().find(|text| text.chars().count() <= room).unwrap_or_default();
+    Line::from(vec![Span::styled(key, Style::new().add_modifier(Modifier::BOLD)), Span::raw("  "), Span::raw(cost)])
+}
+
+/// What watching costs, in full and in short.
+fn cost(reading: &Reading, interval: Duration) -> (String, String) {
     let every = crate::reading::pause(interval, reading).as_secs_f64() + reading.survey_ms / 1e3;
     let share = reading.survey_ms / 10.0 / every;
-    format!(
-        "a survey takes {:.1} ms of one processor, every {every:.1} s: {share:.2} %; the process is not stopped. q ends",
-        reading.survey_ms
-    )
+    let took = format!("a survey takes {:.1} ms of one processor, every {every:.1} s", reading.survey_ms);
+    (format!("{took}: {share:.2} %; the process is not stopped"), took)
 }
 
 fn mib(bytes: u64) -> String {
@@ -236,7 +254,19 @@ mod tests {
         for (width, height) in [(1, 1), (20, 5), (60, 10), (300, 80)] {
             drawn(&storm(), width, height);
         }
+        for width in [60, 80, 92, 100, 200] {
+            let drawn = drawn(&storm(), width, 24);
+            assert!(drawn.contains("q ends") && drawn.contains("arenas, MiB"), "{width}:\n{drawn}");
+        }
+        insta::assert_snapshot!(drawn(&storm(), 80, 24));
         assert!(drawn(&History::default(), 40, 3).contains("reading"));
+    }
+
+    #[test]
+    fn the_title_shows_a_name_and_obeys_it_in_nothing() {
+        let mut history = History::default();
+        history.push(Reading { name: "a\u{1b}[2J\n\u{202e}b".into(), ..reading() });
+        assert!(drawn(&history, 100, 24).contains(r"a\u001b[2J\n\u202eb (4711)"), "{}", drawn(&history, 100, 24));
     }
 
     #[test]

@@ -232,6 +232,9 @@ fn wait(time: Duration) -> Result<()> {
     let stop = interrupt::flag()?;
     let bar = indicatif::ProgressBar::new(time.as_secs())
         .with_style(indicatif::ProgressStyle::with_template("{bar:30} looking again in {eta}")?);
+    if bar.is_hidden() {
+        note!("looking again in {}", fragbench_report::duration_ns(time.as_nanos() as f64));
+    }
     let end = std::time::Instant::now() + time;
     while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
         if stop.load(std::sync::atomic::Ordering::Acquire) {

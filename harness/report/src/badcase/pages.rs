@@ -33,8 +33,8 @@ pub fn render_cases(
         .collect();
     let mut files = vec![
         ("badcases.json".to_owned(), serde_json::to_string_pretty(report)?.into_bytes()),
-        ("badcases.md".to_owned(), markdown(&cases, report, versions, manifest).into_bytes()),
-        ("badcases.html".to_owned(), page(&cases, report, versions, manifest)?.into_bytes()),
+        crate::text_file("badcases.md", &markdown(&cases, report, versions, manifest)),
+        crate::text_file("badcases.html", &page(&cases, report, versions, manifest)?),
     ];
     for (fact, outcome) in &cases {
         if let Some(plot) = drawing(fact, &outcome.heap) {

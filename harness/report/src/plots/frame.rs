@@ -64,3 +64,95 @@ pub(crate) fn frame(
     scene.text_styled(f64::midpoint(left, right), name_at, x_name, font, Align::Centre, false, soft);
     (x, y, name_at + font * 0.9)
 }
+
+/// Half the extent of a marker with its ring, pixels.
+const MARK: f64 = 9.0;
+
+/// Texts beside their points, none on another nor on a marker as far as there is room: of the places around a point the first
+/// that is free is taken, first near and then farther, with a thin line to the point.
+pub(super) fn beside(
+    scene: &mut Scene,
+    texts: &[(f64, f64, String)],
+    marks: &[(f64, f64)],
+    font: f64,
+    (left, right): (f64, f64),
+) {
+    for (place, (px, py, text)) in places(texts, marks, font, (left, right)).into_iter().zip(texts) {
+        let (x, y) = place.middle();
+        if (x - px).hypot(y - py) > 2.5 * MARK + place.half_width {
+            scene.line(vec![(*px, *py), (x, y)], Paint(INK, 0.3), 0.8);
+        }
+        scene.text(x, y, text, font, Align::Centre);
+    }
+}
+
+/// Where a text stands: its middle and half its extents.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    x: f64,
+    y: f64,
+    half_width: f64,
+    half_height: f64,
+}
+
+impl Place {
+    fn middle(&self) -> (f64, f64) {
+        (self.x, self.y)
+    }
+
+    fn meets(&self, x: f64, y: f64, half_width: f64, half_height: f64) -> bool {
+        (self.x - x).abs() < self.half_width + half_width && (self.y - y).abs() < self.half_height + half_height
+    }
+}
+
+fn places(texts: &[(f64, f64, String)], marks: &[(f64, f64)], font: f64, (left, right): (f64, f64)) -> Vec<Place> {
+    let mut taken: Vec<Place> = Vec::new();
+    for (px, py, text) in texts {
+        let (half_width, half_height) = (text_width(text, font) / 2.0 + 1.0, font * 0.55);
+        let around = (1..=6).flat_map(|ring| {
+            let reach = f64::from(ring);
+            [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0), (0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)].map(
+                |(across, down)| Place {
+                    x: px + across * (half_width + reach * MARK * 0.8),
+                    y: py + down * (half_height + reach * MARK * 0.8),
+                    half_width,
+                    half_height,
+                },
+            )
+        });
+        let free = |place: &Place| {
+            place.x - half_width >= left
+                && place.x + half_width <= right
+                && !marks.iter().any(|(x, y)| place.meets(*x, *y, MARK * 0.6, MARK * 0.6))
+                && !taken.iter().any(|other| place.meets(other.x, other.y, other.half_width, other.half_height))
+        };
+        let mut around = around.peekable();
+        let first = around.peek().copied();
+        if let Some(place) = around.find(free).or(first) {
+            taken.push(place);
+        }
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_points_that_lie_together_lie_apart() {
+        super::super::scene::Scene::new(100.0, "fonts");
+        let points = [(300.0, 200.0), (302.0, 201.0), (303.0, 199.0), (301.0, 203.0), (640.0, 200.0), (638.0, 203.0)];
+        let names = ["1", "2", "4", "8", "default", "∞"];
+        let texts: Vec<_> = points.iter().zip(names).map(|((x, y), name)| (*x, *y, name.to_owned())).collect();
+        let placed = places(&texts, &points, 12.0, (60.0, 660.0));
+        assert_eq!(placed.len(), names.len());
+        for (i, a) in placed.iter().enumerate() {
+            assert!(a.x + a.half_width <= 660.0, "{a:?}");
+            assert!(!points.iter().any(|(x, y)| a.meets(*x, *y, MARK * 0.5, MARK * 0.5)), "{a:?} lies on a marker");
+            for b in &placed[i + 1..] {
+                assert!(!a.meets(b.x, b.y, b.half_width, b.half_height), "{a:?} lies on {b:?}");
+            }
+        }
+    }
+}

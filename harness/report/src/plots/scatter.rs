@@ -4,7 +4,7 @@ use fragbench_decide::{BASELINE, PEAK, pareto_front, throughput_of};
 use fragbench_model::{Interval, Unit};
 
 use super::axis::Axis;
-use super::frame::{SOFT, frame, title};
+use super::frame::{SOFT, beside, frame, title};
 use super::scene::{Align, INK, Paint, Scene};
 use super::style::{Key, Layout, draw_marker, legend};
 use super::{Measured, Subject, dots};
@@ -92,10 +92,10 @@ pub(super) fn draw(subject: &Subject, layout: Layout) -> Option<Scene> {
         draw_marker(&mut scene, m.style.marker, px, py, 5.0, m.style.colour);
     }
     if sweep.len() > 1 {
-        for (limit, px, py) in &sweep {
-            let text = if *limit == u64::MAX { "∞".to_owned() } else { limit.to_string() };
-            scene.text(px + 11.0, py + 10.0, &text, layout.font, Align::Left);
-        }
+        let name = |limit: u64| if limit == u64::MAX { "∞".to_owned() } else { limit.to_string() };
+        let texts: Vec<_> = sweep.iter().map(|(limit, px, py)| (*px, *py, name(*limit))).collect();
+        let marks: Vec<(f64, f64)> = points.iter().map(|(_, mem, v)| (x.at(mem.median), y.at(v.median))).collect();
+        beside(&mut scene, &texts, &marks, layout.font, (x.from, x.to));
     }
     let keys: Vec<Key> = points.iter().map(|(m, ..)| Key::Point(m.style.clone())).collect();
     scene.height = legend(&mut scene, layout, 8.0, lower + 4.0, &keys) + 8.0;

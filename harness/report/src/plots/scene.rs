@@ -63,7 +63,7 @@ impl Scene {
     /// An empty plot; `title` is what a screen reader says of it.
     pub(crate) fn new(width: f64, title: &str) -> Self {
         register();
-        Scene { width, height: 0.0, title: title.to_owned(), shapes: Vec::new() }
+        Scene { width, height: 0.0, title: fragbench_model::printable(title).into_owned(), shapes: Vec::new() }
     }
 
     pub(crate) fn line(&mut self, points: Vec<(f64, f64)>, paint: impl Into<Paint>, width: f64) {
@@ -111,7 +111,9 @@ impl Scene {
         bold: bool,
         paint: Paint,
     ) {
-        self.shapes.push(Shape::Text { x, y, text: text.to_owned(), size, align, bold, paint });
+        // A drawing is XML, in which a control cannot stand at all.
+        let text = fragbench_model::printable(text).into_owned();
+        self.shapes.push(Shape::Text { x, y, text, size, align, bold, paint });
     }
 
     /// The plot as an SVG file of its own, on a white ground.

@@ -5,12 +5,12 @@ use fragbench_model::{TunePoint, Tuning, Unit, metric};
 
 use super::Plot;
 use super::axis::Axis;
-use super::frame::{frame, title};
-use super::scene::{Align, INK, Paint, Scene};
+use super::frame::{beside, frame, title};
+use super::scene::{INK, Paint, Scene};
 use super::style::{Key, Layout, Styles, draw_marker, legend};
 
-const CAPTION: &str = "Memory against throughput, medians of all runs; left and up is better. The line joins the Pareto front: settings that \
-none measured to the end beats in both. The large ring is the recommendation, the small one the knee: beyond it less memory begins to cost more. \
+const CAPTION: &str = "Memory against throughput, medians of all runs; left and up is better. The steps are the Pareto front: what stands \
+at a corner is beaten in both by none that was measured to the end, and beats in both what lies right of and below the steps. The large ring is the recommendation, the small one the knee: beyond it less memory begins to cost more. \
 Small grey dots were dropped after few runs.";
 
 /// The plot; `None` where nothing has figures.
@@ -58,7 +58,15 @@ fn draw(tuning: &Tuning, layout: Layout) -> Option<Scene> {
         }
     }
     let at = |p: &TunePoint| place(p).map(|(memory, speed)| (x.at(memory), y.at(speed)));
-    scene.line(tuning.front.iter().filter_map(at).collect(), Paint(INK, 0.45), 1.4);
+    // A staircase: below and right of it lies what the front beats. Of one point it has a corner still.
+    let mut front: Vec<(f64, f64)> = tuning.front.iter().filter_map(at).collect();
+    front.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if let (Some(first), Some(last)) = (front.first().copied(), front.last().copied()) {
+        let mut stairs = vec![(first.0, y.from), first];
+        stairs.extend(front.windows(2).flat_map(|pair| [(pair[1].0, pair[0].1), pair[1]]));
+        stairs.push((x.to, last.1));
+        scene.line(stairs, Paint(INK, 0.45), 1.4);
+    }
     let mut ring = |point: &TunePoint, radius: f64| {
         if let Some((px, py)) = at(point) {
             let angles = (0..=32).map(|k| std::f64::consts::TAU * f64::from(k) / 32.0);
@@ -75,17 +83,19 @@ fn draw(tuning: &Tuning, layout: Layout) -> Option<Scene> {
         ring(point, 13.0);
     }
     let styles = Styles::of_all(kept.iter().map(|p| (p.allocator.as_str(), &p.settings)));
-    let mut keys = Vec::new();
+    let (mut keys, mut texts) = (Vec::new(), Vec::new());
     for point in &kept {
         let style = styles.of(&point.allocator, &point.settings);
         if let Some((px, py)) = at(point) {
             draw_marker(&mut scene, style.marker, px, py, 5.0, style.colour);
             if point.allocator == BASELINE && point.settings.is_empty() {
-                scene.text(px + 9.0, py + 10.0, "default", layout.font, Align::Left);
+                texts.push((px, py, "default".to_owned()));
             }
         }
         keys.push(Key::Point(style));
     }
+    let marks: Vec<(f64, f64)> = kept.iter().filter_map(|p| at(p)).collect();
+    beside(&mut scene, &texts, &marks, layout.font, (x.from, x.to));
     scene.height = legend(&mut scene, layout, 8.0, lower + 4.0, &keys) + 8.0;
     Some(scene)
 }
