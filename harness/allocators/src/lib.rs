@@ -30,7 +30,7 @@ pub use error::AllocatorError;
 pub use huge_pages::asks_for_huge_pages;
 pub use in_force::{NotInForce, not_in_force};
 pub use kinds::glibc::{ARENA_MAX, TRIM_EVERY};
-pub use space::{Choice, USUAL, USUAL_OF_A_COMMAND, candidates, huge_page_candidates, settings};
+pub use space::{Choice, Mechanism, USUAL, USUAL_OF_A_COMMAND, candidates, huge_page_candidates, mechanism, settings};
 
 /// An allocator that comes with fragbench.
 #[derive(Debug, Clone, Copy)]

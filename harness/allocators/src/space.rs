@@ -11,6 +11,37 @@ use fragbench_model::{AllocatorKind, Settings};
 
 use crate::kinds::glibc::{ARENA_MAX, TRIM_EVERY};
 
+/// By what a setting makes an allocator hold less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Thresholds that no longer rise.
+    Threshold,
+    /// Fewer arenas.
+    ArenaLimit,
+    /// `malloc_trim` at an interval.
+    Trim,
+    /// When free memory is given back.
+    Purge,
+    /// Anything else, and defaults.
+    Other,
+}
+
+/// The mechanism of settings; of several the first in the order of [`Mechanism`].
+pub fn mechanism(settings: &Settings) -> Mechanism {
+    let sets = |names: &[&str]| settings.keys().any(|key| names.iter().any(|name| key.to_lowercase().contains(name)));
+    if sets(&["mmap_threshold", "trim_threshold"]) {
+        Mechanism::Threshold
+    } else if sets(&["arena_max", "narenas"]) && !settings.contains_key(TRIM_EVERY) {
+        Mechanism::ArenaLimit
+    } else if settings.contains_key(TRIM_EVERY) {
+        Mechanism::Trim
+    } else if sets(&["decay_ms", "purge_delay"]) {
+        Mechanism::Purge
+    } else {
+        Mechanism::Other
+    }
+}
+
 /// One value of each of a few settings.
 pub type Choice = &'static [(&'static str, &'static str)];
 
@@ -104,6 +135,18 @@ pub fn settings(choice: Choice) -> Settings {
 mod tests {
     use super::*;
     use crate::kinds::{glibc, jemalloc, mimalloc};
+
+    #[test]
+    fn the_mechanism_of_settings() {
+        let of = |choice: Choice| mechanism(&settings(choice));
+        assert_eq!(of(&[("MALLOC_TRIM_THRESHOLD_", "1")]), Mechanism::Threshold);
+        assert_eq!(of(&[("glibc.malloc.mmap_threshold", "1"), (ARENA_MAX, "2")]), Mechanism::Threshold);
+        assert_eq!(of(&[(ARENA_MAX, "2")]), Mechanism::ArenaLimit);
+        assert_eq!(of(&[(ARENA_MAX, "2"), (TRIM_EVERY, "1000")]), Mechanism::Trim);
+        assert_eq!(of(&[("dirty_decay_ms", "0")]), Mechanism::Purge);
+        assert_eq!(of(&[("MIMALLOC_PURGE_DELAY", "0")]), Mechanism::Purge);
+        assert_eq!(of(&[]), Mechanism::Other);
+    }
 
     #[test]
     fn every_candidate_is_one_its_allocator_takes_and_none_stands_twice() {

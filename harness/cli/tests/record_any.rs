@@ -413,6 +413,16 @@ fn what_is_known_of_the_process_is_in_the_trace() {
     let peak = |name: &str| memory[name].as_u64().unwrap();
     assert!(peak("heap_peak_bytes") >= 64 << 20 && peak("anon_peak_bytes") >= peak("heap_peak_bytes"), "{memory}");
     assert!(memory["last_at_s"].as_f64().unwrap() <= info["duration_s"].as_f64().unwrap(), "{memory}");
+    // What it ran with is what a search compares with; a candidate changes that and keeps the rest.
+    let plan =
+        common::succeed(&["tune", "--trace", arg(&trace), "--allocator", "glibc", "--dry-run", "--format", "json"]);
+    let plan = json(&plan);
+    let settings = |cell: usize| plan["cells"][cell]["allocator"]["settings"].clone();
+    assert_eq!(settings(0), serde_json::json!({ "MALLOC_ARENA_MAX": "3" }));
+    assert_eq!((settings(1), &plan["cells"][1]["aa"]), (settings(0), &true.into()));
+    assert_eq!(settings(2), serde_json::json!({}), "glibc as it comes is a candidate");
+    let kept = serde_json::json!({ "MALLOC_ARENA_MAX": "3", "MALLOC_TRIM_THRESHOLD_": "131072" });
+    assert_eq!(settings(3), kept);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! few blocks, those beaten by the most others are dropped, the rest get as much time again, and so on.
 //!
 //! Time is shared out evenly between the rungs, so the last few candidates get most of the blocks and chance is excluded
-//! where it matters. What beats what allows for noise in every objective, and the number of those that beat a candidate
+//! where it matters; where a run takes long, the first rungs give of their time so that the last can do its test. What beats what allows for noise in every objective, and the number of those that beat a candidate
 //! ranks it. The best of each family (glibc, jemalloc, mimalloc) stays to the end, since a recommendation has to stand
 //! beside them. Where the time would not even suffice for all candidates once, the search begins with fewer, from each
 //! family in turns. After the first rung settings of different kinds that did well alone are joined: the space of all
@@ -23,6 +23,8 @@ const ETA: usize = 3;
 const RUNGS: u32 = 3;
 /// Candidates that the last rung has at least.
 const FINALISTS: usize = 4;
+/// Share of the time left that is kept for the last rung at the most.
+const MOST_OF_THE_TIME: f64 = 0.6;
 /// How many of the best are tried in pairs after the first rung.
 const JOINED: usize = 4;
 
@@ -97,21 +99,31 @@ impl Halving {
         self.rung + 1 >= RUNGS
     }
 
-    /// Share of the seconds left that this rung may take: an even one of the rungs to come.
-    pub fn share(&self, seconds_left: f64) -> f64 {
-        seconds_left / f64::from(RUNGS.saturating_sub(self.rung).max(1))
+    /// Seconds of those left that this rung may take: an even share of the rungs to come, less where the last rung would not
+    /// have the time its test needs. `run_s`: seconds a run takes.
+    pub fn share(&self, seconds_left: f64, run_s: f64) -> f64 {
+        let rungs = f64::from(RUNGS.saturating_sub(self.rung).max(1));
+        if rungs <= 1.0 {
+            return seconds_left;
+        }
+        // A block of the last rung is the baseline, its copy and the finalists, which have had a block a rung before.
+        let blocks = f64::from(blocks_needed(FINALISTS).saturating_sub(RUNGS - 1));
+        let needed = (run_s * (FINALISTS + 2) as f64 * blocks).min(MOST_OF_THE_TIME * seconds_left);
+        (seconds_left / rungs).min((seconds_left - needed) / (rungs - 1.0))
     }
 
-    /// Begins with so many of the candidates only, one at least: from each family in turns, of a family in their order.
-    /// `family` by candidate.
-    pub fn limit(&mut self, most: usize, family: &[usize]) {
+    /// Begins with so many of the candidates only: those of `first`, whatever the number, then from each family in turns, of a
+    /// family in the order given. One stays in any case. `family` by candidate.
+    pub fn limit(&mut self, most: usize, first: &[usize], order: &[usize], family: &[usize]) {
+        let rest: Vec<usize> = order.iter().copied().filter(|candidate| !first.contains(candidate)).collect();
         let mut places: Vec<(usize, usize)> = Vec::new();
-        for (at, candidate) in self.live.iter().enumerate() {
-            let before = self.live[..at].iter().filter(|c| family[**c] == family[*candidate]).count();
+        for (at, candidate) in rest.iter().enumerate() {
+            let before = rest[..at].iter().filter(|c| family[**c] == family[*candidate]).count();
             places.push((before, *candidate));
         }
         places.sort_by_key(|(before, _)| *before);
-        self.live = places.into_iter().take(most.max(1)).map(|(_, candidate)| candidate).collect();
+        let all = first.iter().copied().chain(places.into_iter().map(|(_, candidate)| candidate));
+        self.live = all.take(most.max(first.len()).max(1)).collect();
         self.live.sort_unstable();
     }
 
@@ -130,18 +142,17 @@ impl Halving {
         self.rung += 1;
     }
 
-    /// Leaves so many of the best that the blocks their test needs can still be run: `runs_left` is what the time suffices for,
-    /// `blocks` what those alive have had already. One stays in any case.
-    pub fn narrow(&mut self, runs_left: usize, blocks: u32, costs: &[Option<Cost>], tolerance: &Cost) {
+    /// Leaves so many of `order`, best first, that the blocks their test needs can still be run: `runs_left` is what the time
+    /// suffices for, `blocks` what those alive have had already. One stays in any case.
+    pub fn narrow(&mut self, runs_left: usize, blocks: u32, mut order: Vec<usize>) {
         let affordable = |n: &usize| {
             // A block is the baseline, its copy, and each of them.
             blocks_needed(*n).saturating_sub(blocks) as usize * (n + 2) <= runs_left
         };
-        let most = (1..=self.live.len()).rev().find(affordable).unwrap_or(1);
-        let mut kept = ranked(&self.live, costs, tolerance);
-        kept.truncate(most);
-        kept.sort_unstable();
-        self.live = kept;
+        let most = (1..=order.len()).rev().find(affordable).unwrap_or(1);
+        order.truncate(most);
+        order.sort_unstable();
+        self.live = order;
     }
 
     /// Takes a further candidate in.
@@ -177,6 +188,21 @@ pub fn joined(best_first: &[&Settings], known: &[Settings]) -> Vec<Settings> {
     new
 }
 
+/// Settings with one of them left out each, where there are several.
+pub fn without_one(settings: &Settings) -> Vec<Settings> {
+    if settings.len() < 2 {
+        return Vec::new();
+    }
+    settings
+        .keys()
+        .map(|key| {
+            let mut less = settings.clone();
+            less.remove(key);
+            less
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +217,7 @@ mod tests {
         let costs: Vec<Option<Cost>> = (0..6).map(|i| Some(Cost { memory: -f64::from(i), ..NONE })).collect();
         let left = |runs_left: usize, blocks: u32| {
             let mut halving = Halving::new(0..6);
-            halving.narrow(runs_left, blocks, &costs, &FIVE);
+            halving.narrow(runs_left, blocks, ranked(&[0, 1, 2, 3, 4, 5], &costs, &FIVE));
             halving.live().to_vec()
         };
         // Six take eight blocks of eight runs, of which two blocks are done.
@@ -229,7 +255,7 @@ mod tests {
         loop {
             // A block: each candidate, the baseline and its copy, a second each.
             let block = halving.live().len() as f64 + 2.0;
-            for _ in 0..((halving.share(left) / block) as u32).max(1) {
+            for _ in 0..((halving.share(left, 1.0) / block) as u32).max(1) {
                 for &i in halving.live() {
                     let (sum, n) = &mut sums[i];
                     sum.memory += truth[i].memory + noise * normal(rng);
@@ -294,28 +320,43 @@ mod tests {
     }
 
     #[test]
-    fn time_is_shared_out_evenly_among_the_rungs_to_come() {
+    fn time_is_shared_out_evenly_among_the_rungs_to_come_as_long_as_the_last_can_do_its_test() {
         let mut halving = Halving::new(0..28);
-        assert_eq!(halving.share(300.0), 100.0);
+        assert_eq!(halving.share(300.0, 0.1), 100.0);
+        // Four finalists need eight blocks of six runs, of which two blocks come of the rungs before.
+        assert_eq!(halving.share(300.0, 4.0), 78.0);
+        assert_eq!(halving.share(300.0, 40.0), 60.0, "for what cannot be had not everything is given up");
         halving.next(&[Some(NONE); 28], &[0; 28], &FIVE);
-        assert_eq!((halving.live().len(), halving.share(200.0)), (10, 100.0));
+        assert_eq!((halving.live().len(), halving.share(200.0, 0.1)), (10, 100.0));
         halving.enter(28);
         assert!(halving.live().contains(&28) && !halving.is_last());
         halving.next(&[Some(NONE); 29], &[0; 29], &FIVE);
-        assert_eq!((halving.live().len(), halving.share(60.0), halving.is_last()), (4, 60.0, true));
+        assert_eq!((halving.live().len(), halving.share(60.0, 9.0), halving.is_last()), (4, 60.0, true));
     }
 
     #[test]
     fn fewer_candidates_are_taken_from_each_family_in_turns() {
         let limited = |most| {
             let mut halving = Halving::new(2..10);
-            halving.limit(most, &[0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
+            halving.limit(most, &[], &[2, 3, 4, 5, 6, 7, 8, 9], &[0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
             halving.live().to_vec()
         };
+        let mut preferred = Halving::new(2..10);
+        preferred.limit(1, &[5, 6], &[6, 5, 2, 3, 4, 7, 8, 9], &[0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
+        assert_eq!(preferred.live(), [5, 6], "what must be tried is, however short the time");
+        preferred.limit(4, &[5, 6], &[6, 5, 4, 2, 3, 8, 7, 9], &[0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
+        assert_eq!(preferred.live(), [4, 5, 6, 8], "then in turns, in the order given");
         assert_eq!(limited(5), [2, 3, 7, 8, 9]);
         assert_eq!(limited(1), [2]);
         assert_eq!(limited(0), [2], "one at least");
         assert_eq!(limited(99), [2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn each_setting_is_left_out_once() {
+        let of = |keys: &[&str]| -> Settings { keys.iter().map(|k| ((*k).to_owned(), "1".to_owned())).collect() };
+        assert_eq!(without_one(&of(&["a", "b"])), [of(&["b"]), of(&["a"])]);
+        assert!(without_one(&of(&["a"])).is_empty() && without_one(&of(&[])).is_empty());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use compare::precision;
 pub use diff::{DiffQuestion, diff, diff_metrics};
 pub use evidence::{Candidate, Evidence};
 pub use figures::{Figures, figure_names, throughput_of, user_metrics};
-pub use halving::{Cost, Halving, joined, ranked};
+pub use halving::{Cost, Halving, joined, ranked, without_one};
 pub use knee::knee;
 pub use paired::{Aa, LEVEL, LogRatios, PRELIMINARY_FLOORS, blocks_needed};
 pub use pareto::pareto_front;

@@ -74,7 +74,7 @@ pub(crate) struct Tune {
     /// Share below which a difference is of no consequence
     #[arg(long, value_parser = parse_share, value_name = "PERCENT", default_value = "5%")]
     relevant: f64,
-    /// Allocators whose settings are searched; glibc with default settings is the baseline in any case
+    /// Allocators whose settings are searched; what a trace was recorded with is the baseline, else glibc with default settings
     #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = ["glibc", "jemalloc", "mimalloc"])]
     allocator: Vec<String>,
     /// Threads of a workload: a modelled server's sessions [default: the workload's own]
@@ -191,7 +191,15 @@ impl Tune {
         let used = huge_pages.iter().map(|fact| fact.used).max().unwrap_or_default();
         let asked = matches!(self.thp, ThpChoice::Madvise | ThpChoice::On);
         let mut candidates = self.candidates(if of_worker { used != HugePages::Off } else { asked })?;
-        let mut baseline = [self.glibc(&Settings::new())?];
+        // What the recorded server ran with; otherwise the C library's own as it comes.
+        let recorded = recorded::baseline(std::slice::from_ref(&workload))?;
+        if let Some(recorded) = &recorded {
+            candidates = beside(recorded, candidates)?;
+        }
+        let mut baseline = [match recorded {
+            Some(recorded) => recorded,
+            None => glibc()?,
+        }];
         let mut common = self.common(used);
         if let By::Programs(programs) = &by {
             command::put_first(&mut baseline, programs)?;
@@ -240,8 +248,9 @@ impl Tune {
 
     /// Searches within the time.
     fn search(&self, campaign: &mut Campaign, runner: &mut dyn Runner, by: &By) -> Result<Ending> {
-        let resolve = |settings: &Settings| {
-            let mut joined = [self.glibc(settings).ok()?];
+        let libraries = companions::libraries()?;
+        let resolve = |name: &str, settings: &Settings| {
+            let mut joined = [resolve(name, settings, &libraries).ok()?];
             if let By::Programs(programs) = by {
                 command::put_first(&mut joined, programs).ok()?;
             }
@@ -313,10 +322,6 @@ impl Tune {
         Common { seed: self.seed, idle_ms: self.idle.unwrap_or(IDLE).as_millis() as u64, driver: Some(driver) }
     }
 
-    fn glibc(&self, settings: &Settings) -> Result<Allocator> {
-        resolve(BASELINE, settings, &companions::libraries()?).map_err(usage)
-    }
-
     /// What is tried; with `huge_pages`, settings of them, too.
     fn candidates(&self, huge_pages: bool) -> Result<Vec<Allocator>> {
         let libraries = companions::libraries()?;
@@ -344,6 +349,32 @@ impl Tune {
             MemoryChoice::Idle => "heap_rss_idle_bytes",
         }
     }
+}
+
+/// glibc with default settings.
+fn glibc() -> Result<Allocator> {
+    resolve(BASELINE, &Settings::new(), &companions::libraries()?).map_err(usage)
+}
+
+/// Candidates beside what a server was recorded with: those of its own allocator change its settings and keep the others;
+/// glibc as it comes is one of them.
+fn beside(recorded: &Allocator, candidates: Vec<Allocator>) -> Result<Vec<Allocator>> {
+    let libraries = companions::libraries()?;
+    let mut all = vec![glibc()?];
+    for candidate in candidates {
+        let mut changed = candidate.clone();
+        if candidate.name == recorded.name && !recorded.settings.is_empty() {
+            let mut settings = recorded.settings.clone();
+            settings.extend(candidate.settings.clone());
+            // Where both say the same thing in two ways the candidate stands alone.
+            changed = resolve(&candidate.name, &settings, &libraries).unwrap_or(candidate);
+        }
+        if !changed.is(recorded) && !all.iter().any(|other| other.is(&changed)) {
+            all.push(changed);
+        }
+    }
+    all.retain(|candidate| !candidate.is(recorded));
+    Ok(all)
 }
 
 /// What a time that will not do suffices for, and what would; `None` where it will.

@@ -8,6 +8,7 @@ mod agreement;
 mod blocks;
 mod contamination;
 mod search;
+pub(crate) mod signature;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use fragbench_decide::{BASELINE, Halving, MIN_BLOCKS, costs, joined, ranked};
+use fragbench_allocators::{Mechanism, mechanism};
+use fragbench_decide::{Halving, MIN_BLOCKS, costs, joined, ranked, without_one};
 use fragbench_model::{Allocator, Cell, Manifest, Plan, PlannedRun, RunRecord, SearchState, Settings, WorkloadSpec};
 
+use super::signature::suggested;
 use super::{Order, Runner, Schedule};
 use crate::plan::add_block_of;
 
@@ -21,8 +23,8 @@ const COPY: usize = 1;
 /// Blocks of the last rung after which more would change nothing.
 const ENOUGH_BLOCKS: u32 = 40;
 
-/// What describes glibc with settings that were joined; `None` where they cannot be.
-pub type Resolve<'a> = dyn Fn(&Settings) -> Option<Allocator> + 'a;
+/// What describes an allocator by its name and settings that were joined or left out; `None` where it cannot be.
+pub type Resolve<'a> = dyn Fn(&str, &Settings) -> Option<Allocator> + 'a;
 
 /// A search under way.
 pub struct Search<'a> {
@@ -110,31 +112,33 @@ impl<'a> Search<'a> {
             None => Halving::new(Self::candidates(&manifest.plan)),
         };
         let clock = Clock { began: now, until: now + left, longest: BTreeMap::new() };
-        let rung = Rung { began: now, share: halving.share(clock.left()), blocks: 0, block_began: now };
+        let rung = Rung { began: now, share: 0.0, blocks: 0, block_began: now };
         Self { memory, resolve, halving, clock, spent_before, rung }
     }
 
-    /// Runs the baseline once without keeping anything, and plans the first block of what the time suffices for. Gives what
-    /// that is.
+    /// Runs the baseline once without keeping anything, and plans the first block of what the time suffices for: the settings of
+    /// what that run's end points to come first, and the thresholds are never those there is no time for. Gives what that is.
     pub fn pilot(&mut self, manifest: &mut Manifest, runner: &mut dyn Runner, interrupted: &AtomicBool) -> Outlook {
         runner.prepare(&manifest.plan.cells);
         let begun = Instant::now();
         let cell = &manifest.plan.cells[BASE];
         let order = Order { index: BASE, cell, seed: manifest.plan.seed, repetition: 0 };
-        runner.run(&order, interrupted);
+        let (record, _) = runner.run(&order, interrupted);
         self.clock.took(BASE, begun.elapsed());
         let run_s = begun.elapsed().as_secs_f64().max(1e-3);
         let candidates = Self::candidates(&manifest.plan).len();
         let (mut affordable, left) = (candidates, self.clock.left());
         if manifest.search.is_none() {
-            affordable = ((self.halving.share(left) / run_s) as usize).saturating_sub(COPY + 1).min(candidates);
-            self.halving.limit(affordable, &families(&manifest.plan));
+            affordable = ((self.halving.share(left, run_s) / run_s) as usize).saturating_sub(COPY + 1).min(candidates);
+            let order = preferred(&manifest.plan, &suggested(&record));
+            let of_baseline = |cell: &&usize| mechanism_of(&manifest.plan, **cell) == Mechanism::Threshold;
+            let first: Vec<usize> = order.iter().filter(of_baseline).copied().collect();
+            self.halving.limit(affordable, &first, &order, &families(&manifest.plan));
         }
         if manifest.plan.runs.is_empty() {
             self.add_block(manifest);
         }
-        let now = Instant::now();
-        self.rung = Rung { began: now, share: self.halving.share(self.clock.left()), blocks: 0, block_began: now };
+        self.begin_rung(run_s);
         let enough_s = run_s * f64::from(Halving::runs(candidates as u32, COPY as u32 + 1, MIN_BLOCKS));
         Outlook { run_s, candidates, affordable, enough_s }
     }
@@ -165,35 +169,76 @@ impl<'a> Search<'a> {
         self.keep(manifest);
     }
 
-    /// Drops the worse, and after the first rung joins what did well alone.
+    fn begin_rung(&mut self, run_s: f64) {
+        let now = Instant::now();
+        let share = self.halving.share(self.clock.left(), run_s);
+        self.rung = Rung { began: now, share, blocks: 0, block_began: now };
+    }
+
+    /// Drops the worse, after the first rung joins what did well alone, and before the last leaves of the best each setting out
+    /// once.
     fn advance(&mut self, manifest: &mut Manifest, records: &[RunRecord]) {
         let (costs, tolerance) = costs(&manifest.plan, records, self.memory, manifest.relevant);
         let order = ranked(self.halving.live(), &costs, &tolerance);
         self.halving.next(&costs, &families(&manifest.plan), &tolerance);
-        let now = Instant::now();
-        self.rung = Rung { began: now, share: self.halving.share(self.clock.left()), blocks: 0, block_began: now };
+        let run_s = self.clock.began.elapsed().as_secs_f64() / records.len().max(1) as f64;
+        if self.halving.rung() == 1 {
+            self.join(manifest, &order);
+        }
         if self.halving.is_last() {
+            let alive = ranked(self.halving.live(), &costs, &tolerance);
+            let order = self.prune(manifest, &alive);
             // As many finalists as the time suffices to judge.
             let of = |cell: usize| {
                 let runs = manifest.plan.runs.iter().filter(|run| run.cell == cell);
                 runs.filter(|run| records.iter().any(|r| r.run == run.run && r.is_ok())).count() as u32
             };
-            let blocks = self.halving.live().iter().map(|cell| of(*cell)).min().unwrap_or(0);
-            let run_s = self.clock.began.elapsed().as_secs_f64() / records.len().max(1) as f64;
-            self.halving.narrow((self.clock.left() / run_s) as usize, blocks, &costs, &tolerance);
+            let blocks = order.iter().map(|cell| of(*cell)).min().unwrap_or(0);
+            self.halving.narrow((self.clock.left() / run_s) as usize, blocks, order);
         }
-        if self.halving.rung() > 1 {
-            return;
-        }
+        self.begin_rung(run_s);
+    }
+
+    /// Takes in pairs of what did well alone, of the baseline's allocator.
+    fn join(&mut self, manifest: &mut Manifest, order: &[usize]) {
         let cells = &manifest.plan.cells;
-        let glibc = |i: &&usize| cells[**i].allocator.name == BASELINE;
-        let best: Vec<&Settings> = order.iter().filter(glibc).map(|&i| &cells[i].allocator.settings).collect();
+        let name = cells[BASE].allocator.name.clone();
+        let same = |i: &&usize| cells[**i].allocator.name == name;
+        let best: Vec<&Settings> = order.iter().filter(same).map(|&i| &cells[i].allocator.settings).collect();
         let known: Vec<Settings> = cells.iter().map(|c| c.allocator.settings.clone()).collect();
-        let workload = cells[BASE].workload.clone();
-        for allocator in joined(&best, &known).iter().filter_map(self.resolve) {
-            self.halving.enter(manifest.plan.cells.len());
-            manifest.plan.cells.push(Cell::new(workload.clone(), allocator));
+        for settings in joined(&best, &known) {
+            if let Some(cell) = self.cell(manifest, &name, &settings) {
+                self.halving.enter(cell);
+            }
         }
+    }
+
+    /// `alive`, best first, with the best one's settings less one of them each after it: what does not earn its place when it
+    /// is left out is not recommended.
+    fn prune(&self, manifest: &mut Manifest, alive: &[usize]) -> Vec<usize> {
+        let Some((&best, others)) = alive.split_first() else { return Vec::new() };
+        let allocator = manifest.plan.cells[best].allocator.clone();
+        let less = without_one(&allocator.settings);
+        let less = less.iter().filter_map(|settings| self.cell(manifest, &allocator.name, settings));
+        let mut order: Vec<usize> = [best].into_iter().chain(less.collect::<Vec<_>>()).collect();
+        order.retain(|cell| *cell > COPY);
+        for cell in others {
+            if !order.contains(cell) {
+                order.push(*cell);
+            }
+        }
+        order
+    }
+
+    /// The cell of an allocator with these settings, which is added where there is none.
+    fn cell(&self, manifest: &mut Manifest, name: &str, settings: &Settings) -> Option<usize> {
+        let cells = &mut manifest.plan.cells;
+        let is = |cell: &Cell| !cell.aa && cell.allocator.name == name && cell.allocator.settings == *settings;
+        cells.iter().position(is).or_else(|| {
+            let allocator = (self.resolve)(name, settings)?;
+            cells.push(Cell { thp: cells[BASE].thp, ..Cell::new(cells[BASE].workload.clone(), allocator) });
+            Some(cells.len() - 1)
+        })
     }
 }
 
@@ -222,6 +267,22 @@ impl Schedule for Search<'_> {
         self.add_block(manifest);
         true
     }
+}
+
+fn mechanism_of(plan: &Plan, cell: usize) -> Mechanism {
+    mechanism(&plan.cells[cell].allocator.settings)
+}
+
+/// The candidates in the order in which they are tried where the time does not suffice for all: those of the mechanisms that
+/// are suggested, then the others as they stand.
+fn preferred(plan: &Plan, suggested: &[Mechanism]) -> Vec<usize> {
+    let mut order: Vec<usize> = Search::candidates(plan).collect();
+    let rank = |cell: &usize| {
+        let own = mechanism_of(plan, *cell);
+        suggested.iter().position(|mechanism| *mechanism == own).unwrap_or(suggested.len())
+    };
+    order.sort_by_key(rank);
+    order
 }
 
 /// Cells of these that were run at all.

@@ -82,9 +82,8 @@ fn an_interrupted_plan_is_finished_without_running_anything_twice() {
     assert_eq!(runs.len(), planned);
 }
 
-#[test]
-fn a_search_goes_on_where_it_was_interrupted() {
-    let glibc = |settings: &[(&str, &str)]| Allocator {
+fn glibc(settings: &[(&str, &str)]) -> Allocator {
+    Allocator {
         name: "glibc".into(),
         kind: AllocatorKind::Glibc,
         library: None,
@@ -92,7 +91,75 @@ fn a_search_goes_on_where_it_was_interrupted() {
         settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         environment: Default::default(),
         notes: Vec::new(),
+    }
+}
+
+/// Gives each run what its settings multiply the memory by, exactly but for a part in a thousand.
+struct Landscape(fn(&fragbench_model::Settings) -> f64, u32);
+
+impl Runner for Landscape {
+    fn prepare(&mut self, _cells: &[Cell]) {}
+
+    fn run(&mut self, order: &Order, _interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
+        self.1 += 1;
+        let mut record = RunRecord::begin(order.cell.workload.name(), &order.cell.allocator, 0);
+        let jitter = 1.0 + 0.001 * f64::from(self.1 * 7 % 5);
+        let memory = 1e8 * (self.0)(&order.cell.allocator.settings) * jitter;
+        record.metrics = [("heap_rss_peak_bytes".to_owned(), memory), ("ops_per_s".to_owned(), 1e6 * jitter)].into();
+        (record, Vec::new())
+    }
+}
+
+#[test]
+fn a_setting_that_does_not_earn_its_place_is_left_out_and_not_recommended() {
+    let memory: fn(&fragbench_model::Settings) -> f64 = |settings| {
+        // The arena limit halves it; the top pad does next to nothing, but looks a little better.
+        let arenas = if settings.contains_key("MALLOC_ARENA_MAX") { 0.5 } else { 1.0 };
+        arenas * if settings.contains_key("MALLOC_TOP_PAD_") { 0.98 } else { 1.0 }
     };
+    let both = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_TOP_PAD_", "0")];
+    let candidates = vec![glibc(&both), glibc(&[("MALLOC_CHECK_", "0")])];
+    let plan = Search::first_plan(&selection().workloads.remove(0), glibc(&[]), candidates, 7);
+    let mut campaign = Campaign::begin(None, Manifest { plan, ..manifest(1) }).unwrap();
+    let resolve = |name: &str, settings: &fragbench_model::Settings| {
+        assert_eq!(name, "glibc");
+        Some(Allocator { settings: settings.clone(), ..glibc(&[]) })
+    };
+    let metric = "heap_rss_peak_bytes";
+    let mut search = Search::new(&campaign.manifest, metric, Duration::from_secs(3600), &resolve);
+    let (mut runner, not_interrupted) = (Landscape(memory, 0), AtomicBool::new(false));
+    search.pilot(&mut campaign.manifest, &mut runner, &not_interrupted);
+    campaign.run(&mut runner, &mut search, &not_interrupted, &mut |_| ()).unwrap();
+    let finalists = search.finalists(&campaign.manifest, &campaign.records);
+    let settings = |cell: &usize| &campaign.manifest.plan.cells[*cell].allocator.settings;
+    for wanted in [&both[..], &both[..1], &both[1..]] {
+        assert!(finalists.iter().any(|cell| *settings(cell) == glibc(wanted).settings), "{wanted:?} is judged");
+    }
+    let (plan, records) = (&campaign.manifest.plan, &campaign.records);
+    let tuning = fragbench_decide::tuning(plan, records, &finalists, metric, 0.05, false);
+    let recommended = tuning.recommendation.expect("half the memory");
+    assert_eq!(recommended.settings, glibc(&both[..1]).settings);
+    assert!(!recommended.preliminary, "the finalists have the blocks their test needs: {:?}", tuning.verdict.doubts);
+}
+
+#[test]
+fn however_short_the_time_the_thresholds_are_tried() {
+    let names = ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_"];
+    let candidates = names.map(|name| glibc(&[(name, "131072")])).to_vec();
+    let plan = Search::first_plan(&selection().workloads.remove(0), glibc(&[]), candidates, 7);
+    let mut manifest = Manifest { plan, ..manifest(1) };
+    let mut search = Search::new(&manifest, "heap_rss_peak_bytes", Duration::ZERO, &|_, _| None);
+    let outlook = search.pilot(&mut manifest, &mut pretend(|_| true), &AtomicBool::new(false));
+    assert_eq!(outlook.affordable, 0);
+    let planned: Vec<usize> = manifest.plan.runs.iter().map(|run| run.cell).filter(|cell| *cell > 1).collect();
+    let mut tried: Vec<&String> =
+        planned.iter().flat_map(|cell| manifest.plan.cells[*cell].allocator.settings.keys()).collect();
+    tried.sort();
+    assert_eq!(tried, ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"]);
+}
+
+#[test]
+fn a_search_goes_on_where_it_was_interrupted() {
     let workload = selection().workloads.remove(0);
     let candidates = (1..9).map(|n| glibc(&[("MALLOC_ARENA_MAX", &n.to_string())])).collect();
     let plan = Search::first_plan(&workload, glibc(&[]), candidates, 7);
@@ -100,7 +167,7 @@ fn a_search_goes_on_where_it_was_interrupted() {
     let path = dir.path().join("r");
     let mut campaign = Campaign::begin(Some(&path), Manifest { plan, ..manifest(1) }).unwrap();
     let (time, not_interrupted) = (Duration::from_secs(3600), AtomicBool::new(false));
-    let mut search = Search::new(&campaign.manifest, "heap_rss_peak_bytes", time, &|_| None);
+    let mut search = Search::new(&campaign.manifest, "heap_rss_peak_bytes", time, &|_, _| None);
     let mut runner = Pretend { interrupted_at: 5, ..pretend(|_| true) };
     let outlook = search.pilot(&mut campaign.manifest, &mut runner, &not_interrupted);
     assert_eq!((outlook.candidates, outlook.affordable), (8, 8));
@@ -110,7 +177,7 @@ fn a_search_goes_on_where_it_was_interrupted() {
     campaign.keep_manifest().unwrap();
 
     let mut campaign = Campaign::resume(&path).unwrap();
-    let mut search = Search::new(&campaign.manifest, "heap_rss_peak_bytes", time, &|_| None);
+    let mut search = Search::new(&campaign.manifest, "heap_rss_peak_bytes", time, &|_, _| None);
     let mut runner = pretend(|_| true);
     search.pilot(&mut campaign.manifest, &mut runner, &not_interrupted);
     let ending = campaign.run(&mut runner, &mut search, &not_interrupted, &mut |_| ()).unwrap();

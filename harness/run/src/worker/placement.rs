@@ -65,6 +65,11 @@ pub(crate) fn ask_back(allocator: &Allocator, proof: &mut AllocatorAnswer, pid: 
     Err(Abort::new(FailureKind::NotInPlace, reason))
 }
 
+/// glibc's mmap threshold as it is now, bytes.
+pub(crate) fn mmap_threshold(pid: u32) -> Option<u64> {
+    malloc_parameters(&LiveTarget::open(pid).ok()?).ok()?.get("mmap_threshold").copied()
+}
+
 fn check_library(library: &Path, kind: AllocatorKind, malloc_object: &str, mapped: &[PathBuf]) -> Result<(), String> {
     let library = real(library);
     if !mapped.contains(&library) {

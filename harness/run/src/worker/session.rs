@@ -17,6 +17,7 @@ use super::metrics::{self, Observed};
 use super::placement;
 use super::process::{Silence, Worker};
 use super::sampler::{Sampled, Sampler};
+use crate::campaign::signature::MMAP_THRESHOLD;
 use crate::campaign::{Order, Runner};
 use crate::session::{Abort, LoadMeter, RunLimits, Session};
 use crate::sys;
@@ -106,6 +107,7 @@ fn run<'b>(
         pace: spec.workload.pace(),
         last_quiet: if spec.driver.monitor_calls > 0 { POLLED } else { IDLE },
         on_barrier,
+        of_glibc: allocator.kind == AllocatorKind::Glibc,
     };
     let outcome = led.lead(allocator);
     let sampled = led.sampler.take().map(Sampler::finish).unwrap_or_default();
@@ -134,6 +136,7 @@ struct WorkerSession<'a, 'b> {
     /// The stretch of quiet after which the parent purges.
     last_quiet: &'static str,
     on_barrier: Option<&'b mut OnBarrier<'b>>,
+    of_glibc: bool,
 }
 
 impl WorkerSession<'_, '_> {
@@ -198,7 +201,11 @@ impl WorkerSession<'_, '_> {
             RESUME => phase.purge = Some(self.purge(true)?),
             IDLE => {}
             _ => {
-                phase.stats = Some(self.stats()?);
+                let mut stats = self.stats()?;
+                // Where it has risen to by now; only glibc has one, and only what is recognised as its heap is read.
+                let threshold = self.of_glibc.then(|| placement::mmap_threshold(self.worker.pid())).flatten();
+                stats.own.extend(threshold.map(|bytes| (MMAP_THRESHOLD.to_owned(), bytes)));
+                phase.stats = Some(stats);
                 self.look(&phase.name);
             }
         }
