@@ -25,8 +25,15 @@ def check_preloaded(pid, libraries):
             raise ServerError(f"{library} is not mapped in the server: the figures would be another allocator's")
 
 
+def cpu_s(pid):
+    """Processor time the process has used, seconds (proc(5): utime and stime of stat)."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(name, allocator, shim, scratch, check=lambda pid: None, installation=None):
-    """Bytes at peak, end, idle, purged, and what was subtracted from RssAnon to get them. `check` sees the server's process
+    """Bytes at peak, end, idle, purged, what was subtracted from RssAnon to get them, and the processor time of load and idle
+    time. `check` sees the server's process
     before the load."""
     scenario = SCENARIOS[name]
     directory = pathlib.Path(scratch) / f"real-{name}"
@@ -38,6 +45,7 @@ def measure(name, allocator, shim, scratch, check=lambda pid: None, installation
         pid = server.pid
         check(pid)
         time.sleep(0.5)
+        used = cpu_s(pid)
         sampler = heap.Sampler(pid)
         marks = Marks(time.monotonic_ns())
         scenario.load(server, marks)
@@ -50,10 +58,11 @@ def measure(name, allocator, shim, scratch, check=lambda pid: None, installation
         time.sleep(allocator.idle_s)
         other = heap.not_heap(pid, allocator.library)
         points["idle"] = heap.rss_anon(pid) - other
+        used = cpu_s(pid) - used
         points["purged"] = purge(server, allocator) - other
     finally:
         server.discard()
-    return {"points": points, "not_heap": other, "load_s": marks.last("load_end")}
+    return {"points": points, "not_heap": other, "load_s": marks.last("load_end"), "cpu_s": used}
 
 
 def purge(server, allocator):
