@@ -126,7 +126,7 @@ fn visit(pid: u32, allocator: Option<&str>, purge: bool, limits: &Limits) -> Res
     let functions = Functions::find(&name, &symbols).ok_or_else(|| {
         refused("it does not export the functions by which it is asked (built without them, or stripped)")
     })?;
-    let guard = Guard { code: code(&target, &chosen.path, &symbols)?, glibc: false };
+    let guard = Guard { code: code(&target, &chosen.path, &symbols)?, glibc: false, loader: Vec::new() };
     let (map, unmap) = (libc.address("mmap")?, libc.address("munmap")?);
     let process = Process::live(pid);
     let mut session = Session::start(&target, guard, limits)?;
@@ -166,7 +166,7 @@ fn visit(pid: u32, allocator: Option<&str>, purge: bool, limits: &Limits) -> Res
 }
 
 /// An allocator's code: all of a library's, of a program's the stretch that its functions lie in.
-fn code(target: &LiveTarget, path: &PathBuf, symbols: &Symbols) -> Result<Vec<Range<u64>>, AskError> {
+pub(crate) fn code(target: &LiveTarget, path: &PathBuf, symbols: &Symbols) -> Result<Vec<Range<u64>>, AskError> {
     let mappings = target.mappings()?;
     let program = mappings.iter().find_map(|m| match &m.source {
         Source::File(file) => Some(file),
@@ -181,18 +181,18 @@ fn code(target: &LiveTarget, path: &PathBuf, symbols: &Symbols) -> Result<Vec<Ra
 }
 
 /// Memory in the process for names and numbers.
-struct Room<'t> {
-    at: u64,
+pub(crate) struct Room<'t> {
+    pub(crate) at: u64,
     target: &'t LiveTarget,
 }
 
 /// Its size: a name and eight numbers fit into a page.
-const ROOM: u64 = 4096;
+pub(crate) const ROOM: u64 = 4096;
 /// Where numbers begin; the name is before them.
 const NUMBERS: u64 = 256;
 
 impl<'t> Room<'t> {
-    fn take(session: &mut Session<'_>, target: &'t LiveTarget, map: u64) -> Result<Self, AskError> {
+    pub(crate) fn take(session: &mut Session<'_>, target: &'t LiveTarget, map: u64) -> Result<Self, AskError> {
         let access = (libc::PROT_READ | libc::PROT_WRITE) as u64;
         let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
         let at = session.call("mmap", map, &[0, ROOM, access, kind, u64::MAX, 0])?;

@@ -17,11 +17,20 @@ pub(crate) struct Guard {
     /// Whether it is glibc's, whose locks can be read. Of another's a thread that holds a lock is told by its place alone:
     /// inside the allocator, or in a system call about memory that the allocator makes.
     pub(crate) glibc: bool,
+    /// Locks of the dynamic loader that must be free.
+    pub(crate) loader: Vec<u64>,
 }
 
 /// System calls that allocators make while they hold a lock.
-const MEMORY: [libc::c_long; 6] =
-    [libc::SYS_madvise, libc::SYS_munmap, libc::SYS_mmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_sched_yield];
+const MEMORY: [libc::c_long; 7] = [
+    libc::SYS_madvise,
+    libc::SYS_munmap,
+    libc::SYS_mmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_brk,
+    libc::SYS_sched_yield,
+];
 /// Stack searched for who makes such a call.
 const STACK: usize = 2048;
 
@@ -34,6 +43,8 @@ pub enum Busy {
     Inside(u32, String, u64),
     /// The arenas' own lists could not be followed.
     Changing,
+    /// A lock of the dynamic loader's is held: by which thread.
+    Loading(u32),
 }
 
 impl fmt::Display for Busy {
@@ -42,6 +53,7 @@ impl fmt::Display for Busy {
             Busy::Locked(arena) => write!(f, "the arena at {arena:#x} was locked, so a thread was inside malloc"),
             Busy::Inside(thread, name, at) => write!(f, "thread {thread} ({name}) was inside malloc, at {at:#x}"),
             Busy::Changing => write!(f, "malloc's arenas were being changed"),
+            Busy::Loading(thread) => write!(f, "thread {thread} held the dynamic loader's lock"),
         }
     }
 }
@@ -54,13 +66,27 @@ pub(crate) fn busy(target: &dyn Target, pid: u32, guard: &Guard) -> Result<Optio
     {
         return Ok(Some(Busy::Locked(lock.arena)));
     }
+    for lock in &guard.loader {
+        if let Some(owner) = owner(target, *lock) {
+            return Ok(Some(Busy::Loading(owner)));
+        }
+    }
     let is_code = |at: u64| guard.code.iter().any(|range| range.contains(&at));
     let calls = |thread: &Thread| {
         let memory = MEMORY.iter().any(|call| thread.system_call == Some(call.cast_unsigned()));
-        !guard.glibc && memory && stack(target, thread).into_iter().any(is_code)
+        // A program of one thread takes no lock of glibc's either.
+        memory && stack(target, thread).into_iter().any(is_code)
     };
     let inside = threads(pid).into_iter().find(|thread| is_code(thread.program_counter) || calls(thread));
     Ok(inside.map(|thread| Busy::Inside(thread.id, name(thread.id).unwrap_or_default(), thread.program_counter)))
+}
+
+/// Who holds a mutex of glibc's (`struct __pthread_mutex_s`: lock, count, owner); `None` when it is free.
+pub(crate) fn owner(target: &dyn Target, mutex: u64) -> Option<u32> {
+    let mut bytes = [0; 12];
+    target.read(&mut [Part::new(mutex, &mut bytes)]).ok()?;
+    let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    (word(0) != 0).then(|| word(8))
 }
 
 /// The words at the end of a thread's stack, as far as they can be read.
@@ -97,7 +123,7 @@ mod tests {
     fn a_thread_is_inside_when_its_next_instruction_is() {
         let sleeper = Sleeper(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
         let (target, pid) = (LiveTarget::open(sleeper.0.id()).unwrap(), sleeper.0.id());
-        let guard = |code| Guard { code, glibc: true };
+        let guard = |code| Guard { code, glibc: true, loader: Vec::new() };
         // Where it sleeps, and so where it stays.
         let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(|n| Some(n.cast_unsigned()));
         let at = loop {

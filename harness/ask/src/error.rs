@@ -37,6 +37,16 @@ pub enum AskError {
         /// What to do.
         fix: String,
     },
+    /// It is of a kind that cannot be recorded by attachment.
+    #[error("process {pid} cannot be attached to: {why}; {fix}")]
+    Unsuited {
+        /// Process.
+        pid: u32,
+        /// What speaks against it.
+        why: String,
+        /// What can be done.
+        fix: String,
+    },
     /// The file that holds malloc does not export a function.
     #[error("{object} exports no `{function}`, so it cannot be called; is this glibc?")]
     NoFunction {

@@ -11,10 +11,12 @@
 //! [`fragbench_inspect`] finds them. gdb reads nothing but the program's own file, before the process is stopped.
 
 mod allocator;
+mod attach;
 mod bounded;
 mod busy;
 mod error;
 mod gdb;
+mod loader;
 mod malloc_info;
 mod mi;
 mod process;
@@ -25,6 +27,7 @@ mod sys;
 mod trim;
 
 pub use allocator::{Heap, Purged, heap, purge, words};
+pub use attach::{Attached, Request, attach, detach};
 pub use busy::Busy;
 pub use error::AskError;
 pub use malloc_info::{MallocInfo, malloc_info};

@@ -34,6 +34,12 @@ pub(crate) fn state(pid: u32) -> Option<State> {
     Some(State { letter: field("State:")?.chars().next()?, tracer: field("TracerPid:")?.parse().ok()? })
 }
 
+/// Whether a filter of system calls is on, as `status` says: 0 none, 1 strict, 2 a filter.
+pub(crate) fn seccomp(pid: u32) -> Option<u32> {
+    let text = lossy(&dir(pid).join("status"))?;
+    text.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim().parse().ok()
+}
+
 /// Name of a process or thread.
 pub(crate) fn name(pid: u32) -> Option<String> {
     Some(lossy(&dir(pid).join("comm"))?.trim_end().to_owned())

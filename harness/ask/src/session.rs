@@ -8,7 +8,7 @@ use fragbench_inspect::{InspectError, Survey, arena_locks};
 use fragbench_proc::{LiveTarget, ProcError, Target};
 
 use crate::bounded::{Bounded, is_late};
-use crate::busy::{Busy, Guard, busy};
+use crate::busy::{Busy, Guard, busy, owner};
 use crate::gdb::{Gdb, Reply};
 use crate::mi::Answer;
 use crate::process::{Thread, state, threads};
@@ -53,6 +53,8 @@ pub struct Visit {
     pub stops: u64,
     /// Time in which all its threads stood still: an upper bound, from the order to stop to gdb's word that it runs.
     pub stopped: Duration,
+    /// The longest of these stretches.
+    pub longest: Duration,
     /// Time of the calls, gdb's own part (about a millisecond each) included. The first thread makes them; the others
     /// run meanwhile, but for what they need of malloc.
     pub called: Duration,
@@ -98,6 +100,8 @@ pub(crate) struct Session<'a> {
     found: Option<Thread>,
     /// Since when all threads stand still.
     still_since: Instant,
+    /// Calls are made while all other threads stand still.
+    alone: bool,
     visit: Visit,
 }
 
@@ -108,7 +112,7 @@ impl<'a> Session<'a> {
         let gdb = Gdb::start(&limits.gdb, target.pid())?;
         let now = Instant::now();
         let visit = Visit::default();
-        Ok(Session { target, gdb, guard, limits, deadline: now, found: None, still_since: now, visit })
+        Ok(Session { target, gdb, guard, limits, deadline: now, found: None, still_since: now, alone: false, visit })
     }
 
     /// Stops the process at a moment when nobody is inside malloc, and lets it go after the calls. `prepare` is run
@@ -201,10 +205,14 @@ impl<'a> Session<'a> {
         let values = arguments.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let command = format!("-data-evaluate-expression \"((long(*)({types})){address:#x})({values})\"");
         let begun = Instant::now();
-        self.visit.stopped += begun - self.still_since;
+        if !self.alone {
+            self.end_still();
+        }
         let reply = self.gdb.ask(&command, self.deadline)?;
-        self.still_since = Instant::now();
-        self.visit.called += self.still_since - begun;
+        if !self.alone {
+            self.still_since = Instant::now();
+        }
+        self.visit.called += begun.elapsed();
         match reply {
             Reply::Answer(answer) if answer.done => answer
                 .value()
@@ -221,7 +229,42 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes bytes into the process: only into memory that a call has mapped for this.
+    fn end_still(&mut self) {
+        let stood = self.still_since.elapsed();
+        self.visit.stopped += stood;
+        self.visit.longest = self.visit.longest.max(stood);
+    }
+
+    /// How long the process has stood still by now.
+    pub(crate) fn still(&self) -> Duration {
+        self.still_since.elapsed()
+    }
+
+    /// Where the first thread is.
+    pub(crate) fn first_thread(&self) -> Option<&Thread> {
+        self.found.as_ref()
+    }
+
+    /// Whether calls are made while all other threads stand still: only of functions that wait for nobody.
+    pub(crate) fn alone(&mut self, alone: bool) -> Result<(), AskError> {
+        let answer =
+            self.gdb.finish(&format!("-gdb-set scheduler-locking {}", if alone { "on" } else { "off" }), ENDING)?;
+        if !answer.done {
+            return Err(AskError::Gdb {
+                what: "scheduler-locking".into(),
+                said: answer.text("msg").unwrap_or_default(),
+            });
+        }
+        self.alone = alone;
+        Ok(())
+    }
+
+    /// Code in which no thread may be at a stop, besides malloc's.
+    pub(crate) fn avoid(&mut self, code: impl IntoIterator<Item = std::ops::Range<u64>>) {
+        self.guard.code.extend(code);
+    }
+
+    /// Writes bytes into the process: only into memory that a call has mapped for this, or that was made for it.
     pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), AskError> {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let answer = self.gdb.finish(&format!("-data-write-memory-bytes {address:#x} {hex}"), ENDING)?;
@@ -277,6 +320,9 @@ impl<'a> Session<'a> {
     /// Whether the interrupted call holds no lock of malloc: none is held at all, or it waits for one. `malloc_trim` and
     /// `malloc_info` take one arena's lock at a time and wait for nothing while they hold it.
     fn holds_nothing(&self) -> bool {
+        if self.guard.loader.iter().any(|lock| owner(self.target, *lock) == Some(self.target.pid())) {
+            return false;
+        }
         let waits = self.caller().is_some_and(|c| c.system_call == Some(libc::SYS_futex.cast_unsigned()));
         waits || self.guard.glibc && arena_locks(self.target).is_ok_and(|locks| locks.iter().all(|lock| !lock.held))
     }
@@ -298,7 +344,7 @@ impl<'a> Session<'a> {
     fn let_go(&mut self) -> Result<(), AskError> {
         // An error means that nothing is held, which is what counts.
         let _ = self.gdb.finish("-target-detach", ENDING)?;
-        self.visit.stopped += self.still_since.elapsed();
+        self.end_still();
         self.runs_again()
     }
 

@@ -63,7 +63,7 @@ impl Symbols {
 
     /// What tells that somebody is inside glibc's malloc.
     pub(crate) fn guard(&self) -> Guard {
-        Guard { code: self.malloc_code(), glibc: true }
+        Guard { code: self.malloc_code(), glibc: true, loader: Vec::new() }
     }
 
     /// The first of several functions that is there.

@@ -13,9 +13,9 @@ use core::{arch, ptr};
 use fragbench_trace::spool::format::Status;
 
 use crate::process::PROCESS;
-use crate::{filter, real};
+use crate::{attached, filter, real};
 
-const NAMES: [&CStr; 18] = [
+pub(crate) const NAMES: [&CStr; 19] = [
     c"execve",
     c"execv",
     c"execvp",
@@ -34,6 +34,8 @@ const NAMES: [&CStr; 18] = [
     c"dlmopen",
     c"prctl",
     c"syscall",
+    // Of a process attached to alone: an object loaded later is called through what is looked up in it.
+    c"dlsym",
 ];
 const FIRST_EXIT: usize = 9;
 const DAEMON: usize = 13;
@@ -41,6 +43,7 @@ const DLOPEN: usize = 14;
 const DLMOPEN: usize = 15;
 const PRCTL: usize = 16;
 const SYSCALL: usize = 17;
+const DLSYM: usize = 18;
 
 /// `SECCOMP_MODE_STRICT` and `SECCOMP_MODE_FILTER` of prctl(2), `SECCOMP_SET_MODE_…` of seccomp(2).
 const STRICT: usize = libc::SECCOMP_MODE_STRICT as usize;
@@ -76,9 +79,15 @@ fn filtering(strict: bool, filter: usize) {
 /// Writes what there is to write and returns the function to jump to. After its number come the first arguments of the call,
 /// as far as it has any.
 extern "C" fn leaving(function: usize, a: usize, b: usize, c: usize, d: usize) -> *const () {
+    if function == DLOPEN {
+        PROCESS.look_soon();
+    }
     match function {
         DAEMON => PROCESS.write_out(),
-        DLOPEN if b & libc::RTLD_DEEPBIND as usize != 0 && b & libc::RTLD_NOLOAD as usize == 0 => {
+        // Attached, calls are led here by where they lead, whatever the order.
+        DLOPEN
+            if b & libc::RTLD_DEEPBIND as usize != 0 && b & libc::RTLD_NOLOAD as usize == 0 && !attached::is_late() =>
+        {
             PROCESS.count_passing();
         }
         // `LM_ID_BASE` is the program's own search order.
@@ -87,6 +96,7 @@ extern "C" fn leaving(function: usize, a: usize, b: usize, c: usize, d: usize) -
         SYSCALL if a as libc::c_long == libc::SYS_seccomp && (b == SET_STRICT || b == SET_FILTER) => {
             filtering(b == SET_STRICT, d);
         }
+        DLSYM => PROCESS.follow(),
         DLOPEN..=SYSCALL => {}
         f if f >= FIRST_EXIT => PROCESS.end(Status::Exited),
         _ => PROCESS.end(Status::Exec),
@@ -145,5 +155,5 @@ macro_rules! passage {
 passage! {
     execve = 0, execv = 1, execvp = 2, execvpe = 3, execl = 4, execlp = 5, execle = 6, fexecve = 7, execveat = 8,
     _exit = 9, _Exit = 10, quick_exit = 11, abort = 12, daemon = 13,
-    dlopen = 14, dlmopen = 15, prctl = 16, syscall = 17,
+    dlopen = 14, dlmopen = 15, prctl = 16, syscall = 17, fragbench_recorder_dlsym = 18,
 }

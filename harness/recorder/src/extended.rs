@@ -15,7 +15,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use fragbench_trace::spool::SpoolKind;
 
-use crate::{api, clock, raw, real, stacks};
+use crate::elf::{Object, Slot, each_object};
+use crate::{api, clock, raw, real};
 
 /// A function's first four arguments and its result, all in registers.
 type Function = unsafe extern "C-unwind" fn(usize, usize, usize, usize) -> usize;
@@ -96,7 +97,7 @@ const FUNCTIONS: [(&CStr, Does); 48] = [
     (c"mi_free_size_aligned", Free),
     (c"mi_free_aligned", Free),
 ];
-const COUNT: usize = FUNCTIONS.len();
+pub(crate) const COUNT: usize = FUNCTIONS.len();
 
 /// The allocator's functions behind those here.
 static BEHIND: [AtomicPtr<c_void>; COUNT] = [const { AtomicPtr::new(ptr::null_mut()) }; COUNT];
@@ -172,86 +173,43 @@ recordings! {
     46 47
 }
 
-// Entries of the dynamic section and of relocation tables, of elf.h.
-const PT_DYNAMIC: u32 = 2;
-const PT_GNU_RELRO: u32 = 0x6474_e552;
-const DT_PLTRELSZ: i64 = 2;
-const DT_STRTAB: i64 = 5;
-const DT_SYMTAB: i64 = 6;
-const DT_RELA: i64 = 7;
-const DT_RELASZ: i64 = 8;
-const DT_JMPREL: i64 = 23;
-/// `GLOB_DAT` and `JUMP_SLOT`.
-const ENTRIES: [u32; 2] = if cfg!(target_arch = "aarch64") { [1025, 1026] } else { [6, 7] };
-
 /// Points the entries of all loaded objects at the functions here. Before the program starts.
 pub(crate) fn prepare() {
     let Some(allocator) = real::chained_object() else { return };
     // What the loader allocates meanwhile is not the program's.
     real::inside(|| {
         let own = real::object_of(prepare as *mut c_void);
-        let mut last = ptr::null();
-        stacks::each_code(&mut |object, [from, _]| {
-            let base = real::object_of(from as *mut c_void);
-            // Once for an object of several segments of code.
-            let header = object.dlpi_phdr.cast::<c_void>();
-            if header != last && base != own && base != allocator {
-                last = header;
-                // SAFETY: a loaded object, fully relocated: this is the last constructor before the program's own.
-                unsafe { patch(object) };
+        each_object(&mut |info| {
+            // Fully relocated: this is the last constructor before the program's own.
+            if let Some(object) = Object::of(info)
+                && !object.holds(own as usize)
+                && !object.holds(allocator as usize)
+            {
+                patch(&object);
             }
             false
         });
     });
 }
 
-/// # Safety
-/// `object` is loaded, and no other thread runs.
-unsafe fn patch(object: &libc::dl_phdr_info) {
-    let segments = stacks::segments(object);
-    let Some(dynamic) = segments.iter().find(|s| s.p_type == PT_DYNAMIC) else { return };
-    let relro = segments.iter().find(|s| s.p_type == PT_GNU_RELRO);
-    let base = object.dlpi_addr as usize;
-    let (mut symbols, mut strings, mut tables) = (0, 0, [(0, 0); 2]);
-    // SAFETY: the object's own dynamic section, which ends with an entry of zero.
-    unsafe {
-        let mut entry = (base + dynamic.p_vaddr as usize) as *const [i64; 2];
-        while (*entry)[0] != 0 {
-            let [tag, value] = *entry;
-            // The loader has made addresses of them, but for objects that cannot be written to.
-            let address = if (value as usize) < base { base + value as usize } else { value as usize };
-            match tag {
-                DT_SYMTAB => symbols = address,
-                DT_STRTAB => strings = address,
-                DT_RELA => tables[0].0 = address,
-                DT_RELASZ => tables[0].1 = value as usize,
-                DT_JMPREL => tables[1].0 = address,
-                DT_PLTRELSZ => tables[1].1 = value as usize,
-                _ => {}
-            }
-            entry = entry.add(1);
+fn patch(object: &Object) {
+    object.each_slot(|slot, name, entry| {
+        if slot != Slot::Data
+            && let Some(index) = index_of(name)
+            && is_there(index)
+            && object.holds(entry)
+        {
+            // SAFETY: an entry of the object's table, in use by it.
+            unsafe { point(entry, RECORDING[index] as usize, object.is_sealed(entry)) };
         }
-    }
-    if symbols == 0 || strings == 0 {
-        return;
-    }
-    for (table, bytes) in tables.into_iter().filter(|(table, _)| *table != 0) {
-        // SAFETY: the object's relocations, as long as it says.
-        let relocations = unsafe {
-            core::slice::from_raw_parts(table as *const libc::Elf64_Rela, bytes / size_of::<libc::Elf64_Rela>())
-        };
-        for relocation in relocations.iter().filter(|r| ENTRIES.contains(&(r.r_info as u32))) {
-            // SAFETY: the symbol and its name are the object's own.
-            let name = unsafe {
-                let symbol = (symbols as *const libc::Elf64_Sym).add((relocation.r_info >> 32) as usize);
-                CStr::from_ptr((strings + (*symbol).st_name as usize) as *const _)
-            };
-            if let Some(index) = index_of(name)
-                && is_there(index)
-            {
-                // SAFETY: an entry of the object's table, in use by it.
-                unsafe { point(base + relocation.r_offset as usize, RECORDING[index] as usize, base, relro) };
-            }
+    });
+}
+
+/// Shows the functions that the process has, and those that record them.
+pub(crate) fn each(show: &mut dyn FnMut(&'static CStr, *const c_void)) {
+    for (index, (name, _)) in FUNCTIONS.into_iter().enumerate() {
+        if is_there(index) {
+            show(name, RECORDING[index] as *const c_void);
         }
     }
 }
@@ -274,12 +232,8 @@ fn is_there(index: usize) -> bool {
 }
 
 /// # Safety
-/// `entry` is one of the table of the object at `base`.
-unsafe fn point(entry: usize, to: usize, base: usize, relro: Option<&libc::Elf64_Phdr>) {
-    let sealed = relro.is_some_and(|s| {
-        let from = base + s.p_vaddr as usize;
-        (from..from + s.p_memsz as usize).contains(&entry)
-    });
+/// `entry` is one of a loaded object's table.
+unsafe fn point(entry: usize, to: usize, sealed: bool) {
     let page = entry & !4095;
     // SAFETY: by the caller; the loader has made the page read-only and it is again afterwards.
     unsafe {

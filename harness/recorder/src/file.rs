@@ -104,6 +104,15 @@ impl SpoolFile {
         self.write(header, 0)
     }
 
+    /// Lets go of an earlier recording's file. While nobody writes.
+    pub(crate) fn forget(&self) {
+        let ours = Some((self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed)));
+        let fd = self.fd.swap(0, Ordering::AcqRel) - 1;
+        if fd >= 0 && raw::identity(fd) == ours {
+            raw::close(fd);
+        }
+    }
+
     /// Moves the descriptor out of the program's way.
     fn adopt(&self, opened: i32) -> i32 {
         let fd = match raw::dup_above(opened, DESCRIPTOR_MIN) {

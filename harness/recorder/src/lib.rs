@@ -16,6 +16,8 @@
 //! | `FRAGBENCH_SWEEP_MS` | least milliseconds between two sweeps, for a spool that is packed while it grows (`sweeps.rs`) |
 //! | `FRAGBENCH_STACKS` | record the call stack of each allocation, so many frames at most (`stacks.rs`) |
 //!
+//! Brought into a running process by `fragbench record --attach` it is told otherwise (`attached.rs`).
+//!
 //! A child by `fork` writes a spool of its own from its first allocation on; one by `vfork` records as the thread that
 //! called it, until it execs. Blocks a child inherits are freed there without having been allocated.
 //!
@@ -35,9 +37,11 @@
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 pub mod api;
+pub mod attached;
 mod buffer;
 mod clock;
 mod config;
+mod elf;
 pub mod ends;
 mod extended;
 mod file;
@@ -50,6 +54,7 @@ mod process;
 mod provider;
 mod raw;
 mod real;
+mod redirect;
 pub mod stacks;
 mod sweeps;
 mod thread;
@@ -58,11 +63,17 @@ mod toggle;
 mod touch;
 mod unwind;
 
-/// Run by the dynamic loader before the program: what is to be done early and alone.
+/// Run by the dynamic loader before the program: what is to be done early and alone. In a process that runs already
+/// nothing changes before it is told to begin (`attached.rs`).
 extern "C" fn prepare() {
+    attached::look();
     real::prepare();
     ends::prepare();
     provider::prepare();
+    if attached::is_late() {
+        redirect::prepare();
+        return process::prepare_late();
+    }
     extended::prepare();
     process::PROCESS.prepare();
 }

@@ -49,7 +49,12 @@ const OPERATORS: [(&CStr, Does); 20] = [
     (c"_ZdlPvSt11align_val_tRKSt9nothrow_t", Delete),
     (c"_ZdaPvSt11align_val_tRKSt9nothrow_t", Delete),
 ];
-const COUNT: usize = OPERATORS.len();
+pub(crate) const COUNT: usize = OPERATORS.len();
+
+/// Their names.
+pub(crate) fn names() -> impl Iterator<Item = &'static CStr> {
+    OPERATORS.into_iter().map(|(name, _)| name)
+}
 
 /// Where each operator leads; null until it is first called.
 static LEADS_TO: [AtomicPtr<c_void>; COUNT] = [const { AtomicPtr::new(ptr::null_mut()) }; COUNT];

@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::raw::{self, Quiet};
 use crate::stacks::Stacks;
 use crate::sweeps::Sweeps;
-use crate::{clock, thread};
+use crate::{attached, clock, redirect, thread};
 
 /// What the recorder is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,10 @@ pub(crate) struct Process {
     nested_calls: AtomicU64,
     passing_loads: AtomicU32,
     errno: AtomicI32,
+    /// Attached: when to look again whether the recording is wanted, `CLOCK_MONOTONIC`, ns.
+    wanted_until_ns: AtomicU64,
+    /// Looks, a millisecond apart, in which an object that is being loaded is expected.
+    loads_expected: AtomicU32,
 }
 
 pub(crate) static PROCESS: Process = Process {
@@ -91,6 +95,8 @@ pub(crate) static PROCESS: Process = Process {
     nested_calls: AtomicU64::new(0),
     passing_loads: AtomicU32::new(0),
     errno: AtomicI32::new(0),
+    wanted_until_ns: AtomicU64::new(0),
+    loads_expected: AtomicU32::new(0),
 };
 
 /// What forked children inherit.
@@ -127,6 +133,27 @@ static INHERITED: Inherited = Inherited {
 
 /// Memory of the recorder that is not in buffers: its writable data.
 const STATIC_BYTES: u64 = (size_of::<Process>() + size_of::<Inherited>()) as u64;
+
+/// What is wanted of a recording by attachment.
+pub(crate) struct Wanted<'a> {
+    pub(crate) prefix: &'a [u8],
+    pub(crate) max_size: u64,
+    /// `u64::MAX` for no limit.
+    pub(crate) duration_ms: u64,
+    pub(crate) stack_depth: u32,
+}
+
+/// Attached, it is looked so often whether the recording is still wanted.
+const LOOK_MS: u64 = 250;
+/// An object that has not come within so many milliseconds is found with the usual looks.
+const EXPECTED: u32 = 100;
+
+/// What a late-comer does in advance, while all locks may be waited for.
+pub(crate) fn prepare_late() {
+    thread::make_key();
+    // SAFETY: as in `read_environment`.
+    unsafe { __cxa_atexit(at_exit, ptr::null_mut(), ptr::null_mut()) };
+}
 
 unsafe extern "C" {
     fn __cxa_atexit(f: extern "C" fn(*mut ()), arg: *mut (), dso: *mut ()) -> i32;
@@ -180,6 +207,10 @@ impl Process {
         let _quiet = Quiet::new();
         // SAFETY: a forked child has the words of the one thread it was forked from, whose buffer stayed behind.
         unsafe { thread::forget() };
+        if attached::is_late() {
+            // A forked child: who attached to its parent asked for that one alone.
+            return self.set_phase(Phase::Stopped);
+        }
         if !INHERITED.read.load(Ordering::Acquire) && !self.read_environment() {
             self.count_early();
             self.set_phase(Phase::Unset);
@@ -290,6 +321,14 @@ impl Process {
     /// Opens the fast path, for as long as the time limit surely allows.
     fn let_run(&self) {
         let ms = INHERITED.duration_ms.load(Ordering::Relaxed);
+        if attached::is_late() && ms > LOOK_MS {
+            if ms != u64::MAX {
+                let stop = raw::clock_ns(libc::CLOCK_MONOTONIC).saturating_add(ms.saturating_mul(1_000_000));
+                INHERITED.stop_mono_ns.store(stop, Ordering::Relaxed);
+            }
+            self.store_until(clock::quantum() + ((clock::least_ticks_per_ms() * LOOK_MS) >> QUANTUM_SHIFT));
+            return;
+        }
         if ms == u64::MAX {
             self.store_until(u64::MAX);
             return;
@@ -313,11 +352,26 @@ impl Process {
     /// An event's quantum has reached `until`: either the time limit is reached, or the next estimate of it is due.
     pub(crate) fn check_time(&self) {
         let _quiet = Quiet::new();
-        let stop = INHERITED.stop_mono_ns.load(Ordering::Relaxed);
+        let mut stop = match INHERITED.stop_mono_ns.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            set => set,
+        };
         let q = clock::quantum();
         let now = raw::clock_ns(libc::CLOCK_MONOTONIC);
         if now >= stop {
             return self.stop(Status::TimeLimit);
+        }
+        if attached::is_late() {
+            if now >= self.wanted_until_ns.load(Ordering::Relaxed) {
+                if !attached::is_wanted() {
+                    return self.stop(Status::Detached);
+                }
+                self.wanted_until_ns.store(now + LOOK_MS * 1_000_000, Ordering::Relaxed);
+            }
+            let expected = self.loads_expected.load(Ordering::Relaxed);
+            self.loads_expected.store(expected.saturating_sub(1), Ordering::Relaxed);
+            let look = if redirect::follow() && expected == 0 { LOOK_MS } else { 1 };
+            stop = stop.min(now + look * 1_000_000);
         }
         // The counter's rate is known the better the longer it has run; stay a sixteenth short of what it says.
         let ran = u128::from(now.saturating_sub(self.start_mono_ns.load(Ordering::Relaxed)).max(1));
@@ -399,6 +453,73 @@ impl Process {
             self.write_all();
         }
         self.write_closing(why);
+        redirect::lead_back();
+    }
+
+    /// Whether it records or may again.
+    pub(crate) fn is_recording(&self) -> bool {
+        matches!(self.phase(), Phase::SettingUp | Phase::Recording | Phase::Paused | Phase::Ending)
+    }
+
+    /// Begins a recording, the first or another, in the calling thread, which becomes its first. While all other threads
+    /// stand still outside of this library.
+    pub(crate) fn begin(&self, wanted: &Wanted<'_>) -> Result<(), i32> {
+        self.set_phase(Phase::SettingUp);
+        // SAFETY: nobody else runs.
+        unsafe { (&mut *INHERITED.prefix.get())[..wanted.prefix.len()].copy_from_slice(wanted.prefix) };
+        INHERITED.prefix_len.store(wanted.prefix.len() as u32, Ordering::Relaxed);
+        INHERITED.max_size.store(wanted.max_size, Ordering::Relaxed);
+        INHERITED.duration_ms.store(wanted.duration_ms, Ordering::Relaxed);
+        INHERITED.stack_depth.store(wanted.stack_depth, Ordering::Relaxed);
+        INHERITED.on.store(true, Ordering::Relaxed);
+        INHERITED.stop_mono_ns.store(0, Ordering::Relaxed);
+        INHERITED.read.store(true, Ordering::Release);
+        for count in [&self.lost_events, &self.early_calls, &self.nested_calls] {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.passing_loads.store(0, Ordering::Relaxed);
+        self.errno.store(0, Ordering::Relaxed);
+        self.file.forget();
+        // Threads keep what they have from an earlier recording, their numbers too.
+        let q = clock::quantum();
+        self.pool.each(|buffer| {
+            // SAFETY: nobody else runs.
+            unsafe { buffer.begin(*buffer.thread.get(), 0, q) };
+            true
+        });
+        let phase = self.open();
+        self.set_phase(phase);
+        if phase != Phase::Recording {
+            return Err(self.errno.load(Ordering::Relaxed).max(1));
+        }
+        thread::enter();
+        self.let_run();
+        Ok(())
+    }
+
+    /// Ends a recording by attachment.
+    pub(crate) fn detach(&self) {
+        if self.is_recording() && self.is_own() {
+            let _quiet = Quiet::new();
+            self.stop(Status::Detached);
+        }
+    }
+
+    /// Looks whether objects were loaded.
+    pub(crate) fn follow(&self) {
+        if self.phase() == Phase::Recording && self.is_own() {
+            let _quiet = Quiet::new();
+            redirect::follow();
+        }
+    }
+
+    /// Before an object is loaded into a process that was attached to: the next event looks whether it is there.
+    pub(crate) fn look_soon(&self) {
+        if attached::is_late() && self.phase() == Phase::Recording {
+            self.loads_expected.store(EXPECTED, Ordering::Relaxed);
+            self.slow_until.store(1, Ordering::Release);
+            let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(1));
+        }
     }
 
     /// The toggle signal: off when on, on when off.

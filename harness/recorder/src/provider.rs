@@ -17,7 +17,7 @@ use fragbench_trace::spool::format::{BLOCK_HEADER_LEN, BlockKind};
 use fragbench_trace::spool::provider::{PROVIDER_MAX, Provided, put_provider};
 
 use crate::process::{PROCESS, Process};
-use crate::{real, stacks};
+use crate::{attached, real, stacks};
 
 /// What a provider takes, header included.
 const ROOM: usize = BLOCK_HEADER_LEN + PROVIDER_MAX;
@@ -63,11 +63,14 @@ pub(crate) fn prepare() {
     // What the loader allocates for this, for a name it does not find, is not the program's.
     real::inside(|| {
         for (what, name) in [(Provided::Malloc, c"malloc"), (Provided::OperatorNew, c"_Znwm")] {
-            let front = in_front(name);
+            let front = if attached::is_late() { ptr::null_mut() } else { in_front(name) };
             let f = if front.is_null() { real::next(name) } else { front };
             if !f.is_null() {
                 keep(what, f, !front.is_null());
             }
+        }
+        if attached::is_late() {
+            return;
         }
         // The first takes the message of a lookup that failed, the second lets it go.
         // SAFETY: no arguments.

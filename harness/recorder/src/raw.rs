@@ -124,6 +124,13 @@ pub(crate) fn dup_above(fd: i32, least: i32) -> Option<i32> {
     (n >= 0).then_some(n as i32)
 }
 
+/// Whether somebody holds a lock on an open file (flock(2)).
+pub(crate) fn is_locked(fd: i32) -> bool {
+    let how = (libc::LOCK_SH | libc::LOCK_NB) as usize;
+    // SAFETY: a lock of our own descriptor, which goes with it.
+    unsafe { syscall(libc::SYS_flock, [fd as usize, how, 0, 0, 0, 0]) == -(libc::EWOULDBLOCK as isize) }
+}
+
 /// The thread's name, as the kernel shows it.
 pub(crate) fn comm() -> [u8; 16] {
     let mut name = [0; 16];

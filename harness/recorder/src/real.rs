@@ -10,7 +10,7 @@ use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::tls;
+use crate::{attached, tls};
 
 /// The functions in front of which this library stands.
 #[derive(Clone, Copy)]
@@ -72,8 +72,12 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const i8) -> *mut c_void;
 }
 
-/// The next definition of a function after ours, or null.
+/// The next definition of a function after ours, or null. In a process that ran before we came, where nothing comes after
+/// us, the one that the program has.
 pub(crate) fn next(name: &CStr) -> *mut c_void {
+    if attached::is_late() {
+        return attached::definition(name) as *mut c_void;
+    }
     // SAFETY: a terminated name; the handle stands for "the next after the caller".
     unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }
 }

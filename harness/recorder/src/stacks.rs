@@ -162,7 +162,15 @@ impl Stacks {
     /// Makes ready for stacks of so many frames. False when there are to be none, or is no memory for them.
     pub(crate) fn set_up(&self, depth: u32) -> bool {
         if depth == 0 {
+            self.depth.store(0, Ordering::Release);
             return false;
+        }
+        // Of an earlier recording: its numbers mean nothing in this one's spool.
+        let earlier = self.table.swap(ptr::null_mut(), Ordering::AcqRel);
+        if !earlier.is_null() {
+            // SAFETY: mapped below, and nobody is inside this library when a recording begins anew.
+            unsafe { raw::unmap(earlier.cast(), size_of::<Table>()) };
+            self.modules.store(0, Ordering::Relaxed);
         }
         let Some(table) = raw::map_shared(size_of::<Table>()) else { return false };
         // A forked child makes its own.

@@ -94,6 +94,17 @@ pub(crate) fn record(q: u64, kind: &SpoolKind) {
     }
 }
 
+/// Makes the calling thread known before its first event.
+pub(crate) fn enter() {
+    // SAFETY: the thread's own words.
+    unsafe {
+        let tls = tls::get();
+        if (*tls).being == Being::New {
+            attach(tls, clock::quantum());
+        }
+    }
+}
+
 /// Gives the thread a number and a buffer.
 ///
 /// # Safety

@@ -11,6 +11,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod merge;
 pub(crate) mod record;
+mod record_attach;
 pub(crate) mod replay;
 pub(crate) mod report;
 mod report_export;

@@ -18,6 +18,7 @@ use fragbench_trace::spool::provider::Provided;
 use fragbench_trace::spool::stacks::DEPTH_MAX;
 use fragbench_trace::{LivePack, PackOptions};
 
+use super::record_attach::AttachOptions;
 use crate::recording::conditions;
 use crate::recording::ended::{self, Made, Told};
 use crate::recording::follow::Following;
@@ -34,18 +35,22 @@ const TICK: Duration = Duration::from_millis(20);
 ///
 /// Ends with the program's own exit status; with 1 when nothing could be recorded, for the reason that is told.
 ///
+/// With --attach it records a process that runs already, from what is live in its heap at that moment; the process goes on
+/// as before when the recording ends, however it does.
+///
 /// Example: fragbench record -o sort.fbt -- sort big.txt
+/// Example: fragbench record --attach $(pidof mariadbd) -o server.fbt --duration 5m
 #[derive(Debug, Args)]
 pub(crate) struct Record {
     /// Trace to write; those of child processes go into a directory beside it, FILE.children
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Stop recording after this time; the program goes on
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// Stop recording when this much was written; the program goes on
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
-    max_size: Option<u64>,
+    pub(super) max_size: Option<u64>,
     /// Record nothing until the program gets the signal of --signal; the same signal stops it again
     #[arg(long)]
     start_paused: bool,
@@ -60,22 +65,27 @@ pub(crate) struct Record {
     end_at_signal: bool,
     /// Record who makes each block, for `trace leaks`; the trace then holds names of functions and files. Slow
     #[arg(long)]
-    stacks: bool,
+    pub(super) stacks: bool,
     /// Innermost frames of a stack that are kept
     #[arg(long, value_name = "N", default_value_t = 24, requires = "stacks",
           value_parser = clap::value_parser!(u32).range(1..=DEPTH_MAX as i64))]
-    stack_depth: u32,
+    pub(super) stack_depth: u32,
     /// Sample the program's memory while it runs into FILE: time, VIRT, RSS, and anonymous memory by use
     #[arg(long, value_name = "FILE")]
-    memory: Option<PathBuf>,
+    pub(super) memory: Option<PathBuf>,
     /// Time between two samples of --memory; each walks the program's page tables
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "50ms")]
-    memory_interval: Duration,
+    pub(super) memory_interval: Duration,
     /// Pack only when the program has ended: disturbs it least, and takes 3 to 8 bytes of disk an event until then
     #[arg(long)]
     spool_only: bool,
+    /// Record this process, which runs already, instead of starting a program
+    #[arg(long, value_name = "PID", conflicts_with_all = ["command", "start_paused", "signal", "end_at_signal", "keep_cmdline"])]
+    attach: Option<u32>,
+    #[command(flatten)]
+    pub(super) attaching: AttachOptions,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    #[arg(required_unless_present = "attach", trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
@@ -96,6 +106,10 @@ struct Packed {
 
 impl Record {
     pub(crate) fn go(&self) -> Result<Outcome> {
+        if let Some(pid) = self.attach {
+            return super::record_attach::attach(self, pid);
+        }
+        self.attaching.refuse_alone()?;
         let recorder = companions::recorder()?;
         let program = Program::locate(&self.command[0].to_string_lossy()).map_err(usage)?;
         let spools = SpoolDir::create(&self.output)?;

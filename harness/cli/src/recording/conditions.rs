@@ -39,9 +39,18 @@ const SETTINGS: [&str; 25] = [
 
 /// Facts of the machine, of the environment and of what was seen of the process.
 pub(crate) fn recorded_on(observed: Option<&Observed>, cmdline: Option<String>) -> RecordedOn {
+    of_environment(observed, cmdline, |name| std::env::var(name).ok())
+}
+
+/// The same of a process that has an environment of its own.
+pub(crate) fn of_environment(
+    observed: Option<&Observed>,
+    cmdline: Option<String>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> RecordedOn {
     let facts = fragbench_proc::machine_facts(Path::new("/"));
-    let preload = std::env::var("LD_PRELOAD").ok().filter(|own| !own.is_empty());
-    let settings = settings(|name| std::env::var(name).ok());
+    let preload = variable("LD_PRELOAD").filter(|own| !own.is_empty());
+    let settings = settings(variable);
     RecordedOn {
         kernel: facts.kernel.map(|release| format!("Linux {release} {}", std::env::consts::ARCH)),
         cpus: std::thread::available_parallelism().ok().map(|n| n.get() as u32),

@@ -7,3 +7,4 @@ pub(crate) mod follow;
 pub(crate) mod memory;
 pub(crate) mod packing;
 pub(crate) mod spools;
+pub(crate) mod staging;

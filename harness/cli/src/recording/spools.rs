@@ -43,7 +43,9 @@ impl SpoolFile {
             None | Some(Status::Running) => true,
             // The program may still be on its way out, or the exec may have failed.
             Some(Status::Exited | Status::Exec) => self.is_open(),
-            Some(Status::SizeLimit | Status::TimeLimit | Status::WriteFailed | Status::Filtered) => false,
+            Some(Status::SizeLimit | Status::TimeLimit | Status::WriteFailed | Status::Filtered | Status::Detached) => {
+                false
+            }
         }
     }
 
@@ -84,6 +86,11 @@ impl SpoolDir {
             .create(&dir)
             .with_context(|| format!("{shown} cannot be written: choose another -o"))?;
         Ok(Self(dir))
+    }
+
+    /// One that is there already.
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        Self(dir)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -148,7 +148,7 @@ fn known(spool: &Spool) -> Totals {
         complete: match spool.closing() {
             // A recording that ended at its time limit is as long as it was meant to be.
             Some(c) => {
-                matches!(c.status, Status::Exited | Status::Exec | Status::TimeLimit)
+                matches!(c.status, Status::Exited | Status::Exec | Status::TimeLimit | Status::Detached)
                     && c.lost_events == 0
                     && c.passing_loads == 0
             }

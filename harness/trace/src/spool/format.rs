@@ -190,13 +190,17 @@ pub enum Status {
     WriteFailed = 5,
     /// The program was about to install a system call filter that would end it for what the recorder does.
     Filtered = 6,
+    /// Who attached to the running program wanted no more.
+    Detached = 7,
 }
 
 impl Status {
     /// The status a file header's number stands for.
     pub fn from_number(n: u32) -> Option<Self> {
-        use Status::{Exec, Exited, Filtered, Running, SizeLimit, TimeLimit, WriteFailed};
-        [Running, Exited, Exec, SizeLimit, TimeLimit, WriteFailed, Filtered].into_iter().find(|s| *s as u32 == n)
+        use Status::{Detached, Exec, Exited, Filtered, Running, SizeLimit, TimeLimit, WriteFailed};
+        [Running, Exited, Exec, SizeLimit, TimeLimit, WriteFailed, Filtered, Detached]
+            .into_iter()
+            .find(|s| *s as u32 == n)
     }
 }
 
