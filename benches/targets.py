@@ -3,18 +3,22 @@
 
     cargo build --release --workspace --examples --bins --lib && benches/targets.py [ROUNDS] [NAME …]
 
-Names: recorder, trace, replay, cross, memory, sampler, timer, mariadb (default: all). Needs cc; `mariadb` needs Debian's
-mariadb-server and sysbench and takes a minute and a half. Nothing is judged: medians over ROUNDS interleaved rounds, lowest and
+Names: recorder, record, trace, pack, passes, replay, cross, storm, threads, memory, survey, sampler, timer, mariadb (default:
+all). Needs cc; `mariadb` needs Debian's mariadb-server and sysbench and takes a minute and a half. Rows whose growth matters
+come at a tenth, one and ten times their size, the largest once. Nothing is judged: medians over ROUNDS interleaved rounds, lowest and
 highest beside them. Run it on a quiet machine. FRAGBENCH_TARGET names the directory of the built programs."""
 
 import json
 import os
 import pathlib
+import re
+import resource
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 root = pathlib.Path(__file__).resolve().parent.parent
@@ -22,10 +26,16 @@ built = pathlib.Path(os.environ.get("FRAGBENCH_TARGET", root / "target/release")
 fragbench = built / "fragbench"
 recorder = built / "libfragbench_recorder.so"
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-wanted = sys.argv[2:] or ["recorder", "trace", "replay", "cross", "memory", "sampler", "timer", "mariadb"]
+ALL = ["recorder", "record", "trace", "pack", "passes", "replay", "cross", "storm", "threads", "memory", "survey", "sampler",
+       "timer", "mariadb"]
+wanted = sys.argv[2:] or ALL
+if unknown := set(wanted) - set(ALL):
+    sys.exit(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
 scratch = tempfile.TemporaryDirectory(prefix="fragbench-targets.")
 work = pathlib.Path(scratch.name)
-PAIRS = 20_000_000
+# To see that the rows work: FRAGBENCH_TARGETS_PART=100 measures a hundredth of the work, which says nothing.
+PART = int(os.environ.get("FRAGBENCH_TARGETS_PART", 1))
+PAIRS = 20_000_000 // PART
 
 
 def row(what, values, form):
@@ -65,6 +75,48 @@ def replay(trace, *options):
     return records
 
 
+def processor_time(command, **options):
+    """Seconds of processor time of a command and what it starts, with what it printed."""
+    used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    before = used()
+    said = run(command, **options)
+    return used() - before, said
+
+
+def sizes(one):
+    """A tenth, one and ten times, with how often each is measured."""
+    one //= PART
+    return [(one // 10, rounds), (one, rounds), (one * 10, 1)]
+
+
+def millions(number):
+    return f"{number / 1e6:g} M"
+
+
+class Watch(threading.Thread):
+    """The most bytes on the disk that the spools in a directory take."""
+
+    def __init__(self, directory):
+        super().__init__()
+        self.directory, self.most, self.ended = directory, 0, threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.01):
+            held = 0
+            for spool in self.directory.glob("*.spools/*.spool"):
+                try:
+                    held += spool.stat().st_blocks * 512
+                except FileNotFoundError:
+                    pass
+            self.most = max(self.most, held)
+
+
+def spool_of(count):
+    """The spool of a recording of so many pairs a thread, not packed."""
+    pairs(count, recorded=True)
+    return next(work.glob("p.*.spool"))
+
+
 print("| quantity | median (lowest to highest) |\n|---|---|")
 
 if "recorder" in wanted:
@@ -77,6 +129,49 @@ if "recorder" in wanted:
             added.append((recorded_cpu - plain_cpu) / 2)
         row(f"recorded over unrecorded time, 2 × 20 M pairs, {label}", ratios, lambda v: f"{v:.2f}")
         row(f"processor time added an event, {label}", added, lambda v: f"{v:.1f} ns")
+
+if "record" in wanted:
+    for mode in [[], ["--spool-only"]]:
+        for count, times in sizes(10_000_000):
+            ratios, most = [], []
+            for _ in range(times):
+                begun = time.monotonic()
+                pairs(count)
+                bare = time.monotonic() - begun
+                watch = Watch(work)
+                watch.start()
+                begun = time.monotonic()
+                run([fragbench, "record", *mode, "-o", work / "r.fbt", "--", pairs_program(), 2, count, 10_000])
+                ratios.append((time.monotonic() - begun) / bare)
+                watch.ended.set()
+                watch.join()
+                most.append(watch.most / 2**20)
+            how = " ".join(["record", *mode])
+            row(f"`{how}` as a whole over the bare command, 2 × {millions(count)} pairs, first byte written", ratios,
+                lambda v: f"{v:.2f}")
+            row("its spool on the disk, at most", most, lambda v: f"{v:.0f} MiB")
+
+if "pack" in wanted:
+    for count, times in sizes(5_000_000):
+        spool = spool_of(count)
+        costs = []
+        for _ in range(times):
+            used, _ = processor_time([fragbench, "trace", "pack", spool, "-o", work / "packed.fbt"])
+            info = json.loads(run([fragbench, "trace", "info", work / "packed.fbt", "--format", "json"]))
+            costs.append(used / info["events"] * 1e9)
+        row(f"packing, processor time an event, {millions(info['events'])} events", costs, lambda v: f"{v:.1f} ns")
+
+if "passes" in wanted:
+    for what in ["count", "stat", "leaks", "profile"]:
+        for count, times in sizes(5_000_000):
+            packed = work / f"passes.{count}.fbt"
+            if not packed.exists():
+                run([fragbench, "trace", "pack", spool_of(count), "-o", packed])
+            said = [run([built / "examples/passes", what, packed]) for _ in range(times)]
+            rates = [float(re.search(r"([\d.]+) M events/s", line)[1]) for line in said]
+            peak = max(int(re.search(r"(\d+) kB", line)[1]) for line in said)
+            name = "events in recorded order" if what == "count" else f"`trace {what}`"
+            row(f"{name}, {millions(4 * count)} events, at most {peak / 1024:.0f} MiB", rates, lambda v: f"{v:.1f} M events/s")
 
 trace = work / "pairs.fbt"
 if {"trace", "replay", "memory"} & set(wanted):
@@ -104,6 +199,44 @@ if "cross" in wanted:
     run([built / "examples/synth", "producer-consumer", 5_000_000, crossed])
     rates = [record["metrics"]["ops_per_s"] / 1e6 for _ in range(rounds) for record in replay(crossed)]
     row("replay, every free on another thread, M calls a second", rates, lambda v: f"{v:.1f}")
+
+if "storm" in wanted:
+    for threads in [51, 511, 5_110]:
+        storm = work / "storm.fbt"
+        run([built / "examples/synth", "storm", threads, storm])
+        rates = [record["metrics"]["ops_per_s"] / 1e6 for _ in range(rounds) for record in replay(storm)]
+        row(f"replay of a storm of {threads} threads, virtual pace, M calls a second", rates, lambda v: f"{v:.2f}")
+
+if "threads" in wanted:
+    many = work / "threads.fbt"
+    run([built / "examples/synth", "threads", 20_000, many])
+    [record] = replay(many)
+    row("threads in a replay", [record["done"]["threads_started"] + 1], lambda v: f"{v:.0f}")
+
+if "survey" in wanted:
+    holder = work / "holder"
+    (work / "holder.c").write_text("""
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    long size = atol(argv[1]), count = atol(argv[2]);
+    for (long i = 0; i < count; i++) { char *p = malloc(size - 8); p[0] = 1; if (i % 16 == 3) free(p); }
+    puts("ready");
+    fflush(stdout);
+    return getchar() == 'x';
+}""")
+    run(["cc", "-O1", "-fno-builtin", "-o", holder, work / "holder.c"])
+    for size in [64, 208]:
+        for heap in [0.1 / PART, 1 / PART, 4 / PART]:
+            process = subprocess.Popen([holder, str(size), str(int(heap * 2**30 / size))], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+            process.stdout.readline()
+            said = [run([built / "examples/survey", process.pid]) for _ in range(rounds)]
+            process.communicate("")
+            found = lambda pattern: [float(re.search(pattern, text)[1]) for text in said]
+            row(f"survey of {heap:g} GiB of {size}-byte chunks", found(r"survey +([\d.]+) GB/s"), lambda v: f"{v:.2f} GB/s")
+            row("copying the same memory", found(r"copy only ([\d.]+) GB/s"), lambda v: f"{v:.2f} GB/s")
+            row("all figures after it, share of the survey's time", found(r"figures +([\d.]+) %"), lambda v: f"{v:.0f} %")
 
 if "memory" in wanted:
     # 80 M events of pairs; what the worker holds besides the heap under test, slots of 20,000 live blocks included.

@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let chunks: usize = survey.segments.iter().map(|s| s.chunks.len()).sum();
     let breaks: u64 = survey.segments.iter().map(|s| s.breaks).sum();
     speed(&target, &survey, took)?;
+    figures(&survey, took.0);
     println!("{:#?}\n{:#?}", survey.libc, survey.settings);
     println!("{} arenas, {} segments, {} tcaches", survey.arenas.len(), survey.segments.len(), survey.tcaches.len());
     println!("{:#?}\n{:#?}", survey.bytes(), survey.trim());
@@ -32,6 +33,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::write(file, fragbench_report::heap_plot(&[("now", &map)], &format!("process {pid}")).wide.svg()?)?;
     }
     Ok(())
+}
+
+/// How long everything takes that `fragbench inspect` computes of a survey, beside the survey.
+fn figures(survey: &Survey, took: Duration) {
+    let begin = Instant::now();
+    std::hint::black_box((survey.bytes(), survey.sizes(), survey.trim(), survey.map(800)));
+    println!("figures   {:.1} % of the survey's time", 100.0 * begin.elapsed().as_secs_f64() / took.as_secs_f64());
 }
 
 /// Processor time of this process, to 10 ms.

@@ -110,7 +110,7 @@ pub struct Blocks {
 }
 
 /// When a block is freed. In TOML `[least, most]`, `"phase N"`, `"thread"` or `"end"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Life {
     /// After so many microseconds, the second not included.
     Us(u64, u64),

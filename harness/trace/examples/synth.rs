@@ -1,6 +1,6 @@
 //! Writes traces of programs that never ran, for measuring the replay:
-//! `synth producer-consumer PAIRS OUT`, `synth pairs THREADS PAIRS OUT`, `synth storm THREADS OUT`; and packs a
-//! recorder's spool: `synth pack SPOOL OUT`.
+//! `synth producer-consumer PAIRS OUT`, `synth pairs THREADS PAIRS OUT`, `synth storm THREADS OUT`,
+//! `synth threads THREADS OUT` (all alive at once); and packs a recorder's spool: `synth pack SPOOL OUT`.
 
 use std::path::Path;
 
@@ -39,9 +39,14 @@ fn main() -> Result<(), TraceError> {
             };
             pack_source(&program(&shape), Path::new(out), &options, known)?
         }
+        ["threads", threads, out] => {
+            let threads = number(threads);
+            let shape = Shape { threads, events: 20 * threads, live: 10, ..Shape::default() };
+            pack_source(&program(&shape), Path::new(out), &options, known)?
+        }
         _ => {
             eprintln!(
-                "usage: synth producer-consumer PAIRS OUT | pairs THREADS PAIRS OUT | storm THREADS OUT | pack SPOOL OUT"
+                "usage: synth producer-consumer PAIRS OUT | pairs THREADS PAIRS OUT | storm THREADS OUT | threads THREADS OUT | pack SPOOL OUT"
             );
             std::process::exit(2);
         }

@@ -3,13 +3,14 @@
 //! length.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
 use fragbench_model::{Blocks, Growth, Life, PROFILE_VERSION, Profile, Role, Shape, ShapeRows};
 
 use super::phases::{self, Curves, GRID};
 use super::roles::{self, Lives, ThreadLife};
 use crate::bins::Bins;
-use crate::objects::ByObject;
+use crate::objects::{ByObject, NumberHash};
 use crate::observe::observe;
 use crate::shape::Gauge;
 use fragbench_trace::Trace;
@@ -138,7 +139,7 @@ fn draw_curves(trace: &Trace, ages: &Ages, groups: &mut [Group]) {
 }
 
 /// A kind of block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Kind {
     size: u64,
     zeroed: bool,
@@ -196,6 +197,8 @@ fn span<T: Ord + Copy>(a: Option<(T, T)>, b: Option<(T, T)>) -> Option<(T, T)> {
 struct Group {
     curves: Curves,
     cuts: Vec<usize>,
+    /// While blocks are counted; in order afterwards.
+    counted: HashMap<Kind, Cell, BuildHasherDefault<NumberHash>>,
     cells: BTreeMap<Kind, Cell>,
     /// Bin of the size before and bin of the size after a realloc.
     steps: BTreeMap<(usize, usize), u64>,
@@ -269,7 +272,7 @@ impl Live {
         let class = self.reallocs.checked_ilog2().map_or(0, |log| 1 << log);
         let kind = Kind { size: self.size, zeroed: self.zeroed, align: self.align, life, by, reallocs: class };
         let phases = group.cuts.len();
-        let cell = group.cells.entry(kind).or_default();
+        let cell = group.counted.entry(kind).or_default();
         cell.n.resize(phases, 0);
         cell.n[self.phase] += 1;
         cell.size = span(cell.size, Some((self.size, self.size)));
@@ -347,6 +350,9 @@ fn count_blocks(trace: &Trace, ages: &Ages, groups: &mut [Group]) {
         }
     }
     live.into_values().for_each(|block| block.end(groups, Life::End, None, 0));
+    for group in groups {
+        group.cells = std::mem::take(&mut group.counted).into_iter().collect();
+    }
 }
 
 /// Totals over all roles, which shares are of.
