@@ -46,6 +46,10 @@ def scenario_of(load):
     return load.removeprefix("shipped/")
 
 
+def advice_directory(output, load, tool):
+    return output / "advice" / f"{load.replace('/', '-')}-{tool}"
+
+
 def label(name, settings):
     return " ".join([name, *(f"{key}={value}" for key, value in sorted(settings.items()))])
 
@@ -172,8 +176,7 @@ class Judge:
     def rows(self, load):
         """A row for each tool."""
         trace, common = self.trace(load), ["--emit", "systemd", "--library-dir", self.fragbench.parent]
-        advice = self.options.output / "advice" / load.replace("/", ".")
-        replayed, searched = advice.with_suffix(".replay"), advice.with_suffix(".tune")
+        replayed, searched = (advice_directory(self.options.output, load, tool) for tool in ("replay", "tune"))
         advise([self.fragbench, "replay", trace, *common], replayed, "summary.json")
         advise([self.fragbench, "tune", "--trace", trace, "--max-time", self.options.tune, *common], searched, "tuning.json")
         tools = {"replay": (replayed, advice_of_replay(replayed)), "tune": (searched, advice_of_tune(searched))}

@@ -142,6 +142,9 @@ fn sentence(reason: &Reason, v: &Verdict, more: MoreBy) -> String {
             100.0 * share
         ),
         Reason::WeighedBy => weighed_by(v),
+        Reason::Counted(counted) if more == MoreBy::Time => {
+            format!("A difference counts beyond {}.", bars(counted, &v.weighing))
+        }
         Reason::Counted(counted) => format!(
             "Where heap RSS at its peak and after idling were both measured they are joined by their geometric mean; a difference \
              counts beyond {}.",

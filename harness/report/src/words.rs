@@ -3,6 +3,8 @@
 use fragbench_decide::{AS_LINKED, BASELINE};
 use fragbench_model::{Allocator, Bars, Better, Contrast, Interval, Price, Standing, Tried, Weighing};
 
+use crate::units::duration_ns;
+
 /// An effect in words, with the noise floor beside the claim: `38 % less resident memory (34 % to 41 %, noise floor
 /// 0.8 %)`. Where it does not stand out nothing is claimed: `throughput not told apart from noise (-4 %, noise floor 6 %)`.
 pub(crate) fn effect(effect: &Contrast, what: &str) -> String {
@@ -85,7 +87,7 @@ pub(crate) fn price(tried: &Tried) -> String {
     let longest = e
         .longest_ns
         .filter(|(own, base)| *own > 2.0 * base)
-        .map(|(own, base)| format!("a longest call of {:.1} ms instead of {:.1} ms", own / 1e6, base / 1e6));
+        .map(|(own, base)| format!("a longest call of {} instead of {}", duration_ns(own), duration_ns(base)));
     let parts: Vec<String> = [worse(&e.p99, "p99 latency of an allocation"), worse(&e.faults, "page faults"), longest]
         .into_iter()
         .flatten()
@@ -100,7 +102,7 @@ pub(crate) fn beside(price: &Price) -> String {
     let longest = price
         .longest_ns
         .zip(price.baseline_longest_ns)
-        .map(|(own, base)| format!("longest call {:.1} ms instead of {:.1} ms", own / 1e6, base / 1e6));
+        .map(|(own, base)| format!("longest call {} instead of {}", duration_ns(own), duration_ns(base)));
     faults.into_iter().chain(longest).collect::<Vec<_>>().join(", ")
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fragbench_model::{
-    Allocator, AllocatorKind, Bars, Better, Confidence, Contrast, Doubt, Effects, Interval, Reason, Settings, Standing,
-    Summary, Tried, Verdict, VerdictKind, Weighing,
+    Allocator, AllocatorKind, Bars, Better, Confidence, Contrast, Doubt, Effects, Interval, Price, Reason, Settings,
+    Standing, Summary, Tried, Verdict, VerdictKind, Weighing,
 };
 use fragbench_report::{MoreBy, doubts, finding, reasons};
 
@@ -96,6 +96,17 @@ fn the_price_is_the_servers_where_it_is_known() {
     let price = "59 % less resident memory (58 % to 60 %, noise floor 2 %) and 1.360 s more of the server's 17.000 s of \
                  processor time (8 %, 7 % to 9 %, noise floor 2 %)";
     assert!(server[0].contains(price) && server[1].contains("weighed by the server's own"), "{server:?}");
+    let beside = Price {
+        cpu_ratio: known(1.08).ratio,
+        noise: Some(0.02),
+        extra_cpu_s: 1.36,
+        faults_ratio: Some(known(1.12).ratio),
+        longest_ns: Some(1.6e6),
+        baseline_longest_ns: Some(40e3),
+    };
+    let v = verdict(VerdictKind::Tune, vec![Reason::Recommended(slow_loop.clone())]);
+    let text = reasons(&Verdict { price: Some(beside), ..v }, MoreBy::Blocks).remove(0);
+    assert!(text.contains("(page faults +12 %, longest call 1.60 ms instead of 40 µs)"), "{text}");
     let alone = reasons_of(Weighing::Loop);
     assert!(alone[0].contains("30 % less throughput") && alone[1].contains("judges a loop"), "{alone:?}");
 }

@@ -22,6 +22,11 @@ class Judging(unittest.TestCase):
 
 
 class Figures(unittest.TestCase):
+    def test_every_load_has_its_own_advice(self):
+        loads = judged.LOADS + judged.SHIPPED
+        directories = {judged.advice_directory(pathlib.Path("o"), load, tool) for load in loads for tool in ("replay", "tune")}
+        self.assertEqual(len(directories), 2 * len(loads))
+
     def test_what_was_found_out_is_not_found_out_again(self):
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory) / "figures.jsonl"
