@@ -77,12 +77,18 @@ pub struct Elf {
     /// GNU build id in hexadecimal, where it has one.
     pub build_id: Option<String>,
     exported: BTreeSet<String>,
+    imported: BTreeSet<String>,
 }
 
 impl Elf {
     /// Whether other objects can find this symbol in it.
     pub fn exports(&self, symbol: &str) -> bool {
         self.exported.contains(symbol)
+    }
+
+    /// Whether it takes this symbol from another object.
+    pub fn imports(&self, symbol: &str) -> bool {
+        self.imported.contains(symbol)
     }
 
     /// A library the dynamic linker would load.
@@ -158,6 +164,7 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
         needs_glibc: None,
         build_id: None,
         exported: BTreeSet::new(),
+        imported: BTreeSet::new(),
     };
     for segment in header.program_headers(endian, bytes).map_err(damaged)? {
         elf.has_interpreter |= segment.p_type(endian) == abi::PT_INTERP;
@@ -195,9 +202,11 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
     }
     let symbols = sections.symbols(endian, bytes, abi::SHT_DYNSYM).map_err(damaged)?;
     for symbol in symbols.iter() {
-        if symbol.st_shndx(endian) != abi::SHN_UNDEF && !symbol.is_local() {
+        if !symbol.is_local() {
             let name = symbol.name(endian, symbols.strings()).map_err(damaged)?;
-            elf.exported.insert(String::from_utf8_lossy(name).into_owned());
+            let defined = symbol.st_shndx(endian) != abi::SHN_UNDEF;
+            let names = if defined { &mut elf.exported } else { &mut elf.imported };
+            names.insert(String::from_utf8_lossy(name).into_owned());
         }
     }
     Ok(elf)

@@ -15,6 +15,7 @@ use crate::{Outcome, cases, tuning, usage};
 
 /// Begins a result. A directory that cannot take one is an error of usage.
 pub(crate) fn begin(dir: Option<&Path>, manifest: Manifest) -> Result<Campaign> {
+    manifest.left_out.iter().for_each(|sentence| note!("{sentence}"));
     Campaign::begin(dir, manifest).map_err(|error| usage(format!("{error:#}")))
 }
 

@@ -63,6 +63,7 @@ pub use capture::capture;
 pub use chunk::{Chunk, Kind};
 pub use find::Method;
 pub use inspection::{Depth, Inspected, inspect};
+pub use linkmap::lookup as lookup_order;
 pub use lists::{Linking, Tcache};
 pub use locks::{ArenaLock, arena_locks};
 pub use mmapped::Mmapped;

@@ -6,16 +6,31 @@
 
 use std::path::{Path, PathBuf};
 
-use fragbench_proc::{Mapping, Source};
+use fragbench_proc::{Mapping, Source, Target};
 use object::LittleEndian as LE;
 use object::elf::{self as abi, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::image::Image;
 use crate::pages::Pages;
+use crate::survey::InspectError;
 
 /// Files followed at most: a list that is damaged may not end.
 const FILES: usize = 1 << 14;
+
+/// The files of a process in that order, the program first; `None` where the list cannot be read.
+///
+/// # Errors
+/// [`InspectError::Proc`] when the process may not be read or has ended.
+pub fn lookup(target: &dyn Target) -> Result<Option<Vec<PathBuf>>, InspectError> {
+    let mappings = target.mappings()?;
+    let mut pages = Pages::new(target);
+    let order = lookup_order(&mut pages, &mappings);
+    match pages.failure() {
+        Some(error) => Err(error.into()),
+        None => Ok(order),
+    }
+}
 
 /// Mapped files in that order, the program first; `None` when the list cannot be read.
 pub(crate) fn lookup_order(pages: &mut Pages, mappings: &[Mapping]) -> Option<Vec<PathBuf>> {
@@ -73,4 +88,17 @@ fn follow(pages: &mut Pages, mappings: &[Mapping], first: u64, program: &Path) -
         entry = pages.word(entry + 24)?;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_first_and_its_libc_among_those_behind_it() {
+        let me = fragbench_proc::LiveTarget::open(std::process::id()).unwrap();
+        let order = lookup(&me).unwrap().unwrap();
+        assert_eq!(order[0], std::env::current_exe().unwrap());
+        assert!(order[1..].iter().any(|path| crate::objects::is_libc(path)), "{order:?}");
+    }
 }

@@ -187,6 +187,9 @@ pub struct Manifest {
     /// What this result is a shard of; the plan is then the shard's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
+    /// What of the caller's own settings of allocators was left out of which cells, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Where a merged result was measured; empty for any other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Machine>,

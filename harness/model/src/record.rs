@@ -35,6 +35,8 @@ pub enum FailureKind {
     Spawn,
     /// The allocator named is not the one in place.
     NotInPlace,
+    /// A setting of the cell was not taken, or was overridden in the process.
+    SettingIgnored,
     /// The worker died by a signal or left without a last word.
     Crashed,
     /// It took longer than the limit.
@@ -77,6 +79,10 @@ pub enum CautionKind {
     Leftovers,
     /// The allocator was not in place in some process.
     NotInPlace,
+    /// The program has set parameters of malloc itself.
+    OwnMallopt,
+    /// The program has another allocator built in, under names of its own.
+    BuiltIn,
     /// It had to be ended by force.
     Forced,
     /// One that this version does not know.
@@ -96,6 +102,8 @@ impl CautionKind {
             CautionKind::Complaint => "complaint",
             CautionKind::Leftovers => "leftovers",
             CautionKind::NotInPlace => "not_in_place",
+            CautionKind::OwnMallopt => "own_mallopt",
+            CautionKind::BuiltIn => "built_in",
             CautionKind::Forced => "forced",
             CautionKind::Unknown => "unknown",
         }

@@ -48,6 +48,9 @@ pub struct CpuTimes {
     pub children_major_faults: u64,
     /// Start time in ticks since boot: with the pid it identifies the process.
     pub start_ticks: u64,
+    /// Address at which the main thread's stack begins: another one after each exec, the same in a forked child; 0 where it
+    /// may not be read.
+    pub start_stack: u64,
 }
 
 /// What the kernel grants a process, from `/proc/PID/status`; `None` where this kernel does not say.
@@ -161,6 +164,7 @@ impl Process {
             children_minor_faults: field(11)?,
             children_major_faults: field(13)?,
             start_ticks: field(22)?,
+            start_stack: field(28)?,
         })
     }
 
@@ -277,6 +281,18 @@ impl Process {
     pub fn program(&self) -> Result<PathBuf, ProcError> {
         let path = self.dir.join("exe");
         std::fs::read_link(&path).map_err(|e| ProcError::io(&path, e))
+    }
+
+    /// Its command line, words apart by a blank, as the process shows it; what is no text or moves a terminal's cursor is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] or [`ProcError::Denied`].
+    pub fn command_line(&self) -> Result<String, ProcError> {
+        let bytes = read(&self.dir.join("cmdline"))?;
+        let words = bytes.split(|b| *b == 0).filter(|word| !word.is_empty());
+        let text = words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ");
+        Ok(text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect())
     }
 
     /// The environment it was started with, `NAME=VALUE` each; `None` when the program has written over it, as those do

@@ -386,6 +386,7 @@ pub fn failure_text(record: &RunRecord) -> String {
     let kind = match failure.kind {
         FailureKind::Spawn => "could not start",
         FailureKind::NotInPlace => "allocator not in place",
+        FailureKind::SettingIgnored => "setting was ignored",
         FailureKind::Crashed => "crashed",
         FailureKind::TimedOut => "timed out",
         FailureKind::OutOfMemory => "out of memory",

@@ -6,6 +6,7 @@
 mod badcase;
 mod campaign;
 mod command;
+mod complaint;
 mod host;
 mod merge;
 pub mod places;
@@ -23,7 +24,7 @@ pub use badcase::{
 pub use campaign::{
     Campaign, Ending, Event, Order, Outlook, Resolve, Runner, Schedule, Search, StoppingRule, finalists,
 };
-pub use command::CommandRunner;
+pub use command::{CommandRunner, left_out};
 pub use host::{build_id, host, library_fact, own_glibc, own_libc, own_libc_file};
 pub use merge::{Merged, Source, merge};
 pub use plan::{Selection, add_block, build, of_cells};

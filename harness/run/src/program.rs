@@ -13,8 +13,16 @@ use fragbench_allocators::elf::{self, Elf};
 use crate::worker::is_libc;
 
 /// Texts that only these allocators' code holds, for programs that bring one under names of their own.
-const EMBEDDED: [(&[u8], &str); 3] =
-    [(b"<jemalloc>: ", "jemalloc"), (b"mimalloc: ", "mimalloc"), (b"TCMALLOC_", "tcmalloc")];
+const EMBEDDED: [(&[u8], &str); 4] = [
+    (b"<jemalloc>: ", "jemalloc"),
+    (b"mimalloc: ", "mimalloc"),
+    (b"TCMALLOC_", "tcmalloc"),
+    (b"\xff Go buildinf:", "Go's own allocator"),
+];
+
+/// Functions of jemalloc's own that hand out or take back blocks: with one of them in a program, its blocks and those of `malloc`
+/// have to be of one allocator.
+const JEMALLOC_S_OWN: [&str; 7] = ["mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx", "nallocx"];
 
 /// `operator new(unsigned long)`, as the Itanium C++ ABI writes it.
 const OPERATOR_NEW: &str = "_Znwm";
@@ -30,6 +38,8 @@ pub struct Program {
     pub own_malloc: Option<OwnMalloc>,
     /// Its dynamic loader.
     pub loader: Option<String>,
+    /// Functions of an allocator's own for blocks that it calls, where it is linked with one.
+    pub calls: Vec<String>,
 }
 
 /// An allocator that a program brings along.
@@ -84,8 +94,8 @@ impl Program {
     pub fn locate(name: &str) -> Result<Self, ProgramError> {
         let file = program_file(name).ok_or_else(|| ProgramError::NotFound(name.to_owned()))?;
         let image = interpreter(&file).unwrap_or_else(|| file.clone());
-        let (own_malloc, loader) = examine(&image)?;
-        Ok(Self { file, image, own_malloc, loader })
+        let (own_malloc, loader, calls) = examine(&image)?;
+        Ok(Self { file, image, own_malloc, loader, calls })
     }
 
     /// The same for a program under which allocators are to be compared.
@@ -142,7 +152,10 @@ fn interpreter(file: &Path) -> Option<PathBuf> {
     program_file(first)
 }
 
-fn examine(image: &Path) -> Result<(Option<OwnMalloc>, Option<String>), ProgramError> {
+/// The allocator a program brings along, its loader, and what it calls of an allocator's own functions.
+type Examined = (Option<OwnMalloc>, Option<String>, Vec<String>);
+
+fn examine(image: &Path) -> Result<Examined, ProgramError> {
     let shown = image.display();
     let fixed = |text: String| Err(ProgramError::Fixed(text));
     let Ok(metadata) = image.metadata() else { return Err(ProgramError::NotFound(shown.to_string())) };
@@ -152,7 +165,7 @@ fn examine(image: &Path) -> Result<(Option<OwnMalloc>, Option<String>), ProgramE
              variables; run fragbench as its owner, or use a copy without them (cp makes one)"
         ));
     }
-    let Ok(bytes) = fs::read(image) else { return Ok((None, None)) };
+    let Ok(bytes) = fs::read(image) else { return Ok((None, None, Vec::new())) };
     let elf = match elf::parse(&bytes) {
         Ok(elf) => elf,
         Err(error) => return fixed(format!("{shown}: {error}")),
@@ -171,7 +184,12 @@ fn examine(image: &Path) -> Result<(Option<OwnMalloc>, Option<String>), ProgramE
     } else {
         linked_malloc(image, elf.loader.as_deref()).or_else(|| embedded(&bytes).map(OwnMalloc::Embedded))
     };
-    Ok((own_malloc, elf.loader))
+    let calls = match &own_malloc {
+        // One that is linked with none looks whether the function is there.
+        Some(OwnMalloc::Linked { .. }) => JEMALLOC_S_OWN.iter().filter(|name| elf.imports(name)).map(|n| (*n).into()).collect(),
+        _ => Vec::new(),
+    };
+    Ok((own_malloc, elf.loader, calls))
 }
 
 /// Whether the program has rights that who starts it has not: then the loader is in secure-execution mode, ld.so(8).
@@ -186,7 +204,7 @@ pub(crate) fn exports_malloc(elf: &Elf) -> bool {
     elf.exports("malloc") && elf.exports("free")
 }
 
-fn embedded(bytes: &[u8]) -> Option<String> {
+pub(crate) fn embedded(bytes: &[u8]) -> Option<String> {
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     EMBEDDED.iter().find(|(text, _)| holds(text)).map(|(_, name)| (*name).to_owned())
 }

@@ -199,6 +199,7 @@ pub fn note_versions(manifest: &mut Manifest, records: &[RunRecord]) {
 
 /// The manifest of a result that is begun on this machine now.
 pub fn new_manifest(conditions: Conditions, plan: Plan) -> Manifest {
+    let left_out = crate::command::left_out(&plan.cells);
     let Conditions { kind, profile, programs, common, limits, relevant, part } = conditions;
     let mut libraries: Vec<LibraryFact> = programs.iter().map(|(name, path)| library_fact(name, path, None)).collect();
     libraries.extend(own_libc());
@@ -239,6 +240,7 @@ pub fn new_manifest(conditions: Conditions, plan: Plan) -> Manifest {
         recordings: Vec::new(),
         profiles: Vec::new(),
         part,
+        left_out,
         machines: Vec::new(),
     }
 }

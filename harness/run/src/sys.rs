@@ -160,17 +160,26 @@ pub(crate) fn await_end(pid: u32) {
 
 /// Waits for a child that has ended; `None` when it is no child of ours any more.
 pub(crate) fn wait_with_usage(pid: u32) -> Option<(std::process::ExitStatus, Usage)> {
+    wait4(pid, 0)
+}
+
+/// Takes note of the end of a process that was handed to us; `None` while it has not ended.
+pub(crate) fn reap(pid: u32) -> Option<(std::process::ExitStatus, Usage)> {
+    wait4(pid, libc::WNOHANG)
+}
+
+fn wait4(pid: u32, options: i32) -> Option<(std::process::ExitStatus, Usage)> {
     use std::os::unix::process::ExitStatusExt;
     let mut status = 0;
     // SAFETY: all zeros is a valid rusage.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: both are valid for writing.
-        let waited = unsafe { libc::wait4(pid as libc::pid_t, &mut status, 0, &mut usage) };
+        let waited = unsafe { libc::wait4(pid as libc::pid_t, &mut status, options, &mut usage) };
         if waited == pid as libc::pid_t {
             break;
         }
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+        if waited == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return None;
         }
     }
@@ -181,12 +190,6 @@ pub(crate) fn wait_with_usage(pid: u32) -> Option<(std::process::ExitStatus, Usa
         major_faults: usage.ru_majflt as u64,
     };
     Some((std::process::ExitStatus::from_raw(status), usage))
-}
-
-/// Takes note of the end of a process that was handed to us, if it has ended.
-pub(crate) fn reap(pid: u32) {
-    // SAFETY: a null status is allowed.
-    unsafe { libc::waitpid(pid as libc::pid_t, std::ptr::null_mut(), libc::WNOHANG) };
 }
 
 /// Sends a signal to a process of ours.

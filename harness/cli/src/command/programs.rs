@@ -37,7 +37,8 @@ pub(crate) fn images(programs: &BTreeMap<String, Program>) -> Vec<(&str, &Path)>
 pub(crate) fn fit(allocators: &mut [Allocator], programs: &BTreeMap<String, Program>) -> Result<Option<Allocator>> {
     tell(programs);
     put_first(allocators, programs)?;
-    Ok(linked(programs).map(|(library, _)| as_linked(library)))
+    let musl = || programs.values().find(|program| program.is_musl())?.loader.as_deref().map(Path::new);
+    Ok(linked(programs).map(|(library, _)| library).or_else(musl).map(as_linked))
 }
 
 /// The first allocator's library a program is linked with, and the C++ library whose operators it would replace.
@@ -52,6 +53,17 @@ fn linked(programs: &BTreeMap<String, Program>) -> Option<(&Path, Option<&Path>)
 fn tell(programs: &BTreeMap<String, Program>) {
     for program in programs.values() {
         let image = program.image.display();
+        if program.is_musl() {
+            note!(
+                "{image} runs on musl: as it is linked it is the cell `{}`; cells of glibc, and libraries made for it, are refused",
+                fragbench_decide::AS_LINKED
+            );
+        }
+        if let Some(call) = program.calls.first() {
+            note!(
+                "{image} calls {call} of jemalloc's own functions: cells whose allocator has none of that name are refused"
+            );
+        }
         match &program.own_malloc {
             // Refused by `Program::find`.
             None | Some(OwnMalloc::Exported(_)) => {}

@@ -86,10 +86,10 @@ impl Launched {
         Self::spawn(command, &program.to_string_lossy())
     }
 
-    /// Starts a shell command in the caller's own environment.
+    /// Starts a shell command in the caller's own environment, marked as no part of what is measured.
     pub(super) fn shell(text: &str) -> Result<Self> {
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(text);
+        command.arg("-c").arg(text).env(super::MARK, super::ASIDE);
         Self::spawn(command, "/bin/sh")
     }
 

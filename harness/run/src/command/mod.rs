@@ -3,6 +3,11 @@
 //!
 //! A program runs to its end. A server is started, loaded once it is ready, watched for a quiet stretch, and stopped.
 
+mod asked;
+mod caller;
+mod files;
+mod fits;
+mod image;
 mod inside;
 mod launch;
 mod metrics;
@@ -18,10 +23,10 @@ use fragbench_model::{Allocator, Cell, CommandSpec};
 use crate::program::Program;
 pub use runner::CommandRunner;
 
-/// Variables of the caller that would change an allocator behind the plan's back.
-const CLEARED: [&str; 5] = ["MALLOC_", "GLIBC_TUNABLES", "MIMALLOC_", "TCMALLOC_", "FRAGBENCH_"];
-/// Marks the processes of a run, so that one whose parent has left is still known as ours.
+/// Marks what is started beside a run, so that what it leaves behind is not taken for the command's.
 pub(crate) const MARK: &str = "FRAGBENCH_COMMAND";
+/// Its value.
+pub(crate) const ASIDE: &str = "aside";
 
 /// The words that start a command under an allocator: another C library's loader first, where there is one.
 pub(crate) fn words(allocator: &Allocator, command: &CommandSpec, program: &Program) -> Vec<OsString> {
@@ -30,20 +35,26 @@ pub(crate) fn words(allocator: &Allocator, command: &CommandSpec, program: &Prog
     words
 }
 
-/// The environment of each cell's command, padded to equal size: the caller's, less what would change an allocator, and what
-/// the cell's allocator needs.
+/// This process's environment, as far as it is text.
+fn own_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// What of the caller's own settings of allocators is left out of which cells of a plan of commands: a sentence each.
+pub fn left_out(cells: &[Cell]) -> Vec<String> {
+    let of_commands = cells.iter().filter(|cell| cell.workload.command().is_some()).map(|cell| &cell.allocator);
+    caller::left_out(&own_environment(), of_commands)
+}
+
+/// The environment of each cell's command, padded to equal size: the caller's, less what would change what the cell is about,
+/// and what the cell's allocator needs.
 fn command_environments(cells: &[Cell], programs: &BTreeMap<String, Program>) -> Vec<BTreeMap<String, String>> {
-    let base: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| {
-            name != fragbench_allocators::PRELOAD && !CLEARED.iter().any(|start| name.starts_with(start))
-        })
-        .collect();
+    let base = own_environment();
     let bare: Vec<(BTreeMap<String, String>, Vec<OsString>)> = cells
         .iter()
         .map(|cell| {
-            let environment =
-                base.clone().into_iter().chain(fragbench_allocators::variables(&cell.allocator)).collect();
+            let environment = caller::environment(&base, &cell.allocator);
             let words = match (cell.workload.command(), programs.get(&cell.workload.name())) {
                 (Some(command), Some(program)) => words(&cell.allocator, command, program),
                 _ => Vec::new(),
@@ -62,6 +73,8 @@ struct CommandRun<'a> {
     allocator: &'a Allocator,
     /// The whole environment.
     environment: &'a BTreeMap<String, String>,
+    /// What of it is the cell's.
+    variables: &'a BTreeMap<String, String>,
     /// Milliseconds of quiet between the load's end and the stop of a server.
     idle_ms: u64,
 }

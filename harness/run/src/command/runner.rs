@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use fragbench_model::{Cell, FailureKind, RunRecord, Sample};
 
-use super::{CommandRun, command_environments, session};
+use super::{CommandRun, command_environments, fits, session};
 use crate::campaign::{Order, Runner};
 use crate::program::Program;
 use crate::session::{Abort, RunLimits, Session};
@@ -54,18 +54,26 @@ impl Runner for CommandRunner<'_> {
     fn run(&mut self, order: &Order, interrupted: &AtomicBool) -> (RunRecord, Vec<Sample>) {
         let cell = order.cell;
         let name = cell.workload.name();
-        // Of the environment the record keeps what is the allocator's.
-        let own = fragbench_allocators::variables(&cell.allocator);
-        let session = Session::begin(name.clone(), &cell.allocator, own, &self.limits, interrupted);
+        // Of the environment the record keeps what is the allocator's, with what stands behind it of the caller's.
+        let environment = &self.environments[order.index];
+        let own: BTreeMap<String, String> = fragbench_allocators::variables(&cell.allocator)
+            .into_keys()
+            .filter_map(|name| environment.get_key_value(&name).map(|(name, value)| (name.clone(), value.clone())))
+            .collect();
+        let session = Session::begin(name.clone(), &cell.allocator, own.clone(), &self.limits, interrupted);
         let (Some(command), Some(program)) = (cell.workload.command(), self.programs.get(&name)) else {
             let why = "the plan is of the worker's workloads: they are no commands";
             return session.end(Err(Abort::new(FailureKind::Refused, why)), Vec::new());
         };
+        if let Some(why) = fits::refusal(program, &cell.allocator) {
+            return session.end(Err(Abort::new(FailureKind::Refused, why)), Vec::new());
+        }
         let run = CommandRun {
             command,
             program,
             allocator: &cell.allocator,
-            environment: &self.environments[order.index],
+            environment,
+            variables: &own,
             idle_ms: self.idle_ms,
         };
         session::run(&run, session)

@@ -2,17 +2,18 @@
 //! whatever came of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use fragbench_model::{Allocator, AllocatorAnswer, CautionKind, FailureKind, Ready, RunRecord, Sample, ServerSpec};
 use regex_lite::Regex;
 
-use super::inside::Inside;
+use super::inside::{Inside, Judged};
 use super::launch::{End, Launched};
 use super::metrics::{Seen, derive, user_figures};
-use super::tree::{Spent, Tree};
-use super::{CommandRun, MARK, words};
+use super::tree::{Spent, Tree, own_children};
+use super::{CommandRun, words};
+use crate::complaint::{self, ignored_setting};
 use crate::session::{Abort, LoadMeter, Session};
 use crate::sys;
 
@@ -83,6 +84,8 @@ struct CommandSession<'a, 's> {
     run: &'a CommandRun<'a>,
     session: &'a mut Session<'s>,
     child: Launched,
+    /// How the process that was started ended; others may go on.
+    launched: Option<End>,
     tree: Tree<'a>,
     meter: LoadMeter,
     interval: Duration,
@@ -93,16 +96,14 @@ struct CommandSession<'a, 's> {
 
 impl<'a, 's> CommandSession<'a, 's> {
     fn start(run: &'a CommandRun<'a>, session: &'a mut Session<'s>) -> Result<Self, Abort> {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let mark = format!("{}.{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
-        let mut environment = run.environment.clone();
-        environment.insert(MARK.to_owned(), mark.clone());
         sys::adopt_orphans();
+        let before = own_children();
         let cpu_before = sys::thread_cpu_ns();
         let meter = LoadMeter::start();
-        let child = Launched::start(&words(run.allocator, run.command, run.program), &environment)
+        let child = Launched::start(&words(run.allocator, run.command, run.program), run.environment)
             .map_err(|e| Abort::new(FailureKind::Spawn, format!("{e:#}")))?;
-        let tree = Tree::new(child.pid(), format!("{MARK}={mark}"), Inside::new(run.allocator, run.program));
+        let inside = Inside::new(run.allocator, run.program, run.variables.clone());
+        let tree = Tree::new(child.pid(), before, inside);
         let now = Instant::now();
         Ok(Self {
             run,
@@ -112,6 +113,7 @@ impl<'a, 's> CommandSession<'a, 's> {
             session,
             next: now,
             child,
+            launched: None,
             samples: Vec::new(),
             cpu_before,
         })
@@ -128,47 +130,82 @@ impl<'a, 's> CommandSession<'a, 's> {
         Some(sample)
     }
 
-    /// Samples once and waits for the next moment to, or until the command has ended.
-    fn step(&mut self) -> Result<Option<End>, Abort> {
+    /// Samples once and waits for the next moment to. Whether the command goes on: the process that was started, or what it
+    /// left behind when it ended.
+    fn step(&mut self) -> Result<bool, Abort> {
         let sample = self.sample(false);
         if let Some(over) = sample.filter(|s| s.heap_rss_bytes > self.session.limits.mem_limit_bytes) {
             return Err(self.session.guarded(over.heap_rss_bytes));
         }
-        if let Some(reason) = self.tree.wrong() {
-            return Err(Abort::new(FailureKind::NotInPlace, reason));
+        if let Some(wrong) = self.tree.wrong() {
+            return Err(wrong);
         }
         self.session.check(&self.run.command.name)?;
         self.next = (self.next + self.interval).max(Instant::now());
-        Ok(self.child.ended_within(self.next.saturating_duration_since(Instant::now())))
+        let pause = self.next.saturating_duration_since(Instant::now());
+        match self.launched {
+            Some(_) => std::thread::sleep(pause),
+            None => self.launched = self.child.ended_within(pause),
+        }
+        Ok(self.launched.is_none() || self.fails().is_none() && !self.tree.going_on().is_empty())
     }
 
-    /// A program that ends by itself.
+    /// How the process that was started has failed, where it has ended so.
+    fn fails(&self) -> Option<&End> {
+        self.launched.as_ref().filter(|end| !end.status.success() && !self.run.command.ignore_failure)
+    }
+
+    /// A program that ends by itself, or whose last process does.
     fn program(&mut self) -> Result<Outcome, Abort> {
-        let end = loop {
-            if let Some(end) = self.step()? {
-                break end;
+        let mut alone = None;
+        loop {
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(stop) if stop.kind == FailureKind::TimedOut && self.launched.is_some() => {
+                    return Err(self.never_ends(stop));
+                }
+                Err(stop) => return Err(stop),
             }
+            if self.launched.is_some() {
+                alone = Some(Instant::now());
+            }
+        }
+        let Some(end) = self.launched else {
+            return Err(Abort::new(FailureKind::Crashed, "its end was not seen"));
         };
         self.child.drained();
-        if !end.status.success() && !self.run.command.ignore_failure {
-            let text = format!("{}: {}", self.run.command.name, ended(&end, &self.child));
+        if let Some(end) = self.fails() {
+            let text = format!("{}: {}", self.run.command.name, ended(end, &self.child));
             return Err(Abort::new(FailureKind::ExitStatus, text));
         }
-        let wall = end.at.duration_since(self.child.at);
+        if let Some(crashed) = self.tree.crashed().filter(|_| !self.run.command.ignore_failure) {
+            return Err(Abort::new(FailureKind::Crashed, format!("{}: {crashed}", self.run.command.name)));
+        }
+        let wall = alone.unwrap_or(end.at).max(end.at).duration_since(self.child.at);
+        let mut spent = self.tree.spent();
+        spent.add_usage(&end.usage);
         Ok(Outcome {
             work_ns: (0, wall.as_nanos() as u64),
             wall_s: wall.as_secs_f64(),
-            spent: Spent {
-                cpu_ns: end.usage.cpu_ns,
-                minor_faults: end.usage.minor_faults,
-                major_faults: end.usage.major_faults,
-            },
+            spent,
             end: self.samples.last().copied(),
             idle: None,
             load_cpu_ns: 0,
             texts: vec![self.child.output.text()],
             forced: false,
         })
+    }
+
+    /// That a command has put itself into the background and does not end there.
+    fn never_ends(&mut self, stop: Abort) -> Abort {
+        let left: Vec<String> = self.tree.going_on().into_iter().map(|pid| self.tree.shown(pid)).collect();
+        let text = format!(
+            "{}: the command has ended, but left {} in the background; for a server give --ready or --ready-socket and --load",
+            stop.reason,
+            left.join(", ")
+        );
+        Abort::new(stop.kind, text)
     }
 
     /// A server: started, loaded, left alone, stopped.
@@ -180,8 +217,8 @@ impl<'a, 's> CommandSession<'a, 's> {
         let before = self.tree.spent();
         let begun_ns = self.now_ns();
         let end = loop {
-            if let Some(end) = self.step()? {
-                return Err(self.left_early(&end, "during the load"));
+            if !self.step()? {
+                return Err(self.left_early("during the load"));
             }
             if let Some(end) = load.ended_within(Duration::ZERO) {
                 break end;
@@ -198,15 +235,12 @@ impl<'a, 's> CommandSession<'a, 's> {
         }
         let quiet_until = Instant::now() + Duration::from_millis(self.run.idle_ms);
         while Instant::now() < quiet_until {
-            if let Some(end) = self.step()? {
-                return Err(self.left_early(&end, "after the load"));
+            if !self.step()? {
+                return Err(self.left_early("after the load"));
             }
         }
         let idle = self.sample(true);
-        let (stopped, forced) = self.child.stop(Duration::from_millis(server.stop_ms));
-        if stopped.is_none() {
-            return Err(Abort::new(FailureKind::Crashed, "it could not be ended, not even by SIGKILL"));
-        }
+        let forced = self.stop(Duration::from_millis(server.stop_ms))?;
         self.child.drained();
         Ok(Outcome {
             work_ns: (begun_ns, ended_ns),
@@ -220,9 +254,31 @@ impl<'a, 's> CommandSession<'a, 's> {
         })
     }
 
-    fn left_early(&mut self, end: &End, when: &str) -> Abort {
+    /// Asks a server to end, the process that was started or, where that has ended, those that it left. Whether it has not
+    /// done so in time; what is left then is ended by force at the end of the run.
+    fn stop(&mut self, grace: Duration) -> Result<bool, Abort> {
+        if self.launched.is_none() {
+            let (stopped, forced) = self.child.stop(grace);
+            self.launched = stopped;
+            let unstoppable = || Abort::new(FailureKind::Crashed, "it could not be ended, not even by SIGKILL");
+            return stopped.map(|_| forced).ok_or_else(unstoppable);
+        }
+        self.tree.ask_to_end();
+        let until = Instant::now() + grace;
+        while !self.tree.going_on().is_empty() {
+            if Instant::now() >= until {
+                return Ok(true);
+            }
+            std::thread::sleep(self.interval);
+        }
+        Ok(false)
+    }
+
+    fn left_early(&mut self, when: &str) -> Abort {
         self.child.drained();
-        Abort::new(FailureKind::Crashed, format!("{} left {when}: {}", self.run.command.name, ended(end, &self.child)))
+        let how = self.launched.as_ref().map_or_else(String::new, |end| ended(end, &self.child));
+        let crashed = self.tree.crashed().map(|text| format!("; {text}")).unwrap_or_default();
+        Abort::new(FailureKind::Crashed, format!("{} left {when}: {how}{crashed}", self.run.command.name))
     }
 
     fn until_ready(&mut self, ready: &Ready) -> Result<(), Abort> {
@@ -246,8 +302,8 @@ impl<'a, 's> CommandSession<'a, 's> {
                 return Ok(());
             }
             match self.step() {
-                Ok(None) => {}
-                Ok(Some(end)) => return Err(self.left_early(&end, "before it was ready")),
+                Ok(true) => {}
+                Ok(false) => return Err(self.left_early("before it was ready")),
                 Err(stop) if stop.kind == FailureKind::TimedOut => {
                     let sign = match ready {
                         Ready::Output(pattern) => format!("`{pattern}` in its output"),
@@ -278,20 +334,30 @@ impl<'a, 's> CommandSession<'a, 's> {
         let left = self.tree.end_leftovers();
         let wall = self.child.at.elapsed();
         let sampler = (sys::thread_cpu_ns() - self.cpu_before) as f64 / wall.as_nanos().max(1) as f64;
-        let Self { run, session, tree, meter, samples: seen, .. } = self;
+        let Self { run, session, tree, meter, samples: seen, child, .. } = self;
         *samples = seen;
-        let processes = tree.finish().facts();
-        session.record.proof = Some(answer(run.allocator, &processes));
+        let judged = tree.finish().judge();
+        session.record.proof = Some(answer(run.allocator, &judged));
         if left > 0 {
             let text = format!("{left} processes were still running when the command had ended, and were ended");
             session.caution(CautionKind::Leftovers, text);
         }
-        for wrong in processes.iter().filter_map(|f| f.wrong.clone()) {
-            session.caution(CautionKind::NotInPlace, wrong);
+        for (kind, text) in judged.cautions {
+            session.caution(kind, text);
         }
-        session.record.processes = processes;
+        session.record.processes = judged.facts;
         session.watched(Some(sampler), WATCHING_LIMIT);
         let outcome = outcome?;
+        if let Some(fault) = judged.fault {
+            return Err(fault);
+        }
+        // As it is linked an allocator complains of what the caller set.
+        let text = child.output.text();
+        if let Some(line) = ignored_setting(&text).filter(|_| run.allocator.library.is_some()) {
+            let text = format!("{} says: {line}", run.allocator.label());
+            return Err(Abort::new(FailureKind::SettingIgnored, text));
+        }
+        session.record.cautions.extend(complaint::caution(&text));
         if outcome.forced {
             session.caution(CautionKind::Forced, "it did not end on SIGTERM in time and was ended by SIGKILL".into());
         }
@@ -311,14 +377,15 @@ impl<'a, 's> CommandSession<'a, 's> {
     }
 }
 
-/// The proof in the form of a worker's: which file was seen to hold `malloc`, and how many processes showed it.
-fn answer(allocator: &Allocator, processes: &[fragbench_model::ProcessFact]) -> AllocatorAnswer {
-    let (count, proved) = processes.iter().fold((0, 0), |(n, p), fact| (n + fact.count, p + fact.proved));
+/// The proof in the form of a worker's: which file was seen to hold `malloc`, how many processes showed it, and what has
+/// become of the settings.
+fn answer(allocator: &Allocator, judged: &Judged) -> AllocatorAnswer {
+    let (count, proved) = judged.facts.iter().fold((0, 0), |(n, p), fact| (n + fact.count, p + fact.proved));
     let object = allocator.library.as_ref().or(allocator.libc.as_ref().map(|libc| &libc.file));
     AllocatorAnswer {
         kind: allocator.kind,
         version: format!("in place in {proved} of {count} processes, by their maps and environment"),
         malloc_object: object.map_or_else(|| "the C library".to_owned(), |file| file.display().to_string()),
-        effective: BTreeMap::new(),
+        effective: judged.effective.clone(),
     }
 }

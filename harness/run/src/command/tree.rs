@@ -5,7 +5,9 @@
 //! tables: 15 to 25 ms a resident GiB.
 //!
 //! A process is taken in when it is a descendant of the command's, or was handed to this process when its parent left
-//! (`PR_SET_CHILD_SUBREAPER`) and carries the run's mark in its environment.
+//! (`PR_SET_CHILD_SUBREAPER`), as daemons are: whatever is a child of ours, was none before the run, and is not of what we
+//! start beside it (`--load`), which carries a mark in its environment. So nothing is lost that clears its environment or
+//! begins a session of its own, and no control group is needed, which only root could make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,7 +15,10 @@ use std::time::{Duration, Instant};
 use fragbench_model::Sample;
 use fragbench_proc::{AnonymousMemory, CpuTimes, Process, StatmReader};
 
-use super::inside::{Inside, Proof};
+use super::inside::Inside;
+use super::{ASIDE, MARK};
+use crate::session::Abort;
+use crate::sys::Usage;
 
 /// Share of the time that slow readings may take.
 const SLOW_SHARE: u32 = 50;
@@ -21,6 +26,8 @@ const SLOW_SHARE: u32 = 50;
 const SLOW_FIRST: Duration = Duration::from_millis(20);
 /// Longest time between two slow readings that cost next to nothing.
 const SLOW_LONGEST: Duration = Duration::from_millis(200);
+/// Longest time that ending what is left may take: one in an uninterruptible wait does not go.
+const END_LONGEST: Duration = Duration::from_secs(5);
 /// Shortest time between two looks for new processes.
 const LOOK_LEAST: Duration = Duration::from_millis(20);
 
@@ -30,7 +37,8 @@ struct Member {
     start_ticks: u64,
     /// As of the last slow reading.
     parts: AnonymousMemory,
-    proof: Proof,
+    /// The program that runs in it.
+    image: usize,
 }
 
 /// CPU time and faults of a tree.
@@ -42,6 +50,12 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    pub(super) fn add_usage(&mut self, usage: &Usage) {
+        self.cpu_ns += usage.cpu_ns;
+        self.minor_faults += usage.minor_faults;
+        self.major_faults += usage.major_faults;
+    }
+
     fn add(&mut self, times: &CpuTimes) {
         self.cpu_ns += times.cpu_ns + times.children_cpu_ns;
         self.minor_faults += times.minor_faults + times.children_minor_faults;
@@ -60,11 +74,16 @@ impl Spent {
 /// The tree.
 pub(super) struct Tree<'a> {
     root: u32,
-    mark: String,
     inside: Inside<'a>,
     members: BTreeMap<u32, Member>,
+    /// Members that were handed to us.
+    handed: BTreeSet<u32>,
     /// Children of this process that are no part of the command.
     foreign: BTreeSet<u32>,
+    /// What those took that were handed to us and have ended.
+    ended: Spent,
+    /// How one of those ended that was ended by a signal of somebody else's.
+    crashed: Option<String>,
     looked: Option<Instant>,
     look_cost: Duration,
     slow: Option<Instant>,
@@ -72,14 +91,22 @@ pub(super) struct Tree<'a> {
     slow_pause: Duration,
 }
 
+/// Children of this process, those that have ended and were not waited for included.
+pub(super) fn own_children() -> Vec<u32> {
+    Process::live(std::process::id()).child_numbers().unwrap_or_default()
+}
+
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: u32, mark: String, inside: Inside<'a>) -> Self {
+    /// The tree of a process; `before` are the children this process had before it was started.
+    pub(super) fn new(root: u32, before: Vec<u32>, inside: Inside<'a>) -> Self {
         Self {
             root,
-            mark,
             inside,
             members: BTreeMap::new(),
-            foreign: BTreeSet::new(),
+            handed: BTreeSet::new(),
+            foreign: before.into_iter().collect(),
+            ended: Spent::default(),
+            crashed: None,
             looked: None,
             look_cost: Duration::ZERO,
             slow: None,
@@ -105,6 +132,7 @@ impl<'a> Tree<'a> {
         let mut sample = Sample { at_ns, ..Sample::default() };
         let (mut stack, mut shared, mut file) = (0, 0, 0);
         let mut ended = Vec::new();
+        let mut held: BTreeMap<usize, u64> = BTreeMap::new();
         for (pid, member) in &self.members {
             let Ok(statm) = member.statm.read() else {
                 ended.push(*pid);
@@ -114,6 +142,7 @@ impl<'a> Tree<'a> {
             let heap = statm.anon_bytes.saturating_sub(p.stack_bytes + p.elsewhere_bytes);
             sample.vm_bytes += statm.vm_bytes;
             sample.heap_rss_bytes += heap;
+            *held.entry(member.image).or_default() += heap;
             sample.rss_bytes += heap + p.stack_bytes + p.shared_bytes + p.file_bytes;
             stack += p.stack_bytes;
             shared += p.shared_bytes;
@@ -126,6 +155,13 @@ impl<'a> Tree<'a> {
         for pid in ended {
             self.part_with(pid);
         }
+        self.inside.held(&held);
+        let urgent: Vec<u32> =
+            self.members.iter().filter(|(_, m)| self.inside.is_urgent(m.image)).map(|(p, _)| *p).collect();
+        for pid in urgent {
+            let member = &self.members[&pid];
+            self.inside.look(member.image, pid, &member.process);
+        }
         if self.members.is_empty() {
             return None;
         }
@@ -136,9 +172,10 @@ impl<'a> Tree<'a> {
         Some(sample)
     }
 
-    /// CPU time and faults so far, of all that are there and the children they waited for.
+    /// CPU time and faults so far, of all that are there and the children they waited for, and of those that were handed to
+    /// us and have ended.
     pub(super) fn spent(&self) -> Spent {
-        let mut spent = Spent::default();
+        let mut spent = self.ended;
         for member in self.members.values() {
             if let Ok(times) = member.process.times() {
                 spent.add(&times);
@@ -171,16 +208,35 @@ impl<'a> Tree<'a> {
         changed
     }
 
-    /// Processes of the command that were handed to us.
-    fn orphans(&self) -> Vec<u32> {
-        let own = Process::live(std::process::id()).child_numbers().unwrap_or_default();
-        own.into_iter()
-            .filter(|pid| *pid != self.root && !self.foreign.contains(pid))
-            .filter(|pid| {
-                self.members.contains_key(pid)
-                    || Process::live(*pid).environment().is_ok_and(|e| e.is_some_and(|e| e.contains(&self.mark)))
-            })
-            .collect()
+    /// Processes of the command that were handed to us. Those that have ended are waited for.
+    fn orphans(&mut self) -> Vec<u32> {
+        let aside = format!("{MARK}={ASIDE}");
+        let mut handed = BTreeSet::new();
+        for pid in own_children() {
+            if pid == self.root || self.foreign.contains(&pid) {
+                continue;
+            }
+            let environment = || Process::live(pid).environment().ok().flatten();
+            if !self.handed.contains(&pid) && environment().is_some_and(|e| e.contains(&aside)) {
+                self.foreign.insert(pid);
+            } else if self.reaped(pid) {
+                self.members.remove(&pid);
+            } else {
+                handed.insert(pid);
+            }
+        }
+        self.handed = handed;
+        self.handed.iter().copied().collect()
+    }
+
+    /// Whether one that was handed to us has ended; then takes note of how.
+    fn reaped(&mut self, pid: u32) -> bool {
+        let Some((status, usage)) = crate::sys::reap(pid) else { return false };
+        self.ended.add_usage(&usage);
+        if std::os::unix::process::ExitStatusExt::signal(&status).is_some() {
+            self.crashed = Some(format!("process {pid} of it: {}", crate::sys::describe_exit(&status)));
+        }
+        true
     }
 
     /// Whether it is new, or a new program in a known process.
@@ -188,7 +244,7 @@ impl<'a> Tree<'a> {
         let process = Process::live(pid);
         let Ok(times) = process.times() else { return false };
         if let Some(member) = self.members.get(&pid).filter(|m| m.start_ticks == times.start_ticks) {
-            if member.proof.is_of(&process) {
+            if self.inside.is_of(member.image, pid, &process) {
                 return false;
             }
             self.part_with(pid);
@@ -197,16 +253,14 @@ impl<'a> Tree<'a> {
         if statm.read().is_err() {
             return false;
         }
-        let proof = Proof::new(&process, pid == self.root);
+        let Some(image) = self.inside.image(pid, &process, &times, pid == self.root) else { return false };
         let parts = AnonymousMemory::default();
-        self.members.insert(pid, Member { process, statm, start_ticks: times.start_ticks, parts, proof });
+        self.members.insert(pid, Member { process, statm, start_ticks: times.start_ticks, parts, image });
         true
     }
 
     fn part_with(&mut self, pid: u32) {
-        if let Some(member) = self.members.remove(&pid) {
-            self.inside.keep(member.proof);
-        }
+        self.members.remove(&pid);
     }
 
     fn slow_is_due(&self) -> bool {
@@ -216,42 +270,76 @@ impl<'a> Tree<'a> {
     /// Parts of every process's memory, and whether the environment holds in it.
     fn read_slowly(&mut self) {
         let begun = crate::sys::thread_cpu_ns();
-        for member in self.members.values_mut() {
+        for (pid, member) in &mut self.members {
             if let Ok(parts) = member.process.anonymous_memory() {
                 member.parts = parts;
             }
-            self.inside.look(&mut member.proof, &member.process);
+            self.inside.look(member.image, *pid, &member.process);
         }
         self.slow_cost = Duration::from_nanos(crate::sys::thread_cpu_ns() - begun);
         self.slow_pause = (self.slow_pause * 2).min(SLOW_LONGEST);
         self.slow = Some(Instant::now());
     }
 
-    /// What is wrong inside a process, if that is known by now.
-    pub(super) fn wrong(&self) -> Option<String> {
-        self.inside.wrong(self.members.values().map(|m| &m.proof))
+    /// What is wrong inside the program that was started, if that is known by now.
+    pub(super) fn wrong(&self) -> Option<Abort> {
+        self.inside.wrong()
     }
 
-    /// Ends what is left of it, each process only if it still is the one we know. Their number.
-    pub(super) fn end_leftovers(&mut self) -> usize {
+    /// Processes beside the one that was started which hold a share of the memory that matters: what a daemon's launcher
+    /// leaves behind. Looks for them first.
+    pub(super) fn going_on(&mut self) -> Vec<u32> {
         self.look(true);
-        let mut ended = 0;
-        for (pid, member) in &self.members {
-            let same = member.process.times().is_ok_and(|t| t.start_ticks == member.start_ticks);
-            if same && member.process.status().is_ok() {
-                crate::sys::signal(*pid, libc::SIGKILL);
-                ended += 1;
-            }
-        }
-        ended
+        let matters = |(pid, member): (&u32, &Member)| {
+            let heap = member.statm.read().ok()?.anon_bytes.saturating_sub(member.parts.stack_bytes);
+            (*pid != self.root && self.inside.matters(member.image, heap)).then_some(*pid)
+        };
+        self.members.iter().filter_map(matters).collect()
     }
 
-    /// Hands over what was found inside, and forgets children of ours that have ended.
-    pub(super) fn finish(mut self) -> Inside<'a> {
-        for pid in self.members.keys().copied().collect::<Vec<_>>() {
-            crate::sys::reap(pid);
-            self.part_with(pid);
+    /// Name and number of a process, for a message.
+    pub(super) fn shown(&self, pid: u32) -> String {
+        let name = Process::live(pid).name().unwrap_or_default();
+        format!("{} (process {pid})", name.to_string_lossy().escape_debug())
+    }
+
+    /// How one ended that was handed to us, where it was a signal that ended it and not ours.
+    pub(super) fn crashed(&self) -> Option<&str> {
+        self.crashed.as_deref()
+    }
+
+    /// Asks those that were handed to us to end.
+    pub(super) fn ask_to_end(&self) {
+        for pid in &self.handed {
+            crate::sys::signal(*pid, libc::SIGTERM);
         }
+    }
+
+    /// Ends what is left of it, each process only if it still is the one we know, until there is none. Their number.
+    pub(super) fn end_leftovers(&mut self) -> usize {
+        let mut ended = BTreeSet::new();
+        let until = Instant::now() + END_LONGEST;
+        loop {
+            self.look(true);
+            let mut left = false;
+            for (pid, member) in &self.members {
+                let same = member.process.times().is_ok_and(|t| t.start_ticks == member.start_ticks);
+                if same && *pid != self.root && member.process.status().is_ok() {
+                    crate::sys::signal(*pid, libc::SIGKILL);
+                    ended.insert((*pid, member.start_ticks));
+                    left = true;
+                }
+            }
+            if !left || Instant::now() > until {
+                return ended.len();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Hands over what was found inside.
+    pub(super) fn finish(mut self) -> Inside<'a> {
+        self.orphans();
         self.inside
     }
 }

@@ -2,7 +2,6 @@
 //! outside, and recorded.
 
 mod binary;
-mod complaint;
 mod environment;
 mod metrics;
 mod placement;

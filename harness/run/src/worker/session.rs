@@ -12,7 +12,7 @@ use fragbench_model::{
 use fragbench_proc::Process;
 
 use super::binary::WorkerBinary;
-use super::complaint;
+use crate::complaint;
 use super::metrics::{self, Observed};
 use super::placement;
 use super::process::{Silence, Worker};

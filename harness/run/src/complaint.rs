@@ -10,19 +10,26 @@ const MOST_LINES: usize = 5;
 /// What lines of an allocator's begin with.
 const SPEAKERS: [&str; 3] = ["<jemalloc>:", "mimalloc: warning:", "mimalloc: error:"];
 /// What tells of a setting that is ignored.
-const IGNORED: [&str; 4] = ["Invalid conf", "Malformed conf", "Unsupported system page size", "has an invalid value"];
+const IGNORED: [&str; 6] = [
+    "Invalid conf",
+    "Out-of-range conf",
+    "Malformed conf",
+    "Conf string ends",
+    "Unsupported system page size",
+    "has an invalid value",
+];
 
 fn spoken(stderr: &str) -> impl Iterator<Item = &str> {
     stderr.lines().map(str::trim).filter(|line| SPEAKERS.iter().any(|speaker| line.starts_with(speaker)))
 }
 
 /// The line that says that a setting was ignored, if there is one.
-pub(super) fn ignored_setting(stderr: &str) -> Option<&str> {
+pub(crate) fn ignored_setting(stderr: &str) -> Option<&str> {
     spoken(stderr).find(|line| IGNORED.iter().any(|text| line.contains(text)))
 }
 
 /// Everything else the allocator wrote, its first lines.
-pub(super) fn caution(stderr: &str) -> Option<Caution> {
+pub(crate) fn caution(stderr: &str) -> Option<Caution> {
     let lines: Vec<&str> = spoken(stderr).take(MOST_LINES).collect();
     (!lines.is_empty()).then(|| Caution {
         kind: CautionKind::Complaint,
