@@ -28,6 +28,8 @@ const SLOW_FIRST: Duration = Duration::from_millis(20);
 const SLOW_LONGEST: Duration = Duration::from_millis(200);
 /// Longest time that ending what is left may take: one in an uninterruptible wait does not go.
 const END_LONGEST: Duration = Duration::from_secs(5);
+/// Longest time from giving its memory back to the end of a process that is waited for.
+const SETTLE_LONGEST: Duration = Duration::from_secs(1);
 /// Shortest time between two looks for new processes.
 const LOOK_LEAST: Duration = Duration::from_millis(20);
 
@@ -182,6 +184,18 @@ impl<'a> Tree<'a> {
             }
         }
         spent
+    }
+
+    /// Waits until those that were handed to us and are about to end have ended, so that what they took is known.
+    pub(super) fn settle(&mut self) {
+        let until = Instant::now() + SETTLE_LONGEST;
+        loop {
+            self.look(true);
+            if self.handed.iter().all(|pid| self.members.contains_key(pid)) || Instant::now() > until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Takes in new processes, at the pace that looking for them allows. Whether the tree has changed.
