@@ -124,7 +124,7 @@ fn a_child_that_lost_the_setting_is_named_and_the_cell_has_no_figures() {
     for record in &records {
         assert_eq!(record["status"], "ok", "{record}");
     }
-    assert_eq!(limited(&records)["proof"]["effective"]["MALLOC_ARENA_MAX"], "2", "malloc was asked");
+    assert_eq!(limited(&records)["proof"]["effective"]["arena_max"], "2", "malloc was asked");
 }
 
 #[test]
@@ -193,7 +193,12 @@ fn a_program_s_own_parameters_of_malloc_are_named_and_override_the_cell() {
     let (_, records) = compared(dir.path(), &[], &[arg(&program), "1"]);
     let overridden = limited(&records);
     assert_eq!(overridden["kind"], "setting_ignored", "{overridden}");
-    assert!(overridden["reason"].as_str().unwrap().contains("arena_max is 1: the program sets it itself"));
+    assert!(
+        overridden["reason"]
+            .as_str()
+            .unwrap()
+            .contains("arena_max=2 was asked for, 1 is in force: the program sets it itself")
+    );
     let glibc = record(&records, "glibc");
     assert_eq!(glibc["status"], "ok");
     let own = glibc["cautions"].as_array().unwrap().iter().find(|c| c["kind"] == "own_mallopt").unwrap();

@@ -186,7 +186,9 @@ fn examine(image: &Path) -> Result<Examined, ProgramError> {
     };
     let calls = match &own_malloc {
         // One that is linked with none looks whether the function is there.
-        Some(OwnMalloc::Linked { .. }) => JEMALLOC_S_OWN.iter().filter(|name| elf.imports(name)).map(|n| (*n).into()).collect(),
+        Some(OwnMalloc::Linked { .. }) => {
+            JEMALLOC_S_OWN.iter().filter(|name| elf.imports(name)).map(|n| (*n).into()).collect()
+        }
         _ => Vec::new(),
     };
     Ok((own_malloc, elf.loader, calls))

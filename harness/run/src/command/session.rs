@@ -182,7 +182,6 @@ impl<'a, 's> CommandSession<'a, 's> {
         if let Some(crashed) = self.tree.crashed().filter(|_| !self.run.command.ignore_failure) {
             return Err(Abort::new(FailureKind::Crashed, format!("{}: {crashed}", self.run.command.name)));
         }
-        self.tree.settle();
         let wall = alone.unwrap_or(end.at).max(end.at).duration_since(self.child.at);
         let mut spent = self.tree.spent();
         spent.add_usage(&end.usage);

@@ -84,6 +84,8 @@ pub(super) struct Tree<'a> {
     foreign: BTreeSet<u32>,
     /// What those took that were handed to us and have ended.
     ended: Spent,
+    /// How many those are.
+    waited_for: u64,
     /// How one of those ended that was ended by a signal of somebody else's.
     crashed: Option<String>,
     looked: Option<Instant>,
@@ -108,6 +110,7 @@ impl<'a> Tree<'a> {
             handed: BTreeSet::new(),
             foreign: before.into_iter().collect(),
             ended: Spent::default(),
+            waited_for: 0,
             crashed: None,
             looked: None,
             look_cost: Duration::ZERO,
@@ -186,12 +189,15 @@ impl<'a> Tree<'a> {
         spent
     }
 
-    /// Waits until those that were handed to us and are about to end have ended, so that what they took is known.
-    pub(super) fn settle(&mut self) {
+    /// Looks until nothing moves: those that were handed to us and are about to end have ended, and what they took is known.
+    /// A process that is forked and handed to us while its parent ends is in neither's list of children: the next look has it.
+    fn settle(&mut self) {
         let until = Instant::now() + SETTLE_LONGEST;
         loop {
+            let before = self.waited_for;
             self.look(true);
-            if self.handed.iter().all(|pid| self.members.contains_key(pid)) || Instant::now() > until {
+            let still = before == self.waited_for && self.handed.iter().all(|pid| self.members.contains_key(pid));
+            if still || Instant::now() > until {
                 return;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -247,6 +253,7 @@ impl<'a> Tree<'a> {
     fn reaped(&mut self, pid: u32) -> bool {
         let Some((status, usage)) = crate::sys::reap(pid) else { return false };
         self.ended.add_usage(&usage);
+        self.waited_for += 1;
         if std::os::unix::process::ExitStatusExt::signal(&status).is_some() {
             self.crashed = Some(format!("process {pid} of it: {}", crate::sys::describe_exit(&status)));
         }
@@ -301,9 +308,17 @@ impl<'a> Tree<'a> {
     }
 
     /// Processes beside the one that was started which hold a share of the memory that matters: what a daemon's launcher
-    /// leaves behind. Looks for them first.
+    /// leaves behind. Where none is known it is looked for.
     pub(super) fn going_on(&mut self) -> Vec<u32> {
-        self.look(true);
+        let known = self.that_matter();
+        if !known.is_empty() {
+            return known;
+        }
+        self.settle();
+        self.that_matter()
+    }
+
+    fn that_matter(&self) -> Vec<u32> {
         let matters = |(pid, member): (&u32, &Member)| {
             let heap = member.statm.read().ok()?.anon_bytes.saturating_sub(member.parts.stack_bytes);
             (*pid != self.root && self.inside.matters(member.image, heap)).then_some(*pid)
@@ -334,7 +349,7 @@ impl<'a> Tree<'a> {
         let mut ended = BTreeSet::new();
         let until = Instant::now() + END_LONGEST;
         loop {
-            self.look(true);
+            self.settle();
             let mut left = false;
             for (pid, member) in &self.members {
                 let same = member.process.times().is_ok_and(|t| t.start_ticks == member.start_ticks);

@@ -12,13 +12,13 @@ use fragbench_model::{
 use fragbench_proc::Process;
 
 use super::binary::WorkerBinary;
-use crate::complaint;
 use super::metrics::{self, Observed};
 use super::placement;
 use super::process::{Silence, Worker};
 use super::sampler::{Sampled, Sampler};
 use crate::campaign::signature::MMAP_THRESHOLD;
 use crate::campaign::{Order, Runner};
+use crate::complaint;
 use crate::session::{Abort, LoadMeter, RunLimits, Session};
 use crate::sys;
 
