@@ -24,7 +24,7 @@ pub(crate) fn finish(campaign: Campaign, ending: Ending, format: Format, emit: &
     let Some(results) = campaign.results() else { return Ok(Outcome::FellShort) };
     let partial = campaign.is_partial();
     let data = conclude(results, campaign.manifest.clone(), campaign.records.clone())?;
-    let emitted = emit.of_verdict(&data.summary.verdict);
+    let emitted = emit.of_verdict(&data.summary.verdict, &data.manifest);
     if let Some(Ok(lines)) = &emitted {
         results.write("emitted.txt", lines.as_bytes())?;
     }

@@ -1,9 +1,9 @@
 //! `--emit`: prints the lines that apply a recommendation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use fragbench_model::{Allocator, Verdict, VerdictKind};
+use fragbench_model::{Allocator, Manifest, Verdict, VerdictKind};
 use fragbench_report::{Application, LIBRARY_DIR, SERVICE, Target};
 
 /// For whom lines are made.
@@ -17,6 +17,12 @@ pub(crate) enum EmitChoice {
     Docker,
     /// A patch of a Kubernetes StatefulSet.
     Kubernetes,
+    /// A resource of mariadb-operator.
+    MariadbOperator,
+    /// A resource of Percona's operator for XtraDB Cluster, and its Secret.
+    PerconaXtradb,
+    /// A resource of Percona's operator for Percona Server.
+    PerconaServer,
     /// Lines of a shell.
     Env,
 }
@@ -51,7 +57,7 @@ fn service(text: &str) -> Result<String, String> {
 
 impl EmitOptions {
     /// The lines that apply what a verdict recommends, or why there are none; `None` if they were not asked for.
-    pub(crate) fn of_verdict(&self, verdict: &Verdict) -> Option<Emitted> {
+    pub(crate) fn of_verdict(&self, verdict: &Verdict, manifest: &Manifest) -> Option<Emitted> {
         self.emit?;
         match verdict.kind {
             VerdictKind::Switch | VerdictKind::Tune => {}
@@ -61,27 +67,52 @@ impl EmitOptions {
             }
         }
         let change = verdict.change.as_ref().filter(|change| change.changes_something());
-        let lines = change.and_then(|change| self.lines(change));
+        let lines = change.and_then(|change| self.lines(change, manifest));
         Some(lines.ok_or("nothing to apply: what is recommended sets nothing"))
     }
 
     /// The lines, if they were asked for.
-    pub(crate) fn lines(&self, change: &Allocator) -> Option<String> {
+    pub(crate) fn lines(&self, change: &Allocator, manifest: &Manifest) -> Option<String> {
         let target = match self.emit? {
             EmitChoice::Systemd => Target::Systemd,
             EmitChoice::Mariadb => Target::Mariadb,
             EmitChoice::Docker => Target::Docker,
             EmitChoice::Kubernetes => Target::Kubernetes,
+            EmitChoice::MariadbOperator => Target::MariadbOperator,
+            EmitChoice::PerconaXtradb => Target::PerconaXtradb,
+            EmitChoice::PerconaServer => Target::PerconaServer,
             EmitChoice::Env => Target::Env,
         };
-        let application = Application { change, library_dir: &self.library_dir, service: &self.service };
+        // Lines are run elsewhere than here: and a file is installed onto itself nowhere, by whatever path.
+        let change = &Allocator { library: change.library.as_deref().map(whole), ..change.clone() };
+        let application = Application {
+            change,
+            library_dir: &whole(&self.library_dir),
+            service: &self.service,
+            huge_pages: manifest.same_huge_pages(),
+        };
         Some(fragbench_report::emit(target, &application))
     }
+}
+
+/// A path from the root, without links as far as it is there.
+fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_the_same_by_whatever_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let lib = dir.path().join("lib");
+        std::fs::create_dir(&lib).unwrap();
+        std::os::unix::fs::symlink(&lib, dir.path().join("link")).unwrap();
+        assert_eq!(whole(&dir.path().join("link")), whole(&lib.join("../lib")));
+        assert!(whole(Path::new("target/nowhere")).is_absolute());
+    }
 
     #[test]
     fn services() {

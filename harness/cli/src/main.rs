@@ -24,6 +24,7 @@ mod glibc;
 mod heap_stages;
 mod huge_pages;
 mod interrupt;
+mod limits;
 mod nearest;
 mod option_file;
 mod options;

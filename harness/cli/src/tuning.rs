@@ -33,9 +33,14 @@ pub(crate) fn conclude(
 }
 
 /// Prints it, with the lines that apply its recommendation where they were asked for.
-pub(crate) fn show(tuning: &Tuning, results: &ResultDir, format: Format, emit: Option<&EmitOptions>) -> Result<()> {
-    let lines =
-        emit.zip(tuning.recommendation.as_ref()).and_then(|(emit, recommended)| emit.lines(&recommended.change));
+pub(crate) fn show(
+    tuning: &Tuning,
+    results: &ResultDir,
+    format: Format,
+    emit: Option<(&EmitOptions, &Manifest)>,
+) -> Result<()> {
+    let recommended = emit.zip(tuning.recommendation.as_ref());
+    let lines = recommended.and_then(|((emit, manifest), recommended)| emit.lines(&recommended.change, manifest));
     if let Some(lines) = &lines {
         results.write("emitted.txt", lines.as_bytes())?;
     }

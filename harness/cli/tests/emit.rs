@@ -36,7 +36,10 @@ fn lines(target: Target) -> String {
         environment,
         notes: Vec::new(),
     };
-    emit(target, &Application { change: &change, library_dir: library.parent().unwrap(), service: "mariadb" })
+    emit(
+        target,
+        &Application { change: &change, library_dir: library.parent().unwrap(), service: "mariadb", huge_pages: None },
+    )
 }
 
 /// The commands below `# Verify`, for this process.
@@ -89,7 +92,7 @@ fn a_verdict_is_emitted_as_a_search_is() {
     let text = emitted("tune", 0, &["--service", "mysqld"]);
     assert!(text.contains("Keep glibc and set MALLOC_ARENA_MAX=2."), "{text}");
     assert!(text.contains("[Service]\nEnvironment=\"MALLOC_ARENA_MAX=2\"\n"), "{text}");
-    assert!(text.contains("# Save as /etc/systemd/system/mysqld.service.d/60-allocator.conf"), "{text}");
+    assert!(text.contains("# Save as /etc/systemd/system/mysqld.service.d/60-fragbench-allocator.conf"), "{text}");
     let file = std::fs::read_to_string(dir.path().join("tune/emitted.txt")).unwrap();
     assert!(text.contains(&file));
     let value = json(&emitted("tune", 0, &["--format", "json", "--service", "mysqld"]));
@@ -108,6 +111,74 @@ fn a_verdict_is_emitted_as_a_search_is() {
     let output = run(&once);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stdout(&output).contains("--emit: nothing to apply"), "{}", stdout(&output));
+}
+
+#[test]
+fn memory_that_fell_is_told_from_memory_that_did_not() {
+    let text = lines(Target::Systemd);
+    let below = |heading: &str| -> String {
+        let lines = text.lines().skip_while(|line| !line.starts_with(heading)).skip(1);
+        let commands = lines.map_while(|line| line.strip_prefix("#   ")).filter(|line| !line.starts_with("pid="));
+        commands.collect::<Vec<_>>().join("\n")
+    };
+    let (keep, fell) = (below("# Before"), below("# Verify that memory fell"));
+    // A shell's heap is small, this test's is not.
+    let me = std::process::id();
+    let ballast = vec![1u8; 8 << 20];
+    let shell = |first: &str, then: &str| {
+        Command::new("sh").arg("-c").arg(format!("pid={first}\n{keep}\npid={then}\n{fell}")).output().unwrap()
+    };
+    let less = shell(&me.to_string(), "$$");
+    assert!(less.status.success() && stdout(&less).contains(" KiB now"), "{}{}", stdout(&less), stderr(&less));
+    let more = shell("$$", &me.to_string());
+    assert_eq!(more.status.code(), Some(1), "{}", stdout(&more));
+    assert_eq!(ballast[4096], 1);
+}
+
+#[test]
+fn a_shell_has_back_what_it_had() {
+    let text = lines(Target::Env);
+    let commands: String = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.starts_with("install"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let undo: Vec<&str> =
+        text.lines().skip_while(|l| !l.starts_with("# Undo")).filter_map(|l| l.strip_prefix("#   ")).collect();
+    let show = "echo \"$GLIBC_TUNABLES|${MALLOC_ARENA_MAX-none}\"";
+    let script = format!("{commands}{show}\n{}\n{show}", undo.join("\n"));
+    let output = Command::new("sh")
+        .args(["-ec", &script])
+        .env_remove("MALLOC_ARENA_MAX")
+        .env("GLIBC_TUNABLES", "glibc.malloc.check=0")
+        .output()
+        .unwrap();
+    let said = stdout(&output);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        ["glibc.malloc.check=0:glibc.malloc.mxfast=0:glibc.malloc.tcache_count=2|2", "glibc.malloc.check=0|none"],
+        "{}\n{script}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn operators_take_fields_that_their_definitions_have() {
+    for (target, path) in [
+        (Target::MariadbOperator, &["spec:", "  env:", "    - name: MALLOC_ARENA_MAX", "      value: \"2\""][..]),
+        (Target::PerconaServer, &["spec:", "  mysql:", "    env:", "      - name: MALLOC_ARENA_MAX"]),
+        (
+            Target::PerconaXtradb,
+            &["stringData:", "  MALLOC_ARENA_MAX: \"2\"", "spec:", "  pxc:", "    envVarsSecret: "],
+        ),
+    ] {
+        let text = lines(target);
+        let mut rest = text.lines();
+        for step in path {
+            assert!(rest.any(|line| line.starts_with(step)), "{step} is missing or out of place:\n{text}");
+        }
+    }
 }
 
 #[test]

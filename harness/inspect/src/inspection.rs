@@ -162,6 +162,8 @@ fn assemble(
         }),
         spread: BTreeMap::new(),
         smaps: BTreeMap::new(),
+        lazy_free_bytes: None,
+        limits: None,
         stopped_ms: None,
         verdict: HeapVerdict {
             kind: HeapVerdictKind::NotEnoughData,

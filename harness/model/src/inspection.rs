@@ -64,6 +64,13 @@ pub struct Inspection {
     pub spread: BTreeMap<String, Spread>,
     /// Exact sizes by `smaps_rollup`, when asked for: `pss_bytes` and the rest by its name there.
     pub smaps: BTreeMap<String, u64>,
+    /// Resident bytes that the kernel takes back when it needs memory, and that nobody has used since (`MADV_FREE`; jemalloc's muzzy
+    /// pages): `LazyFree` of `smaps_rollup`. `None` where it was not read: glibc's malloc makes none.
+    #[serde(default)]
+    pub lazy_free_bytes: Option<u64>,
+    /// What its control groups and processors allow it; `None` of a core or a capture.
+    #[serde(default)]
+    pub limits: Option<ProcessLimits>,
     /// Milliseconds the target was stopped for it; `None` when it was not.
     pub stopped_ms: Option<f64>,
     /// What it comes to.
@@ -314,6 +321,23 @@ pub struct HeapSettings {
     pub thresholds_move: Option<bool>,
     /// Chunks mapped one by one.
     pub mmapped_count: Option<u64>,
+}
+
+/// What a process may use; `None` where there is no limit, or none that can be seen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessLimits {
+    /// Processors' worth of time (`cpu.max`), 1.5 for one and a half.
+    pub cpu_quota: Option<f64>,
+    /// Processors that it may run on: those that glibc counts.
+    pub processors: Option<u32>,
+    /// Arenas that its glibc makes at most where nothing sets a limit.
+    pub default_arena_limit: Option<u32>,
+    /// Bytes at which the kernel ends a process of its group.
+    pub memory_max_bytes: Option<u64>,
+    /// Bytes above which its group is slowed down.
+    pub memory_high_bytes: Option<u64>,
+    /// What is free below the nearest `memory.max`, bytes.
+    pub memory_headroom_bytes: Option<u64>,
 }
 
 /// How a survey went.

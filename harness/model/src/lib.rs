@@ -43,8 +43,8 @@ pub use heap::{HeapBytes, HeapCell, HeapMap, HeapPin, HeapRow, HeapStage, HeapTr
 pub use huge_pages::{HugePages, HugePagesFact, HugePagesSource};
 pub use inspection::{
     ArenaFigures, HeapGrowth, HeapRemedy, HeapRemedyKind, HeapSettings, HeapVerdict, HeapVerdictKind, Inspection,
-    MallocFact, MappingClass, MappingKind, PinGroup, Retained, SizeClass, Spread, StretchKind, SurveyCost,
-    WaterfallStep,
+    MallocFact, MappingClass, MappingKind, PinGroup, ProcessLimits, Retained, SizeClass, Spread, StretchKind,
+    SurveyCost, WaterfallStep,
 };
 pub use manifest::{AaSpread, Host, LibraryFact, Manifest, ProfileFact, RecordingFact, ResultKind, SearchState};
 pub use message::{

@@ -196,6 +196,13 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Transparent huge pages of the workers' runs, where all had the same; `None` of commands, which have their own.
+    pub fn same_huge_pages(&self) -> Option<crate::HugePages> {
+        let common = self.common.driver.as_ref()?.thp;
+        let first = self.huge_pages.first().map_or(common, |fact| fact.used);
+        self.huge_pages.iter().all(|fact| fact.used == first).then_some(first)
+    }
+
     /// What the result is about. Results of earlier versions say it by their profile's name.
     pub fn kind(&self) -> ResultKind {
         self.kind.unwrap_or(match self.profile.as_str() {

@@ -115,7 +115,12 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
 /// What applies the recommendation, for systemd: the change as it was resolved, in the words of the room that emits lines.
 fn unit_lines(data: &ResultData) -> Option<String> {
     let change = data.summary.verdict.change.as_ref().filter(|change| change.changes_something())?;
-    let application = Application { change, library_dir: Path::new(LIBRARY_DIR), service: SERVICE };
+    let application = Application {
+        change,
+        library_dir: Path::new(LIBRARY_DIR),
+        service: SERVICE,
+        huge_pages: data.manifest.same_huge_pages(),
+    };
     Some(emit(Target::Systemd, &application))
 }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use fragbench_model::{
-    ArenaFigures, HeapVerdict, HeapVerdictKind, Inspection, MappingClass, PinKind, Retained, SizeClass, StretchKind,
-    WaterfallStep,
+    ArenaFigures, HeapVerdict, HeapVerdictKind, Inspection, MappingClass, PinKind, ProcessLimits, Retained, SizeClass,
+    StretchKind, WaterfallStep,
 };
 
 use crate::table::{Row, Table, Value};
@@ -33,6 +33,16 @@ pub fn inspection_text(inspection: &Inspection, width: Option<u16>, colour: bool
     if !inspection.waterfall.is_empty() {
         let _ = writeln!(out, "\nFrom address space to live bytes");
         out.push_str(&waterfall(&inspection.waterfall));
+    }
+    if let Some(lazy) = inspection.lazy_free_bytes.filter(|bytes| *bytes > 0) {
+        let line = format!(
+            "{} of what is resident is lazily freed (MADV_FREE): the kernel takes it when it needs memory, and until then it counts as resident",
+            size(lazy)
+        );
+        paragraph(&mut out, wrap, "", &line);
+    }
+    for line in inspection.limits.iter().flat_map(|limits| limit_lines(inspection, limits)) {
+        paragraph(&mut out, wrap, "limit: ", &line);
     }
     if let Some(trim) = &inspection.trim {
         let bound = if trim.residency_known { "" } else { " at most (which pages were in memory is not known)" };
@@ -65,6 +75,32 @@ pub fn inspection_text(inspection: &Inspection, width: Option<u16>, colour: bool
     }
     foot(&mut out, wrap, inspection);
     out
+}
+
+/// What the limits of its groups mean for it; nothing where there are none.
+fn limit_lines(inspection: &Inspection, limits: &ProcessLimits) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(max) = limits.memory_max_bytes {
+        let headroom = limits
+            .memory_headroom_bytes
+            .map_or_else(String::new, |left| format!(", {} below it are free (file cache counts as used)", size(left)));
+        lines.push(format!("the kernel ends a process of its group at {} (memory.max){headroom}", size(max)));
+    }
+    if let Some(high) = limits.memory_high_bytes {
+        lines.push(format!("its group is slowed down above {} (memory.high)", size(high)));
+    }
+    if let (Some(quota), Some(processors)) = (limits.cpu_quota, limits.processors)
+        && quota < f64::from(processors)
+    {
+        let arenas = limits.default_arena_limit.map_or_else(String::new, |limit| {
+            let made = inspection.arena_count.map_or_else(String::new, |made| format!(" (it has {made})"));
+            format!(
+                "; glibc counts processors, not the quota, and makes up to {limit} arenas{made}, so set MALLOC_ARENA_MAX by the quota"
+            )
+        });
+        lines.push(format!("{quota} processors' worth of time (cpu.max) on {processors} processors{arenas}"));
+    }
+    lines
 }
 
 /// The verdict by itself: what is the matter, why, and what to do.
@@ -346,4 +382,38 @@ fn paragraph(out: &mut String, wrap: usize, mark: &str, text: &str) {
         empty = false;
     }
     let _ = writeln!(out, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod limit_tests {
+    use super::*;
+
+    fn inspection() -> Inspection {
+        let text = include_str!("../tests/inspection.json");
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn limits_and_lazily_freed_memory_are_said_where_they_are() {
+        let mut inspection = inspection();
+        let plain = inspection_text(&inspection, None, false);
+        assert!(!plain.contains("limit:") && !plain.contains("MADV_FREE"), "{plain}");
+        inspection.lazy_free_bytes = Some(300 << 20);
+        inspection.limits = Some(ProcessLimits {
+            cpu_quota: Some(2.0),
+            processors: Some(64),
+            default_arena_limit: Some(512),
+            memory_max_bytes: Some(4 << 30),
+            memory_high_bytes: None,
+            memory_headroom_bytes: Some(1 << 29),
+        });
+        let text = inspection_text(&inspection, None, false).replace(['\n', ' '], "");
+        for said in
+            ["300MiBofwhatisresidentislazilyfreed", "4GiB(memory.max)", "512MiBbelowit", "512arenas", "bythequota"]
+        {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        inspection.limits = Some(ProcessLimits { processors: Some(64), ..ProcessLimits::default() });
+        assert!(!inspection_text(&inspection, None, false).contains("limit:"), "no limit is none");
+    }
 }

@@ -15,6 +15,7 @@ use fragbench_proc::{CaptureTarget, CoreTarget, LiveTarget, Process, Rights, Tar
 
 use super::trim::VisitOptions;
 use crate::freeze::Frozen;
+use crate::limits::limits_of;
 use crate::options::Format;
 use crate::output::terminal;
 use crate::sizes::{parse_duration, parse_pid};
@@ -119,6 +120,12 @@ impl Inspect {
         }
         if self.pss {
             seen.inspection.smaps = Process::live(pid).smaps_rollup().map_err(|error| explain(pid, error))?;
+        }
+        seen.inspection.limits = Some(limits_of(pid, seen.inspection.glibc.as_deref()));
+        // Of another malloc's memory part may be the kernel's for the taking already: no free memory, and not to be gained.
+        if seen.inspection.mallocs.iter().any(|malloc| !malloc.is_glibc() && malloc.takes_malloc) {
+            let sums = if self.pss { Ok(seen.inspection.smaps.clone()) } else { Process::live(pid).smaps_rollup() };
+            seen.inspection.lazy_free_bytes = sums.ok().and_then(|sums| sums.get("lazyfree_bytes").copied());
         }
         Ok(seen)
     }

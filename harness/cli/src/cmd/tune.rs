@@ -279,7 +279,7 @@ impl Tune {
         let partial = campaign.is_partial() || ending == Ending::Interrupted;
         let finalists = tuning::finalists(&campaign.manifest, &campaign.records);
         let tuning = tuning::conclude(results, campaign.manifest.clone(), &campaign.records, &finalists, partial)?;
-        tuning::show(&tuning, results, self.output.format, Some(&self.emit))?;
+        tuning::show(&tuning, results, self.output.format, Some((&self.emit, &campaign.manifest)))?;
         let ended_well = ended_well(ending, partial, &campaign.records, results.path());
         Ok(if ended_well { Outcome::Success } else { Outcome::FellShort })
     }
