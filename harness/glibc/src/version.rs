@@ -22,8 +22,9 @@ pub const fn glibc(minor: u32) -> GlibcVersion {
 }
 
 impl GlibcVersion {
-    /// How many arenas its malloc makes at most where nothing sets a limit, for this many processors that the process may run
-    /// on, on a 64-bit machine: eight a processor, from 2.44 one a processor and at least eight. Seen on Debian's 2.36 and
+    /// How many arenas its malloc makes at most where nothing sets a limit, for this many processors that are online, on a
+    /// 64-bit machine: eight a processor, from 2.44 one a processor and at least eight. What the process may use of them
+    /// (`taskset`, a cpuset, `cpu.max`) counts in releases from 2.34 to 2.38 alone, until they took the fix of bug 30945. Seen on Debian's 2.36 and
     /// 2.44; malloc/arena.c, `arena_get2` (commit 93e6135904ee, libc-alpha of June 2026; not in NEWS).
     pub fn default_arena_limit(self, processors: u32) -> u32 {
         if self >= glibc(44) { processors.max(8) } else { processors.max(1).saturating_mul(8) }

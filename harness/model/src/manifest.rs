@@ -23,6 +23,9 @@ pub struct Host {
     pub available_bytes: Option<u64>,
     /// `/sys/kernel/mm/transparent_hugepage/enabled`, the bracketed word.
     pub thp: Option<String>,
+    /// Processors that are online: what glibc's arena limit goes by, whatever the process may use of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_cpus: Option<u32>,
     /// `vm.overcommit_memory`.
     pub overcommit: Option<u32>,
     /// Whether a hypervisor is reported by the CPU.
@@ -32,8 +35,7 @@ pub struct Host {
     /// `memory.high` of the cgroup, if one holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_memory_high_bytes: Option<u64>,
-    /// Processors' worth of time the cgroup is allowed (`cpu.max`), if it is limited. glibc counts the processors it may run
-    /// on, not this.
+    /// Processors' worth of time the cgroup is allowed (`cpu.max`), if it is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_cpu_quota: Option<f64>,
     /// Processors the cgroup may run on (`0-3,8`), where it names some.

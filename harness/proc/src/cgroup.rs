@@ -13,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 /// What the groups of a process allow it; `None` where there is no limit, or none that can be seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CgroupLimits {
-    /// Processors' worth of time (`cpu.max`: quota over period), 1.5 for one and a half. It takes no processor away: a
-    /// program still counts all those it may run on.
+    /// Processors' worth of time (`cpu.max`: quota over period), 1.5 for one and a half. It takes no processor away: what
+    /// counts them counts all.
     pub cpu_quota: Option<f64>,
     /// Numbers and ranges of the processors it may run on (`cpuset.cpus.effective`), where a group names some.
     pub cpuset: Option<String>,

@@ -37,17 +37,18 @@ pub fn conditions(data: &ResultData) -> Vec<String> {
     facts
 }
 
-/// What the control group allowed, where it limits anything: glibc counts the processors it may run on, not their time.
+/// What the control group allowed, where it limits anything: glibc counts all processors that are online.
 fn limits(host: &Host, libc: Option<GlibcVersion>) -> Option<String> {
-    let arenas = libc.map(|version| version.default_arena_limit(host.cpus));
+    let online = host.online_cpus.unwrap_or(host.cpus);
+    let arenas = libc.map(|version| version.default_arena_limit(online));
     let quota = host.cgroup_cpu_quota.map(|quota| {
         let arenas = arenas.map(|n| format!(", and makes up to {n} arenas where no limit is set")).unwrap_or_default();
-        format!("the time of {quota} processors (glibc counts {}{arenas})", host.cpus)
+        format!("the time of {quota} processors (glibc counts {online}{arenas})")
     });
     let memory = [("memory.max", host.cgroup_memory_limit_bytes), ("memory.high", host.cgroup_memory_high_bytes)];
     let allowed: Vec<String> = quota
         .into_iter()
-        .chain(host.cgroup_cpuset.as_ref().map(|list| format!("processors {list}")))
+        .chain(host.cgroup_cpuset.as_ref().map(|list| format!("processors {list} of {online}")))
         .chain(memory.into_iter().filter_map(|(name, limit)| Some(format!("{name} {}", bytes(limit? as f64)))))
         .collect();
     (!allowed.is_empty()).then(|| format!("the control group allows {}", allowed.join(", ")))
@@ -59,8 +60,13 @@ mod tests {
 
     #[test]
     fn limits_of_the_control_group_are_told_and_arenas_set_against_the_quota() {
-        let host =
-            Host { cpus: 64, cgroup_cpu_quota: Some(2.0), cgroup_memory_limit_bytes: Some(4 << 30), ..Host::default() };
+        let host = Host {
+            cpus: 4,
+            online_cpus: Some(64),
+            cgroup_cpu_quota: Some(2.0),
+            cgroup_memory_limit_bytes: Some(4 << 30),
+            ..Host::default()
+        };
         let of = |host: &Host, version: &str| limits(host, version.parse().ok());
         let text = of(&host, "2.36").unwrap();
         assert!(text.contains("2 processors (glibc counts 64, and makes up to 512 arenas"), "{text}");

@@ -17,6 +17,7 @@ pub fn host() -> Host {
         memory_bytes: facts.memory_bytes,
         available_bytes: fragbench_proc::available_bytes(root),
         thp: facts.thp,
+        online_cpus: facts.cpus_online,
         overcommit: facts.overcommit,
         virtualised: facts.virtualised,
         cgroup_memory_limit_bytes: facts.cgroup.memory_max_bytes,
@@ -28,7 +29,7 @@ pub fn host() -> Host {
     }
 }
 
-/// Processors this process may run on, as glibc and jemalloc count them: the standard library's count is lowered by the
+/// Processors this process may run on, as jemalloc counts them: the standard library's count is lowered by the
 /// control group's quota of time.
 fn usable_cpus() -> u32 {
     let grants = fragbench_proc::Process::live(std::process::id()).grants().ok();
