@@ -19,7 +19,9 @@ const PROGRAM: &str = r#"
 #include <unistd.h>
 int main(int argc, char **argv) {
     static void *blocks[16384];
-    prctl(PR_SET_NAME, argv[1][0] == 'b' ? "\xff\xfe\x80) R 1\n" : "fourteen bytes\xc3\xa9");
+    prctl(PR_SET_NAME, argv[1][0] == 'b'   ? "\xff\xfe\x80) R 1\n"
+                       : argv[1][0] == 'o' ? "\033[2J\n\342\200\256x"
+                                           : "fourteen bytes\xc3\xa9");
     for (int i = 0; i < 16384; i++)
         memset(blocks[i] = malloc(1000), 0x5a, 1000);
     malloc(1100);
@@ -69,6 +71,24 @@ fn a_process_is_inspected_and_trimmed_whatever_its_name() {
             let trimmed = json(&succeed(&["trim", "--format", "json", &pid]));
             assert!(trimmed["released_bytes"].as_u64().unwrap() > 14 << 20, "{name}: {trimmed}");
         }
+    }
+}
+
+#[test]
+fn a_name_is_shown_and_obeyed_in_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(file) = compile(dir.path()) else { return };
+    let mut child = Command::new(&file).arg("orders").stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let subject = Subject(child);
+    let pid = subject.0.id().to_string();
+    let shown = succeed(&["inspect", &pid]);
+    assert!(shown.starts_with(r"\u001b[2J\n\u202ex (pid "), "{shown}");
+    for verb in
+        [&["inspect", "--format", "json", &pid][..], &["watch", "--readings", "1", &pid], &["export", "--once", &pid]]
+    {
+        let shown = succeed(verb);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{verb:?}: {shown}");
     }
 }
 

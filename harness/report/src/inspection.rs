@@ -149,7 +149,11 @@ fn size(value: u64) -> String {
 }
 
 fn head(inspection: &Inspection) -> String {
-    let mut head = if inspection.program.is_empty() { "process".to_owned() } else { inspection.program.clone() };
+    let mut head = if inspection.program.is_empty() {
+        "process".to_owned()
+    } else {
+        fragbench_model::printable(&inspection.program).into_owned()
+    };
     if let Some(pid) = inspection.pid {
         let _ = write!(head, " (pid {pid})");
     }

@@ -2,7 +2,6 @@
 //! give back and why not the rest; what is the matter, and what to do next.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -175,8 +174,7 @@ impl Inspect {
         } else {
             self.text(&inspection, survey.as_ref(), asked.as_ref())
         };
-        // A reader that has seen enough is no failure.
-        std::io::stdout().write_all(text.as_bytes())?;
+        put!("{text}");
         Ok(if inspection.heap.is_none() && !inspection.lacks.is_empty() {
             Outcome::FellShort
         } else {
