@@ -22,7 +22,7 @@ const EMBEDDED: [(&[u8], &str); 4] = [
 
 /// Functions of jemalloc's own that hand out or take back blocks: with one of them in a program, its blocks and those of `malloc`
 /// have to be of one allocator.
-const JEMALLOC_S_OWN: [&str; 7] = ["mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx", "nallocx"];
+const JEMALLOC_S_OWN: [&str; 6] = ["mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx"];
 
 /// `operator new(unsigned long)`, as the Itanium C++ ABI writes it.
 const OPERATOR_NEW: &str = "_Znwm";
