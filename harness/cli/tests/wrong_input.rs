@@ -134,7 +134,7 @@ const STEPS: [&str; 19] = [
     "lists",
     "shows all",
     "leave ",
-    "it goes with",
+    "goes with",
     "choose",
     "unpack",
     "as `fragbench",
