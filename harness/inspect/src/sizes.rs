@@ -28,7 +28,10 @@ fn place(size: u64) -> usize {
 
 fn class(classes: &mut [SizeClass], size: u64) -> &mut SizeClass {
     let class = &mut classes[place(size)];
-    (class.from_bytes, class.to_bytes) = class_of(size);
+    // Once a class: it takes two divisions.
+    if class.to_bytes == 0 {
+        (class.from_bytes, class.to_bytes) = class_of(size);
+    }
     class
 }
 

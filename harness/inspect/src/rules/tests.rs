@@ -87,7 +87,7 @@ fn judged(case: &Inspection, kind: HeapVerdictKind, resembles: Option<&str>) -> 
     let verdict = verdict(case, None);
     assert_eq!((verdict.kind, verdict.resembles.as_deref()), (kind, resembles), "{verdict:#?}");
     if let Some(case) = resembles {
-        let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workloads/badcase/src");
+        let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workloads/badcase/src/cases");
         let file = std::path::Path::new(cases).join(format!("{}.rs", case.replace('-', "_")));
         assert!(file.exists(), "{case} is a bad case");
     }
