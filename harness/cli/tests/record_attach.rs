@@ -95,6 +95,47 @@ fn a_process_at_work_is_recorded_again_and_again_and_ends_well() {
 }
 
 #[test]
+fn blocks_made_before_are_the_first_of_the_trace_and_their_frees_are_known() {
+    let Some(mut attached) = Attached::start("idle") else { return };
+    let trace = attached.trace("start.fbt");
+    let mut child = attached.record(&trace, &[]).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(wait_for_line(&mut child).contains("attached to process"));
+    // The program frees its 512 blocks while it is recorded.
+    attached.subject.go_on();
+    assert_eq!(attached.subject.line(), "freed");
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(child.wait().unwrap().success());
+    let info = info(&trace);
+    let on = |name: &str| number(&info, &format!("/recorded_on/{name}"));
+    assert_eq!(info["recorded_on"]["start"], "complete", "{info}");
+    assert!(on("start_blocks") >= 512 && on("start_bytes") >= 512 * 100, "{info}");
+    assert!(on("attached_s") > 1_700_000_000 && on("start_rss_bytes") > 1 << 20, "{info}");
+    assert_eq!(number(&info, "/totals/unseen_frees"), 0, "{info}");
+    assert_eq!(number(&info, "/totals/unresolved"), 0, "{info}");
+    // What it made before and had freed by the end is no longer live.
+    let left = on("start_blocks") - 512;
+    assert!(number(&info, "/totals/live_end_blocks") <= left + 8, "{info}");
+    // Built and played in mid-life, under glibc and under another allocator.
+    let out = attached.trace("replayed");
+    succeed(&["replay", arg(&trace), "--allocator", "glibc", "--allocator", "jemalloc", "--reps", "1", "-o", arg(&out)]);
+    attached.subject.go_on();
+    assert!(attached.subject.line().starts_with("done "));
+}
+
+#[test]
+fn a_process_at_work_has_nearly_no_free_of_a_block_that_is_not_known() {
+    let Some(attached) = Attached::start("work") else { return };
+    let (info, _) = attached.recorded("work.fbt", &["--duration", "2s"]);
+    assert_eq!(info["recorded_on"]["start"], "complete", "{info}");
+    let unseen = number(&info, "/totals/unseen_frees") + number(&info, "/totals/unresolved");
+    assert!(unseen * 1000 <= number(&info, "/events"), "{info}");
+    let (info, said) = attached.recorded("without.fbt", &["--duration", "300ms", "--no-survey"]);
+    assert!(info["recorded_on"]["start_blocks"].is_null() && said.contains("--no-survey"), "{info}\n{said}");
+    assert!(number(&info, "/totals/unseen_frees") > 100, "{info}");
+    attached.ends_well();
+}
+
+#[test]
 fn each_hazard_leaves_the_process_sound() {
     for mode in ["threads", "fork", "dlopen", "deepbind", "signals"] {
         let Some(attached) = Attached::start(mode) else { return };

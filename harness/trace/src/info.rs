@@ -108,6 +108,39 @@ recorded_on! {
     architecture: String => String::clone, Known::text;
     /// Version of fragbench that recorded.
     fragbench: String => String::clone, Known::text;
+    /// When the process was attached to, seconds since 1970; `None` for one that was recorded from its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached_s: u64 => u64::clone, Known::number;
+    /// What there is of the heap at that moment: `complete`, or why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: String => String::clone, Known::text;
+    /// Time at the trace's begin in which that is built, µs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prologue_us: u64 => u64::clone, Known::number;
+    /// Blocks that were live at that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_blocks: u64 => u64::clone, Known::number;
+    /// Bytes that they had room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_bytes: u64 => u64::clone, Known::number;
+    /// Free chunks between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_holes: u64 => u64::clone, Known::number;
+    /// Bytes of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_hole_bytes: u64 => u64::clone, Known::number;
+    /// Arenas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_arenas: u64 => u64::clone, Known::number;
+    /// RSS of the process at that moment, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_rss_bytes: u64 => u64::clone, Known::number;
+    /// Heap of the process in memory at that moment, bytes, without the tops of its arenas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_heap_bytes: u64 => u64::clone, Known::number;
+    /// What calls could not be led to the recorder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreached: String => String::clone, Known::text;
     /// Command line.
     #[serde(skip_serializing_if = "Option::is_none")]
     cmdline: String => String::clone, Known::text;

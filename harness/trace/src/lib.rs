@@ -51,6 +51,9 @@ pub use memory::{MemorySample, MemorySeries, MemorySummary};
 #[cfg(feature = "std")]
 pub use order::{Before, Event, EventKind, Events, SystemCall};
 #[cfg(feature = "std")]
-pub use pack::{LivePack, PackOptions, PackReport, Source, pack, pack_source, pack_spool};
+pub use pack::{
+    HOLE_ALIGN, LivePack, PROLOGUE_NS, PackOptions, PackReport, Source, Start, StartBlock, pack, pack_source,
+    pack_spool,
+};
 #[cfg(feature = "std")]
 pub use reader::{BlockEntry, Scratch, Trace};

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::probe;
 
 /// Whether `malloc` is glibc's.
-fn is_glibcs() -> bool {
+pub fn is_glibcs() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(probe::malloc_is_libcs)
 }

@@ -7,6 +7,7 @@ use fragbench_engine::timeline::Seat;
 use fragbench_engine::{ALL_PAGES, Block, Ledger, fail, refuse, timeline};
 use fragbench_model::Touch;
 use fragbench_model::WorkerErrorKind;
+use fragbench_trace::HOLE_ALIGN;
 use fragbench_trace::decode::{Adjust, Alloc, Block as TraceBlock, Fault, Op, Visitor};
 
 use crate::run::{Run, Tally};
@@ -51,6 +52,7 @@ pub(crate) fn play(
         check_us: 0,
         exited: false,
         tagged: ledger_tagged,
+        building: run.prologue_us > 0,
     };
     let mut block = TraceBlock::default();
     for entry in thread {
@@ -120,6 +122,8 @@ struct Player<'r> {
     exited: bool,
     /// Blocks bear tags.
     tagged: bool,
+    /// What the process held when it was attached to is being built.
+    building: bool,
 }
 
 impl Player<'_> {
@@ -127,6 +131,7 @@ impl Player<'_> {
         while let Some(start) = self.starter.as_ref().and_then(|s| s.next()) {
             self.look(start.us);
         }
+        self.building = false;
         self.tell();
         self.run.counts.add(&self.tally);
         timeline().leave(self.seat);
@@ -146,7 +151,9 @@ impl Player<'_> {
                 self.reach(us);
                 let next_start_us = start.map_or(u64::MAX, |s| s.us);
                 let pace_us = if self.run.paced.is_some() { self.pace_us } else { u64::MAX };
-                self.check_us = self.horizon_us.min(pace_us).min(next_start_us);
+                self.building = us < self.run.prologue_us;
+                let built_us = if self.building { self.run.prologue_us } else { u64::MAX };
+                self.check_us = self.horizon_us.min(pace_us).min(next_start_us).min(built_us);
                 return;
             };
             // A start is an operation of this thread: it parks with the start's time, not with that of what follows.
@@ -180,6 +187,10 @@ impl Player<'_> {
     #[cold]
     #[inline(never)]
     fn tell(&mut self) {
+        // Holes are no live blocks.
+        if self.building {
+            return;
+        }
         let live = self.ledger.live_bytes();
         self.run.peak.add(live - self.told);
         self.told = live;
@@ -245,6 +256,8 @@ impl Player<'_> {
     #[inline(never)]
     fn general(&mut self, op: Op) -> Result<(), Stop> {
         match op {
+            // Under glibc the holes make its heap what it was; for another they mean nothing.
+            Op::Allocate { by: Alloc::Aligned(HOLE_ALIGN), .. } if self.building && self.run.no_holes => {}
             Op::Allocate { slot, size, by, resident_pages } => {
                 let s = self.own.get(slot as usize).ok_or(BEYOND)?;
                 self.vacant(slot)?;
@@ -317,7 +330,9 @@ impl Visitor for Player<'_> {
     #[inline(always)]
     fn free(&mut self, slot: u32) -> Result<(), Stop> {
         let s = self.own.get(slot as usize).ok_or(BEYOND)?;
-        let block = s.take(self.ids + u64::from(slot)).ok_or(EMPTY)?;
+        let Some(block) = s.take(self.ids + u64::from(slot)) else {
+            return if self.building && self.run.no_holes { Ok(()) } else { Err(EMPTY) };
+        };
         self.ledger.free(block);
         Ok(())
     }

@@ -27,6 +27,10 @@ pub(crate) struct Run {
     pub(crate) peak: Peak,
     pub(crate) paced: Option<Paced>,
     pub(crate) counts: Counts,
+    /// Time at the begin in which is built what the process held when it was attached to, µs.
+    pub(crate) prologue_us: u64,
+    /// Free chunks between those blocks are left out.
+    pub(crate) no_holes: bool,
     /// Opened when the threads that lived at the recording's end may end.
     pub(crate) gate: Gate,
 }

@@ -84,6 +84,7 @@ impl Replay {
         let slots = opened.lane_slots().map_err(|e| bad(e.to_string()))?;
         let threads: Vec<u32> = opened.threads().collect();
         let recorded_cpu_us = opened.recorded_on().cpu_us;
+        let prologue_us = opened.recorded_on().prologue_us.unwrap_or(0);
         let starts = starts(&opened, &threads).map_err(bad)?;
         let skew_us = match (&paced, skew_us) {
             // The wall's clock keeps the threads together.
@@ -105,6 +106,8 @@ impl Replay {
             peak,
             paced,
             counts: Counts::default(),
+            prologue_us,
+            no_holes: prologue_us > 0 && !fragbench_engine::adjust::is_glibcs(),
             gate: Gate::default(),
         };
         let by_virtual_clock = pace == Pace::Virtual;

@@ -317,6 +317,7 @@ impl Record {
             memory: observed.and_then(|observed| observed.series(start_ns)),
             end_us: end_ns.map(|end| end.saturating_sub(start_ns) / 1000),
             symbols: Some(fragbench_symbols::symbols),
+            start: None,
             private: self.is_private(),
         }
     }

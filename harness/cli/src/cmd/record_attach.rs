@@ -94,7 +94,18 @@ pub(super) fn attach(record: &Record, pid: u32) -> Result<Outcome> {
             return Err(error.into());
         }
     };
+    let held = process.status().ok().map(|status| status.rss_bytes);
     note!("{}", described(&attached, pid));
+    let start = attached.survey.as_ref().map(crate::recording::start::start);
+    let why = why_no_start(&attached, options);
+    match (&start, &why) {
+        (Some(start), _) => {
+            let ((blocks, bytes), (holes, _)) = (start.sum(true), start.sum(false));
+            note!("it begins with {blocks} live blocks of {bytes} bytes and {holes} free chunks between them");
+        }
+        (None, Some(why)) => note!("it begins with nothing: {why}"),
+        (None, None) => {}
+    }
 
     let spools = SpoolDir::at(staging.here.clone());
     let mut observer = Observer::default();
@@ -145,10 +156,22 @@ pub(super) fn attach(record: &Record, pid: u32) -> Result<Outcome> {
     if attached.allocator == "glibc" {
         recorded_on.glibc = recorded_on.malloc.as_ref().and_then(|malloc| malloc.version.clone()).or(recorded_on.glibc);
     }
+    recorded_on.attached_s = Some(spool.header().start_real_ns / 1_000_000_000);
+    recorded_on.start = Some(why.unwrap_or_else(|| "complete".to_owned()));
+    recorded_on.start_rss_bytes = held;
+    recorded_on.start_heap_bytes = attached.survey.as_ref().map(|survey| {
+        let bytes = survey.bytes();
+        bytes.resident_bytes - bytes.top_resident_bytes
+    });
+    recorded_on.unreached = unreached(&attached);
+    // The start is built in a time of its own.
+    let prologue_ns = if start.is_some() { fragbench_trace::PROLOGUE_NS } else { 0 };
+    let begins_ns = spool.header().start_mono_ns.saturating_sub(prologue_ns);
     let options = PackOptions {
         recorded_on,
-        memory: observed.and_then(|observed| observed.series(spool.header().start_mono_ns)),
+        memory: observed.and_then(|observed| observed.series(begins_ns)),
         end_us: None,
+        start,
         symbols: Some(fragbench_symbols::symbols),
         private: record.stacks,
     };
@@ -169,21 +192,42 @@ fn is_open(spools: &SpoolDir) -> bool {
 
 /// What was done to the process.
 fn described(attached: &Attached, pid: u32) -> String {
-    let Attached { allocator, led, unbound, foreign, sealed, longest_stop, again, .. } = attached;
+    let Attached { allocator, led, longest_stop, again, .. } = attached;
     let again = if *again { ", with the recorder of an earlier recording" } else { "" };
     let mut text = format!(
         "attached to process {pid}: {led} places that call {allocator}'s malloc lead to the recorder{again}; it stood still \
          for {} at most",
         duration_ns(longest_stop.as_nanos() as f64)
     );
-    for (count, what) in [
-        (unbound, "are not bound yet and may lead to another allocator: left alone"),
-        (foreign, "lead to another allocator: not recorded"),
-        (sealed, "could not be changed"),
-    ] {
-        if *count > 0 {
-            text += &format!("\n{count} places {what}");
-        }
+    if let Some(unreached) = unreached(attached) {
+        text += &format!("\nnot recorded: {unreached}");
     }
     text
+}
+
+/// What calls could not be led to the recorder, by number.
+fn unreached(attached: &Attached) -> Option<String> {
+    let kinds = [
+        (attached.unbound, "that are not bound yet and may lead to another allocator"),
+        (attached.foreign, "that lead to another allocator"),
+        (attached.sealed, "that could not be changed"),
+    ];
+    let parts: Vec<String> =
+        kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("calls of {n} places {what}")).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Why a recording has no start.
+fn why_no_start(attached: &Attached, options: &AttachOptions) -> Option<String> {
+    if attached.survey.is_some() {
+        return None;
+    }
+    Some(match attached.survey_time {
+        _ if options.no_survey => "left out by --no-survey".to_owned(),
+        None => format!("the heap is {}'s, whose live blocks cannot be seen from outside", attached.allocator),
+        Some(_) => format!(
+            "the survey of what is live took longer than the process may stand still (--still {})",
+            duration_ns(options.still.as_nanos() as f64)
+        ),
+    })
 }

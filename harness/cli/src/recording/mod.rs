@@ -8,3 +8,4 @@ pub(crate) mod memory;
 pub(crate) mod packing;
 pub(crate) mod spools;
 pub(crate) mod staging;
+pub(crate) mod start;

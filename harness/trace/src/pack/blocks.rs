@@ -114,6 +114,8 @@ pub(super) struct Blocks {
     totals: Totals,
     /// Calls that adjust the allocator.
     adjusts: u64,
+    /// Time at the begin in which nothing is as it was recorded, µs.
+    prologue_us: u64,
 }
 
 impl Blocks {
@@ -136,13 +138,21 @@ impl Blocks {
             swing: Swing::default(),
             totals: Totals::default(),
             adjusts: 0,
+            prologue_us: recorded_on.prologue_us.unwrap_or(0),
         })
+    }
+
+    /// Whether what the process held when it was attached to is being built, among it free chunks.
+    fn is_building(&self) -> bool {
+        self.now_us < self.prologue_us
     }
 
     /// What follows happens at `us`, which never decreases.
     pub(super) fn now(&mut self, us: u64) {
         self.now_us = us;
-        self.swing.now(us, self.live_bytes, self.totals.peak_live_bytes);
+        if !self.is_building() {
+            self.swing.now(us, self.live_bytes, self.totals.peak_live_bytes);
+        }
     }
 
     pub(super) fn count_reordered(&mut self) {
@@ -276,7 +286,9 @@ impl Blocks {
 
     fn drop_bytes(&mut self, cursor: usize, size: u64) {
         self.live_bytes -= size;
-        self.swing.add(cursor, -(size as i64));
+        if !self.is_building() {
+            self.swing.add(cursor, -(size as i64));
+        }
     }
 
     fn hold(
@@ -297,6 +309,9 @@ impl Blocks {
             self.resident_entries.insert(addr, ResidentEntry { cursor: cursor as u32, seq, index });
         }
         self.live_bytes += size;
+        if self.is_building() {
+            return Ok(());
+        }
         self.swing.add(cursor, size as i64);
         self.totals.peak_live_blocks = self.totals.peak_live_blocks.max(self.live.len() as u64);
         if self.live_bytes > self.totals.peak_live_bytes {

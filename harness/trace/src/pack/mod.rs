@@ -12,6 +12,7 @@ mod blocks;
 mod clock;
 mod live;
 mod merge;
+mod start;
 pub(crate) mod state;
 mod swing;
 mod sys;
@@ -32,6 +33,8 @@ use blocks::Blocks;
 use clock::Clock;
 pub use live::LivePack;
 use merge::Merge;
+use start::Begun;
+pub use start::{HOLE_ALIGN, PROLOGUE_NS, Start, StartBlock};
 
 /// How long an allocation at a live address waits for the free. A thread may be off the processor for some time
 /// between its stamp and the call.
@@ -51,6 +54,9 @@ pub struct PackOptions {
     pub end_us: Option<u64>,
     /// Names the functions of recorded stacks; without it they are kept as offsets in files.
     pub symbols: Option<Symbols>,
+    /// What the process held when it was attached to; [`pack_spool`] alone takes it. The trace then begins a second earlier, and
+    /// so do times of `memory` and `end_us`.
+    pub start: Option<Start>,
     /// Only the owner may read the trace: for what names functions, files or a command line.
     pub private: bool,
 }
@@ -137,7 +143,21 @@ pub fn pack_spool(spool: &Spool, out: &Path, options: &PackOptions) -> Result<Pa
     let mut known = known(spool);
     known.damaged_stretches = spool.damage().len() as u64;
     known.complete &= known.damaged_stretches == 0;
-    let mut report = pack_source(spool, out, &learn_from(spool, options), known)?;
+    let mut options = learn_from(spool, options);
+    let mut report = match options.start.take() {
+        Some(start) => {
+            let begun = Begun::new(spool, &start);
+            options.end_us.get_or_insert(begun.end_us());
+            let on = &mut options.recorded_on;
+            let ((blocks, bytes), (holes, hole_bytes)) = (start.sum(true), start.sum(false));
+            on.prologue_us = Some(PROLOGUE_NS / 1000);
+            (on.start_blocks, on.start_bytes) = (Some(blocks), Some(bytes));
+            (on.start_holes, on.start_hole_bytes) = (Some(holes), Some(hole_bytes));
+            on.start_arenas = Some(start.arenas.len() as u64);
+            pack_source(&begun, out, &options, known)?
+        }
+        None => pack_source(spool, out, &options, known)?,
+    };
     report.spool_bytes = spool.len_bytes();
     Ok(report)
 }

@@ -40,7 +40,10 @@ impl Blocks {
             memory.end_at(duration_us);
             self.writer.memory(&memory)?;
         }
-        let t = self.totals;
+        let mut t = self.totals;
+        // Where nothing was recorded behind a start.
+        t.peak_live_bytes = t.peak_live_bytes.max(self.live_bytes);
+        t.peak_live_blocks = t.peak_live_blocks.max(self.live.len() as u64);
         let [swing_200us_bytes, swing_1ms_bytes, swing_5ms_bytes, swing_25ms_bytes] =
             self.swing.finish(self.live_bytes, t.peak_live_bytes);
         let totals = Totals {

@@ -67,6 +67,8 @@ impl Blocks {
             swing: State::load(from)?,
             totals: State::load(from)?,
             adjusts: State::load(from)?,
+            // What is packed while it grows has no start.
+            prologue_us: 0,
         })
     }
 }
