@@ -117,7 +117,18 @@ fn blocks_made_before_are_the_first_of_the_trace_and_their_frees_are_known() {
     assert!(number(&info, "/totals/live_end_blocks") <= left + 8, "{info}");
     // Built and played in mid-life, under glibc and under another allocator.
     let out = attached.trace("replayed");
-    succeed(&["replay", arg(&trace), "--allocator", "glibc", "--allocator", "jemalloc", "--reps", "1", "-o", arg(&out)]);
+    succeed(&[
+        "replay",
+        arg(&trace),
+        "--allocator",
+        "glibc",
+        "--allocator",
+        "jemalloc",
+        "--reps",
+        "1",
+        "-o",
+        arg(&out),
+    ]);
     attached.subject.go_on();
     assert!(attached.subject.line().starts_with("done "));
 }

@@ -204,6 +204,17 @@ impl Ledger {
         block
     }
 
+    /// Takes a block out of the checksum: one that is made to bring a heap into a state, and is no work.
+    pub fn uncount(&self, id: u64, size: usize) {
+        count(&self.line.checksum, heap::mix(id, size).wrapping_neg());
+    }
+
+    /// Takes calls out of the count: those that made and freed such blocks.
+    pub fn uncount_calls(&self, calls: u64) {
+        let ops = self.counters.ops.load(Relaxed);
+        self.counters.ops.store(ops.wrapping_sub(calls), Relaxed);
+    }
+
     /// What is written into blocks.
     pub fn touch(&self) -> Touch {
         self.touch

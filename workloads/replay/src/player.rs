@@ -53,6 +53,7 @@ pub(crate) fn play(
         exited: false,
         tagged: ledger_tagged,
         building: run.prologue_us > 0,
+        holes: 0,
     };
     let mut block = TraceBlock::default();
     for entry in thread {
@@ -124,6 +125,8 @@ struct Player<'r> {
     tagged: bool,
     /// What the process held when it was attached to is being built.
     building: bool,
+    /// Free chunks made so far.
+    holes: u64,
 }
 
 impl Player<'_> {
@@ -131,7 +134,7 @@ impl Player<'_> {
         while let Some(start) = self.starter.as_ref().and_then(|s| s.next()) {
             self.look(start.us);
         }
-        self.building = false;
+        self.built();
         self.tell();
         self.run.counts.add(&self.tally);
         timeline().leave(self.seat);
@@ -139,6 +142,12 @@ impl Player<'_> {
             self.run.turns.pass_and_exit();
         }
         self.exited
+    }
+
+    /// What the process held is there; its holes were made and freed.
+    fn built(&mut self) {
+        self.building = false;
+        self.ledger.uncount_calls(2 * std::mem::take(&mut self.holes));
     }
 
     /// Brings the thread to operations at `us`, and starts the threads that begin before.
@@ -151,7 +160,9 @@ impl Player<'_> {
                 self.reach(us);
                 let next_start_us = start.map_or(u64::MAX, |s| s.us);
                 let pace_us = if self.run.paced.is_some() { self.pace_us } else { u64::MAX };
-                self.building = us < self.run.prologue_us;
+                if us >= self.run.prologue_us {
+                    self.built();
+                }
                 let built_us = if self.building { self.run.prologue_us } else { u64::MAX };
                 self.check_us = self.horizon_us.min(pace_us).min(next_start_us).min(built_us);
                 return;
@@ -257,7 +268,18 @@ impl Player<'_> {
     fn general(&mut self, op: Op) -> Result<(), Stop> {
         match op {
             // Under glibc the holes make its heap what it was; for another they mean nothing.
-            Op::Allocate { by: Alloc::Aligned(HOLE_ALIGN), .. } if self.building && self.run.no_holes => {}
+            Op::Allocate { slot, size, by: Alloc::Aligned(HOLE_ALIGN), resident_pages } if self.building => {
+                let s = self.own.get(slot as usize).ok_or(BEYOND)?;
+                if self.run.no_holes {
+                    s.skip();
+                    return Ok(());
+                }
+                let (id, size) = (self.ids + u64::from(slot), size as usize);
+                s.put(self.ledger.malloc_touching(id, size, resident_pages.unwrap_or(ALL_PAGES)));
+                // No work: the same is counted under every allocator.
+                self.ledger.uncount(id, size);
+                self.holes += 1;
+            }
             Op::Allocate { slot, size, by, resident_pages } => {
                 let s = self.own.get(slot as usize).ok_or(BEYOND)?;
                 self.vacant(slot)?;

@@ -53,6 +53,12 @@ impl Slot {
         self.ptr.store(if ptr.is_null() { NO_ADDRESS } else { ptr }, Ordering::Release);
     }
 
+    /// The owner leaves a block out that was here: only its generation goes by.
+    pub(crate) fn skip(&self) {
+        let generation = (self.meta.load(Ordering::Relaxed) >> SIZE_BITS) + 1;
+        self.meta.store(generation << SIZE_BITS, Ordering::Release);
+    }
+
     /// The owner takes its block out; `None` when there is none.
     #[inline(always)]
     pub(crate) fn take(&self, id: u64) -> Option<Block> {
