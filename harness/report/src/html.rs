@@ -73,16 +73,7 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
                     (data.manifest.host.cpus) " CPUs · fragbench " (data.manifest.version)
                     @for fact in conditions(data) { " · " (fact) }
                 }
-                nav {
-                    ul {
-                        @if !matrices.is_empty() { li { a href="#all" { "All workloads" } } }
-                        @for (w, _) in plots { li { a href={ "#" (slug(w)) } { (w) } } }
-                        @if !failed.is_empty() { li { a href="#failed" { "Failed runs (" (failed.len()) ")" } } }
-                        @if !cautions.is_empty() { li { a href="#cautions" { "Cautions (" (cautions.len()) ")" } } }
-                        li { a href="#how" { "How it was measured" } }
-                        li { a href="#runs" { "Every run" } }
-                    }
-                }
+                (contents(report, !matrices.is_empty(), failed.len(), cautions.len()))
                 @if !matrices.is_empty() {
                     h2 id="all" { "All workloads" }
                     @for (heading, matrix) in &matrices {
@@ -110,6 +101,22 @@ pub(crate) fn report_html(report: &Page) -> Result<String> {
         }
     };
     Ok(page.into_string())
+}
+
+/// Where on the page what stands.
+fn contents(report: &Page, matrices: bool, failed: usize, cautions: usize) -> Markup {
+    html! {
+        nav {
+            ul {
+                @if matrices { li { a href="#all" { "All workloads" } } }
+                @for (w, _) in report.plots { li { a href={ "#" (slug(w)) } { (w) } } }
+                @if failed > 0 { li { a href="#failed" { "Failed runs (" (failed) ")" } } }
+                @if cautions > 0 { li { a href="#cautions" { "Cautions (" (cautions) ")" } } }
+                li { a href="#how" { "How it was measured" } }
+                li { a href="#runs" { "Every run" } }
+            }
+        }
+    }
 }
 
 /// What applies the recommendation, for systemd: the change as it was resolved, in the words of the room that emits lines.

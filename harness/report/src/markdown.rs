@@ -11,7 +11,7 @@ use crate::server::server_notes;
 use crate::table::{LEGEND, RATIO_LEGEND, Table, purge_table, ratio_table, result_table};
 use crate::units::{bytes, utc};
 use crate::verdict::{MoreBy, advice, finding, reasons};
-use crate::{Page, plot_stem};
+use crate::{Page, Plot, ResultData, plot_stem};
 
 /// The report in Markdown; plots are linked as the SVG files beside it.
 pub(crate) fn report_markdown(page: &Page) -> String {
@@ -42,35 +42,7 @@ pub(crate) fn report_markdown(page: &Page) -> String {
         out.push_str(&format!("\n{}\n", overview::LEGEND));
     }
     for (workload, plots) in page.plots {
-        out.push_str(&format!("\n## {}\n\n", escape(workload)));
-        let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
-        out.push_str(&markdown_table(&results));
-        out.push_str(&format!("\n{LEGEND}\n"));
-        for note in server_notes(manifest, &data.records, Some(workload)) {
-            out.push_str(&format!("\n**{}**\n", escape(&note)));
-        }
-        if let Some(note) = replay_note(&data.records, workload) {
-            out.push_str(&format!("\n{note}\n"));
-        }
-        if let Some(fact) = profile::fact(data, workload) {
-            let shapes = markdown_table(&profile::shape_table(fact));
-            out.push_str(&format!("\n{}:\n\n{shapes}\n{}\n", profile::HEADING, profile::LEGEND));
-            if let Some(memory) = profile::memory_table(data, workload) {
-                out.push_str(&format!("\n{}", markdown_table(&memory)));
-            }
-        }
-        let ratios = ratio_table(&data.summary, &manifest.plan, workload);
-        if !ratios.rows.is_empty() {
-            out.push_str(&format!("\n{}\n{RATIO_LEGEND}\n", markdown_table(&ratios)));
-        }
-        let purge = purge_table(&data.summary, workload);
-        if !purge.rows.is_empty() {
-            out.push_str(&format!("\nPurge:\n\n{}", markdown_table(&purge)));
-        }
-        for plot in plots {
-            let path = plot_stem(workload, plot.name);
-            out.push_str(&format!("\n![{}]({path}.svg)\n\n{}\n", plot.name, escape(&plot.caption)));
-        }
+        out.push_str(&section(data, workload, plots));
     }
     let cautions = Cautions::of_summary(&data.summary).lines();
     if !cautions.is_empty() {
@@ -95,6 +67,41 @@ pub(crate) fn report_markdown(page: &Page) -> String {
             "Merged from the shards {}; of the machines the first is named here, `manifest.json` has all.\n",
             escape(&shards.join(", "))
         ));
+    }
+    out
+}
+
+/// The tables and plots of one workload.
+fn section(data: &ResultData, workload: &str, plots: &[Plot]) -> String {
+    let manifest = &data.manifest;
+    let mut out = format!("\n## {}\n\n", escape(workload));
+    let results = result_table(&data.summary, &manifest.plan, &data.records, workload);
+    out.push_str(&markdown_table(&results));
+    out.push_str(&format!("\n{LEGEND}\n"));
+    for note in server_notes(manifest, &data.records, Some(workload)) {
+        out.push_str(&format!("\n**{}**\n", escape(&note)));
+    }
+    if let Some(note) = replay_note(&data.records, workload) {
+        out.push_str(&format!("\n{note}\n"));
+    }
+    if let Some(fact) = profile::fact(data, workload) {
+        let shapes = markdown_table(&profile::shape_table(fact));
+        out.push_str(&format!("\n{}:\n\n{shapes}\n{}\n", profile::HEADING, profile::LEGEND));
+        if let Some(memory) = profile::memory_table(data, workload) {
+            out.push_str(&format!("\n{}", markdown_table(&memory)));
+        }
+    }
+    let ratios = ratio_table(&data.summary, &manifest.plan, workload);
+    if !ratios.rows.is_empty() {
+        out.push_str(&format!("\n{}\n{RATIO_LEGEND}\n", markdown_table(&ratios)));
+    }
+    let purge = purge_table(&data.summary, workload);
+    if !purge.rows.is_empty() {
+        out.push_str(&format!("\nPurge:\n\n{}", markdown_table(&purge)));
+    }
+    for plot in plots {
+        let path = plot_stem(workload, plot.name);
+        out.push_str(&format!("\n![{}]({path}.svg)\n\n{}\n", plot.name, escape(&plot.caption)));
     }
     out
 }

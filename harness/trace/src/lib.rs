@@ -24,6 +24,7 @@ mod info;
 #[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
+mod operation;
 mod order;
 #[cfg(feature = "std")]
 mod pack;

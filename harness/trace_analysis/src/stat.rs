@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use fragbench_model::{Histogram, HistogramBin, LiveCurve, SCHEMA, TraceStat};
 
 use crate::bins::Bins;
-use fragbench_trace::Trace;
-use fragbench_trace::{Event, EventKind};
+use fragbench_trace::{Event, EventKind, Trace, TraceInfo};
 
 /// Points of the live curve besides the peak.
 const CURVE_POINTS: u64 = 1_990;
@@ -48,12 +47,9 @@ impl Sizes {
     }
 }
 
-/// Statistics of a trace. Damaged blocks are passed over.
-pub fn stat(trace: &Trace) -> TraceStat {
-    let info = trace.info();
-    let duration_us = (info.duration_s * 1e6).round() as u64;
-    let step = duration_us.div_ceil(CURVE_POINTS).max(1);
-    let mut s = TraceStat {
+/// Before the first event.
+fn nothing_seen(info: &TraceInfo) -> TraceStat {
+    TraceStat {
         schema: SCHEMA,
         events: 0,
         allocations: 0,
@@ -75,7 +71,15 @@ pub fn stat(trace: &Trace) -> TraceStat {
         lifetimes: Histogram::new(),
         top_sizes: Histogram::new(),
         live: LiveCurve::default(),
-    };
+    }
+}
+
+/// Statistics of a trace. Damaged blocks are passed over.
+pub fn stat(trace: &Trace) -> TraceStat {
+    let info = trace.info();
+    let duration_us = (info.duration_s * 1e6).round() as u64;
+    let step = duration_us.div_ceil(CURVE_POINTS).max(1);
+    let mut s = nothing_seen(&info);
     let mut sizes = Bins::new(SUB_BITS + 1, SUB_BITS);
     let mut lifetimes = Bins::new(SUB_BITS + 1, SUB_BITS);
     let mut counts = Sizes { small: vec![0; COUNTED_SIZES], large: HashMap::new() };

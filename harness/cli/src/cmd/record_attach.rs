@@ -1,6 +1,7 @@
 //! `fragbench record --attach`: records a process that runs already, and leaves it as it was.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -8,16 +9,16 @@ use clap::Args;
 use fragbench_ask::{Attached, Request};
 use fragbench_proc::Process;
 use fragbench_report::duration_ns;
-use fragbench_trace::PackOptions;
 use fragbench_trace::spool::Spool;
 use fragbench_trace::spool::format::Status;
 use fragbench_trace::spool::provider::Provided;
+use fragbench_trace::{PackOptions, RecordedOn, Start};
 
 use super::record::Record;
 use super::trim::VisitOptions;
 use crate::recording::conditions;
 use crate::recording::ended::{self, Made, Told};
-use crate::recording::memory::{MemoryLog, Observer};
+use crate::recording::memory::{MemoryLog, Observed, Observer};
 use crate::recording::spools::{SpoolDir, SpoolFile};
 use crate::recording::staging::Staging;
 use crate::sizes::parse_duration;
@@ -94,38 +95,15 @@ pub(super) fn attach(record: &Record, pid: u32) -> Result<Outcome> {
             return Err(error.into());
         }
     };
-    let held = process.status().ok().map(|status| status.rss_bytes);
-    note!("{}", described(&attached, pid));
-    let start = attached.survey.as_ref().map(crate::recording::start::start);
-    let why = why_no_start(&attached, options);
-    match (&start, &why) {
-        (Some(start), _) => {
-            let ((blocks, bytes), (holes, _)) = (start.sum(true), start.sum(false));
-            note!("it begins with {blocks} live blocks of {bytes} bytes and {holes} free chunks between them");
-        }
-        (None, Some(why)) => note!("it begins with nothing: {why}"),
-        (None, None) => {}
-    }
-
-    let spools = SpoolDir::at(staging.here.clone());
-    let mut observer = Observer::default();
-    let mut log = match &record.memory {
-        Some(path) => Some((MemoryLog::create(path, pid)?, Instant::now())),
-        None => None,
+    let begun = Begun {
+        held: process.status().ok().map(|status| status.rss_bytes),
+        start: attached.survey.as_ref().map(crate::recording::start::start),
+        why_no_start: why_no_start(&attached, options),
+        attached: &attached,
     };
-    let begun = Instant::now();
-    while process.program().is_ok()
-        && !interrupted.load(std::sync::atomic::Ordering::Acquire)
-        && record.duration.is_none_or(|limit| begun.elapsed() < limit)
-        && is_open(&spools)
-    {
-        observer.sample([pid]);
-        if let Some((log, at)) = log.as_mut().filter(|(_, at)| at.elapsed() >= record.memory_interval) {
-            log.sample();
-            *at = Instant::now();
-        }
-        std::thread::sleep(TICK.min(record.memory_interval));
-    }
+    begun.describe(pid);
+    let spools = SpoolDir::at(staging.here.clone());
+    let observer = follow(record, &process, pid, &spools, interrupted)?;
     staging.give_up();
     let by_itself = Instant::now();
     while is_open(&spools) && by_itself.elapsed() < BY_ITSELF && process.program().is_ok() {
@@ -137,50 +115,120 @@ pub(super) fn attach(record: &Record, pid: u32) -> Result<Outcome> {
             note!("the recording ends with the process's next event: {error}");
         }
     }
+    let Some(file) = spools.list()?.into_iter().next() else { bail!("{} left no spool", program.display()) };
+    let retry = || format!("{}; the spool is in {}", record.output.display(), staging.there.display());
+    pack(record, begun, observer.of(pid), &environment, &file).with_context(retry)?;
+    staging.remove();
+    Ok(Outcome::Success)
+}
+
+/// What is known when the recording has begun.
+struct Begun<'a> {
+    attached: &'a Attached,
+    /// What was live, and the holes between.
+    start: Option<Start>,
+    why_no_start: Option<String>,
+    /// RSS of the process, bytes.
+    held: Option<u64>,
+}
+
+impl Begun<'_> {
+    fn describe(&self, pid: u32) {
+        note!("{}", described(self.attached, pid));
+        match (&self.start, &self.why_no_start) {
+            (Some(start), _) => {
+                let ((blocks, bytes), (holes, _)) = (start.sum(true), start.sum(false));
+                note!("it begins with {blocks} live blocks of {bytes} bytes and {holes} free chunks between them");
+            }
+            (None, Some(why)) => note!("it begins with nothing: {why}"),
+            (None, None) => {}
+        }
+    }
+
+    /// What a trace says of the recording.
+    fn recorded_on(&self, spool: &Spool, observed: Option<&Observed>, environment: &[String]) -> RecordedOn {
+        let variable = |name: &str| {
+            let entry = environment.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+            entry.map(str::to_owned)
+        };
+        let mut on = conditions::of_environment(observed, None, variable);
+        let provider = |of| spool.provider(of).map(conditions::provider);
+        on.malloc = provider(Provided::Malloc);
+        on.operator_new = provider(Provided::OperatorNew);
+        if self.attached.allocator == "glibc" {
+            on.glibc = on.malloc.as_ref().and_then(|malloc| malloc.version.clone()).or(on.glibc);
+        }
+        on.attached_s = Some(spool.header().start_real_ns / 1_000_000_000);
+        on.start = Some(self.why_no_start.clone().unwrap_or_else(|| "complete".to_owned()));
+        on.start_rss_bytes = self.held;
+        on.start_heap_bytes = self.attached.survey.as_ref().map(|survey| {
+            let bytes = survey.bytes();
+            bytes.resident_bytes - bytes.top_resident_bytes
+        });
+        on.unreached = unreached(self.attached);
+        on
+    }
+}
+
+/// Looks at the process until the recording, the time or the process ends.
+fn follow(
+    record: &Record,
+    process: &Process,
+    pid: u32,
+    spools: &SpoolDir,
+    interrupted: &AtomicBool,
+) -> Result<Observer> {
+    let mut observer = Observer::default();
+    let mut log = match &record.memory {
+        Some(path) => Some((MemoryLog::create(path, pid)?, Instant::now())),
+        None => None,
+    };
+    let begun = Instant::now();
+    while process.program().is_ok()
+        && !interrupted.load(Ordering::Acquire)
+        && record.duration.is_none_or(|limit| begun.elapsed() < limit)
+        && is_open(spools)
+    {
+        observer.sample([pid]);
+        if let Some((log, at)) = log.as_mut().filter(|(_, at)| at.elapsed() >= record.memory_interval) {
+            log.sample();
+            *at = Instant::now();
+        }
+        std::thread::sleep(TICK.min(record.memory_interval));
+    }
     observer.last_look(pid);
     if let Some(trouble) = log.and_then(|(log, _)| log.finish()) {
         note!("the log of --memory has gaps: {trouble}");
     }
-    let Some(file) = spools.list()?.into_iter().next() else { bail!("{} left no spool", program.display()) };
-    let retry = || format!("{}; the spool is in {}", record.output.display(), staging.there.display());
-    let spool = Spool::open(&file.path).with_context(retry)?;
-    let variable = |name: &str| {
-        let entry = environment.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
-        entry.map(str::to_owned)
-    };
-    let observed = observer.of(pid);
-    let mut recorded_on = conditions::of_environment(observed, None, variable);
-    let provider = |of| spool.provider(of).map(conditions::provider);
-    recorded_on.malloc = provider(Provided::Malloc);
-    recorded_on.operator_new = provider(Provided::OperatorNew);
-    if attached.allocator == "glibc" {
-        recorded_on.glibc = recorded_on.malloc.as_ref().and_then(|malloc| malloc.version.clone()).or(recorded_on.glibc);
-    }
-    recorded_on.attached_s = Some(spool.header().start_real_ns / 1_000_000_000);
-    recorded_on.start = Some(why.unwrap_or_else(|| "complete".to_owned()));
-    recorded_on.start_rss_bytes = held;
-    recorded_on.start_heap_bytes = attached.survey.as_ref().map(|survey| {
-        let bytes = survey.bytes();
-        bytes.resident_bytes - bytes.top_resident_bytes
-    });
-    recorded_on.unreached = unreached(&attached);
+    Ok(observer)
+}
+
+/// Makes the trace.
+fn pack(
+    record: &Record,
+    begun: Begun<'_>,
+    observed: Option<&Observed>,
+    environment: &[String],
+    file: &SpoolFile,
+) -> Result<()> {
+    let spool = Spool::open(&file.path)?;
+    let recorded_on = begun.recorded_on(&spool, observed, environment);
     // The start is built in a time of its own.
-    let prologue_ns = if start.is_some() { fragbench_trace::PROLOGUE_NS } else { 0 };
+    let prologue_ns = if begun.start.is_some() { fragbench_trace::PROLOGUE_NS } else { 0 };
     let begins_ns = spool.header().start_mono_ns.saturating_sub(prologue_ns);
     let options = PackOptions {
         recorded_on,
         memory: observed.and_then(|observed| observed.series(begins_ns)),
         end_us: None,
-        start,
+        start: begun.start,
         symbols: Some(fragbench_symbols::symbols),
         private: record.stacks,
     };
-    let report = fragbench_trace::pack_spool(&spool, &record.output, &options).with_context(retry)?;
+    let report = fragbench_trace::pack_spool(&spool, &record.output, &options)?;
     let made = Made { trace: record.output.clone(), report };
     note!("{}", ended::describe(&made));
     Told::of(&spool, false).describe(&made.trace);
-    staging.remove();
-    Ok(Outcome::Success)
+    Ok(())
 }
 
 /// Whether the recording goes on.

@@ -5,13 +5,16 @@
 //! was forked. Zero is "not set up", so the child's first event makes it set up a spool of its own, and it can never
 //! write to its parent's. Children of `vfork` share all memory with their parent and record as the parent's thread.
 
+mod attachment;
+mod writing;
+
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use fragbench_trace::spool::format::{
-    ARCHITECTURE, BLOCK_HEADER_LEN, BlockHeader, BlockKind, Closing, HEADER_LEN, Header, QUANTUM_SHIFT, Status,
-};
+use fragbench_trace::spool::format::{ARCHITECTURE, BlockKind, HEADER_LEN, Header, QUANTUM_SHIFT, Status};
+
+pub(crate) use attachment::{Wanted, prepare_late};
 
 use crate::buffer::{BlockClock, Buffer};
 use crate::config::{self, PATH_MAX};
@@ -134,27 +137,8 @@ static INHERITED: Inherited = Inherited {
 /// Memory of the recorder that is not in buffers: its writable data.
 const STATIC_BYTES: u64 = (size_of::<Process>() + size_of::<Inherited>()) as u64;
 
-/// What is wanted of a recording by attachment.
-pub(crate) struct Wanted<'a> {
-    pub(crate) prefix: &'a [u8],
-    pub(crate) max_size: u64,
-    /// `u64::MAX` for no limit.
-    pub(crate) duration_ms: u64,
-    pub(crate) stack_depth: u32,
-}
-
 /// Attached, it is looked so often whether the recording is still wanted.
 const LOOK_MS: u64 = 250;
-/// An object that has not come within so many milliseconds is found with the usual looks.
-const EXPECTED: u32 = 100;
-
-/// What a late-comer does in advance, while all locks may be waited for.
-pub(crate) fn prepare_late() {
-    thread::make_key();
-    // SAFETY: as in `read_environment`.
-    unsafe { __cxa_atexit(at_exit, ptr::null_mut(), ptr::null_mut()) };
-}
-
 unsafe extern "C" {
     fn __cxa_atexit(f: extern "C" fn(*mut ()), arg: *mut (), dso: *mut ()) -> i32;
 }
@@ -303,21 +287,6 @@ impl Process {
         if INHERITED.on.load(Ordering::Relaxed) { Phase::Recording } else { Phase::Paused }
     }
 
-    fn closing(&self, status: Status) -> Closing {
-        Closing {
-            status,
-            errno: self.errno.load(Ordering::Relaxed) as u32,
-            tsc: clock::ticks(),
-            mono_ns: raw::clock_ns(libc::CLOCK_MONOTONIC),
-            lost_events: self.lost_events.load(Ordering::Relaxed),
-            early_calls: self.early_calls.load(Ordering::Relaxed),
-            own_bytes_peak: STATIC_BYTES + self.stacks.mapped() + self.pool.mapped_peak(),
-            bytes: self.file.written(),
-            nested_calls: self.nested_calls.load(Ordering::Relaxed),
-            passing_loads: self.passing_loads.load(Ordering::Relaxed),
-        }
-    }
-
     /// Opens the fast path, for as long as the time limit surely allows.
     fn let_run(&self) {
         let ms = INHERITED.duration_ms.load(Ordering::Relaxed);
@@ -428,20 +397,6 @@ impl Process {
         }
     }
 
-    /// Writes what every thread has, as far as its owner got. Nobody is waited for: an owner goes on meanwhile, and
-    /// its block, when full, is written again. With signals blocked.
-    fn write_all(&self) {
-        self.pool.each(|buffer| {
-            let _owner = buffer.lock.hold();
-            // SAFETY: under the buffer's lock.
-            unsafe { buffer.block(self.clock()) }.is_none_or(|block| self.file.append(block).is_ok())
-        });
-    }
-
-    fn write_closing(&self, status: Status) {
-        self.file.rewrite_status(&self.closing(status).to_bytes());
-    }
-
     /// Stops for good. With signals blocked.
     fn stop(&self, why: Status) {
         let was = self.phase.swap(Phase::Stopped as u32, Ordering::AcqRel);
@@ -459,67 +414,6 @@ impl Process {
     /// Whether it records or may again.
     pub(crate) fn is_recording(&self) -> bool {
         matches!(self.phase(), Phase::SettingUp | Phase::Recording | Phase::Paused | Phase::Ending)
-    }
-
-    /// Begins a recording, the first or another, in the calling thread, which becomes its first. While all other threads
-    /// stand still outside of this library.
-    pub(crate) fn begin(&self, wanted: &Wanted<'_>) -> Result<(), i32> {
-        self.set_phase(Phase::SettingUp);
-        // SAFETY: nobody else runs.
-        unsafe { (&mut *INHERITED.prefix.get())[..wanted.prefix.len()].copy_from_slice(wanted.prefix) };
-        INHERITED.prefix_len.store(wanted.prefix.len() as u32, Ordering::Relaxed);
-        INHERITED.max_size.store(wanted.max_size, Ordering::Relaxed);
-        INHERITED.duration_ms.store(wanted.duration_ms, Ordering::Relaxed);
-        INHERITED.stack_depth.store(wanted.stack_depth, Ordering::Relaxed);
-        INHERITED.on.store(true, Ordering::Relaxed);
-        INHERITED.stop_mono_ns.store(0, Ordering::Relaxed);
-        INHERITED.read.store(true, Ordering::Release);
-        for count in [&self.lost_events, &self.early_calls, &self.nested_calls] {
-            count.store(0, Ordering::Relaxed);
-        }
-        self.passing_loads.store(0, Ordering::Relaxed);
-        self.errno.store(0, Ordering::Relaxed);
-        self.file.forget();
-        // Threads keep what they have from an earlier recording, their numbers too.
-        let q = clock::quantum();
-        self.pool.each(|buffer| {
-            // SAFETY: nobody else runs.
-            unsafe { buffer.begin(*buffer.thread.get(), 0, q) };
-            true
-        });
-        let phase = self.open();
-        self.set_phase(phase);
-        if phase != Phase::Recording {
-            return Err(self.errno.load(Ordering::Relaxed).max(1));
-        }
-        thread::enter();
-        self.let_run();
-        Ok(())
-    }
-
-    /// Ends a recording by attachment.
-    pub(crate) fn detach(&self) {
-        if self.is_recording() && self.is_own() {
-            let _quiet = Quiet::new();
-            self.stop(Status::Detached);
-        }
-    }
-
-    /// Looks whether objects were loaded.
-    pub(crate) fn follow(&self) {
-        if self.phase() == Phase::Recording && self.is_own() {
-            let _quiet = Quiet::new();
-            redirect::follow();
-        }
-    }
-
-    /// Before an object is loaded into a process that was attached to: the next event looks whether it is there.
-    pub(crate) fn look_soon(&self) {
-        if attached::is_late() && self.phase() == Phase::Recording {
-            self.loads_expected.store(EXPECTED, Ordering::Relaxed);
-            self.slow_until.store(1, Ordering::Release);
-            let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |u| (u != 0).then_some(1));
-        }
     }
 
     /// The toggle signal: off when on, on when off.
@@ -554,44 +448,6 @@ impl Process {
         }
     }
 
-    /// Writes a block without payload. With signals blocked.
-    pub(crate) fn mark(&self, kind: BlockKind, first_quantum: u64) {
-        let c = self.clock();
-        let header = BlockHeader {
-            len: 0,
-            kind,
-            thread: 0,
-            seq: 0,
-            first_quantum,
-            tsc: c.tsc,
-            mono_ns: c.mono_ns,
-            own_bytes: c.own_bytes,
-            payload_crc: crc32fast::hash(&[]),
-        };
-        let bytes: [u8; BLOCK_HEADER_LEN] = header.to_bytes();
-        // A failure shows again, and is dealt with, when the next block is written.
-        let _ = self.file.append(&bytes);
-    }
-
-    /// Writes a stack or module. With signals blocked.
-    pub(crate) fn write_once<const N: usize>(&self, kind: BlockKind, number: u32, block: &mut [u8; N], len: usize) {
-        let c = self.clock();
-        let header = BlockHeader {
-            len: len as u32,
-            kind,
-            thread: 0,
-            seq: number,
-            first_quantum: 0,
-            tsc: c.tsc,
-            mono_ns: c.mono_ns,
-            own_bytes: c.own_bytes,
-            payload_crc: crc32fast::hash(&block[BLOCK_HEADER_LEN..BLOCK_HEADER_LEN + len]),
-        };
-        block[..BLOCK_HEADER_LEN].copy_from_slice(&header.to_bytes());
-        // As above.
-        let _ = self.file.append(&block[..BLOCK_HEADER_LEN + len]);
-    }
-
     /// Before the image ends, by exit or exec: everything is written. Exec may fail and the program go on, so it
     /// changes nothing but the file.
     pub(crate) fn end(&self, status: Status) {
@@ -605,14 +461,6 @@ impl Process {
         }
         self.write_all();
         self.write_closing(status);
-    }
-
-    /// Writes who answers the allocator's functions into a spool that was begun before that was known.
-    pub(crate) fn write_providers(&self) {
-        if matches!(self.phase(), Phase::Recording | Phase::Paused) && self.is_own() {
-            let _quiet = Quiet::new();
-            crate::provider::write(self);
-        }
     }
 
     /// The program loads a library whose calls pass the recorder by.
