@@ -57,6 +57,8 @@ fn models_follow_their_flavor_and_a_difference_is_said() {
     let (printed, chosen, report) = fact("chosen", &["--thp", "madvise"]);
     assert_eq!((&chosen["used"], &chosen["server"]), (&json("\"madvise\""), &json("\"off\"")));
     for text in [printed, report] {
+        // Sentences are folded.
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("with transparent huge pages where madvise"), "{text}");
         assert!(text.contains("the server runs without"), "{text}");
     }

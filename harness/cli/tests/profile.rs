@@ -14,7 +14,9 @@ fn a_recording_becomes_a_profile_and_the_profile_work() {
     std::fs::copy(BLOBS, &trace).unwrap();
     let profile = dir.path().join("shop.toml");
     let text = succeed(&["trace", "profile", arg(&trace), "-o", arg(&profile)]);
-    assert!(text.contains("roles of 27 threads") && text.contains("KS"), "{text}");
+    let info = json(&succeed(&["trace", "info", BLOBS, "--format", "json"]));
+    let roles = format!("roles of {} threads", info["threads"]);
+    assert!(text.contains(&roles) && text.contains("KS"), "`{roles}` in {text}");
     let file = format!("profile:{}", arg(&profile));
     let out = dir.path().join("result");
     let summary = json(&succeed(&[
