@@ -168,14 +168,16 @@ fn draw_aligned(table: &Table, width: Option<u16>, colour: bool, alignment: Cell
     if table.columns.iter().any(|c| !c.is_empty()) {
         out.set_header(std::iter::once(table.corner.clone()).chain(heads));
     }
+    // Figures of a column stay aligned whether marked or not.
+    let marked = table.rows.iter().flat_map(|row| row.values.iter().flatten()).any(|value| value.mark.is_some());
+    let room = if marked { "  " } else { "" };
     for row in &table.rows {
         let values = row.values.iter().map(|v| match v {
-            None => Cell::new("–  "),
+            None => Cell::new(format!("–{room}")),
             Some(v) => {
                 let text = match v.mark {
                     Some(mark) => format!("{} {}", v.text, mark.sign()),
-                    // Figures of a column stay aligned whether marked or not.
-                    None => format!("{}  ", v.text),
+                    None => format!("{}{room}", v.text),
                 };
                 match v.mark.filter(|_| colour) {
                     Some(Mark::Best) => Cell::new(text).fg(Color::Green).add_attribute(Attribute::Bold),
