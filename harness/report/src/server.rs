@@ -55,27 +55,33 @@ impl Fidelity {
             .iter()
             .map(|(name, replay, server)| {
                 let off = 100.0 * (replay / server.max(1.0) - 1.0);
-                format!("{name} {} against {} ({off:+.1} %)", bytes(*replay), bytes(*server))
+                format!("{name} {} of {} ({off:+.0} %)", bytes(*replay), bytes(*server))
             })
             .collect();
-        let warning = if self.worst() > FAR {
-            format!(
-                "; that is beyond {:.0} %: where the server held more it may have mapped memory of its own, such as a buffer \
-                 pool (`fragbench inspect` shows it apart), else decide by a trial on the server",
-                100.0 * FAR
-            )
-        } else {
-            String::new()
-        };
         let recording = fact.recording.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         format!(
-            "{}{recording}: heap of the replay under {} against anonymous memory of the recorded server, its own mappings included: \
-             {}{warning}.",
+            "{}{recording}: heap of the replay under {} of what the recorded server held: {}{}.",
             fact.workload,
             label(&fact.allocator, &fact.settings),
-            each.join(", ")
+            each.join(", "),
+            if self.worst() > FAR { "; far" } else { "" }
         )
     }
+}
+
+/// How to read these sentences, where there are some: the server's figures are an upper bound.
+fn bound_note(far: bool) -> String {
+    let far = match far {
+        true => format!(
+            " Far is beyond {:.0} %: see with `fragbench inspect` what the server maps itself, or decide by a trial on the server.",
+            100.0 * FAR
+        ),
+        false => String::new(),
+    };
+    format!(
+        "What a server held is its anonymous memory without stacks, its own mappings such as a buffer pool included: an upper \
+         bound of its heap.{far}"
+    )
 }
 
 /// Sentences on a workload, or on all when none is named: how far a replay is from its server, and where its huge pages
@@ -83,15 +89,18 @@ impl Fidelity {
 pub fn server_notes(manifest: &Manifest, records: &[RunRecord], workload: Option<&str>) -> Vec<String> {
     let of = |name: &str| workload.is_none_or(|workload| workload == name);
     let cells = cell_runs(&manifest.plan, records);
-    let replays = manifest
+    let replays: Vec<(Fidelity, &RecordingFact)> = manifest
         .recordings
         .iter()
         .filter(|fact| of(&fact.workload))
-        .filter_map(|fact| Some(Fidelity::of(fact, &cells)?.sentence(fact)));
+        .filter_map(|fact| Some((Fidelity::of(fact, &cells)?, fact)))
+        .collect();
+    let far = replays.iter().any(|(fidelity, _)| fidelity.worst() > FAR);
+    let bound = (!replays.is_empty()).then(|| bound_note(far));
     let huge_pages = manifest.huge_pages.iter().filter(|fact| of(&fact.workload)).filter_map(|fact| {
         Some(format!("{}: resident memory differs for that alone; --thp chooses.", fact.caution()?))
     });
-    replays.chain(huge_pages).collect()
+    replays.iter().map(|(fidelity, fact)| fidelity.sentence(fact)).chain(bound).chain(huge_pages).collect()
 }
 
 /// Which scatter the intervals of a plan's replays contain, in a line; `None` of a plan without replays.
@@ -186,8 +195,8 @@ mod tests {
             Fidelity::of(&fact, &cells).unwrap().sentence(&fact)
         };
         let (a, b) = (off("a", 100 << 20), off("b", 200 << 20));
-        assert!(a.starts_with("replay/a (a): ") && a.contains("(+0.0 %)"), "{a}");
-        assert!(b.starts_with("replay/a (b): ") && b.contains("(+50.0 %)"), "{b}");
+        assert!(a.starts_with("replay/a (a): ") && a.contains("(+0 %)"), "{a}");
+        assert!(b.starts_with("replay/a (b): ") && b.contains("(+50 %)"), "{b}");
     }
 
     #[test]
@@ -205,9 +214,9 @@ mod tests {
     fn a_far_replay_warns_and_a_near_one_does_not() {
         assert_eq!(
             fidelity(0.98),
-            "replay/x: heap of the replay under glibc against anonymous memory of the recorded server, its own mappings \
-             included: peak 98 MiB against 100 MiB (-2.0 %)."
+            "replay/x: heap of the replay under glibc of what the recorded server held: peak 98 MiB of 100 MiB (-2 %)."
         );
-        assert!(fidelity(1.16).contains("(+16.0 %); that is beyond 15 %"));
+        assert!(fidelity(1.16).ends_with("(+16 %); far."));
+        assert!(bound_note(true).contains("beyond 15 %") && !bound_note(false).contains("15 %"));
     }
 }
