@@ -37,7 +37,7 @@ pub struct Evidence {
     pub baseline: Option<Allocator>,
     /// Workloads with runs of the baseline; none when it did not run.
     pub workloads: usize,
-    /// The baseline against itself in memory, joined as in [`Candidate::memory`].
+    /// The baseline against itself in memory, joined as in `Candidate::memory`.
     pub memory_aa: Option<Aa>,
     /// And in throughput.
     pub throughput_aa: Option<Aa>,

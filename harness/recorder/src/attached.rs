@@ -2,7 +2,7 @@
 //!
 //! `fragbench record --attach` writes a request into `fragbench_recorder_request` and has the process's first thread call
 //! `fragbench_recorder_attach` while all others stand still outside of malloc, the loader and this library. From then on
-//! the loaded objects' calls lead here ([`crate::redirect`]) until recording stops, for whatever reason; then they lead
+//! the loaded objects' calls lead here (`redirect`) until recording stops, for whatever reason; then they lead
 //! back. The library stays mapped, idle, and can be told to begin again. Forked children are not recorded.
 //!
 //! That its user still wants the recording is told by a lock on a file: when it is gone, because the user asked for the end

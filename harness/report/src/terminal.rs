@@ -20,7 +20,7 @@ const STYLE: TableStyle = TableStyle::new()
 /// Columns of text where there is no terminal: a log is read in windows of about this width.
 pub(crate) const LOG_WIDTH: usize = 100;
 
-/// Folds sentences at the width of the terminal, of a log at [`LOG_WIDTH`]; lines that were apart stay apart, and what
+/// Folds sentences at the width of the terminal, of a log at 100 columns; lines that were apart stay apart, and what
 /// continues a line stands below its first word.
 pub fn folded(text: &str, width: Option<u16>) -> String {
     let width = width.map_or(LOG_WIDTH, usize::from);
@@ -104,7 +104,7 @@ fn drawn_width(table: &Table) -> usize {
 }
 
 /// One table with its notes: figures, aligned right. Figures are never cut nor wrapped: where the width does not do, names fold
-/// to [`NAME_WIDTH`], and columns that still find no place stand below the first ones, under the same names.
+/// to 22 columns, and columns that still find no place stand below the first ones, under the same names.
 pub fn draw(table: &Table, width: Option<u16>, colour: bool) -> String {
     let right = |table: &Table| draw_aligned(table, None, colour, CellAlignment::Right);
     let Some(width) = width.map(usize::from).filter(|width| natural_width(table) > *width) else {

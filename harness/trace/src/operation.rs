@@ -114,7 +114,7 @@ pub enum Op {
     },
 }
 
-/// What [`Block::visit`] tells of a block, in order.
+/// What [`crate::decode::Block::visit`] tells of a block, in order.
 pub trait Visitor {
     /// Why a visit ends early.
     type Stop: From<Fault>;
