@@ -1,17 +1,14 @@
 //! Whether the process that a command is about is there.
 
-use std::path::Path;
-
 use anyhow::{Result, anyhow};
-use fragbench_proc::ProcError;
+use fragbench_proc::{ProcError, Process};
 
 /// Refuses a process that is not there, before anything is begun.
 ///
 /// # Errors
 /// Says whether it never was or has ended, and how to find one that runs.
 pub(crate) fn require(pid: u32) -> Result<()> {
-    let running = std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| state(&stat) != Some(b'Z'));
-    if running { Ok(()) } else { Err(gone(pid)) }
+    if Process::live(pid).runs() { Ok(()) } else { Err(gone(pid)) }
 }
 
 /// An error in reading a process, by its number rather than by the file that failed.
@@ -23,16 +20,10 @@ pub(crate) fn explain(pid: u32, error: ProcError) -> anyhow::Error {
 }
 
 fn gone(pid: u32) -> anyhow::Error {
-    if Path::new("/proc").join(pid.to_string()).exists() {
+    if Process::live(pid).is_listed() {
         return anyhow!("process {pid} has ended and waits for its parent: it has no memory any more");
     }
     anyhow!("there is no process {pid} (any more): `ps -e` lists those there are, `pidof -s NAME` finds one")
-}
-
-/// The state's letter: the name before it is any bytes in parentheses (proc_pid_stat(5)).
-fn state(stat: &[u8]) -> Option<u8> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    stat.get(end + 2).copied()
 }
 
 #[cfg(test)]
@@ -45,11 +36,10 @@ mod tests {
         assert!(require(i32::MAX as u32).is_err_and(|error| error.to_string().contains("pidof")));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
-        while std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| state(&stat) != Some(b'Z')) {
+        while Process::live(pid).runs() {
             std::thread::yield_now();
         }
         assert!(require(pid).is_err_and(|error| error.to_string().contains("waits for its parent")));
         child.wait().unwrap();
-        assert_eq!(state(b"1 (a) R 1) S 2"), Some(b'S'));
     }
 }

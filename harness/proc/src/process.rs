@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use procfs::process::{MemoryMaps, SmapsRollup};
@@ -106,6 +107,36 @@ impl Process {
         let status = read(&self.dir.join("status"))?;
         let cpus = text::field(&status, "Cpus_allowed_list").map(|list| String::from_utf8_lossy(list).into_owned());
         Ok(Grants { thp: text::number(&status, "THP_enabled").map(|n| n == 1), cpus })
+    }
+
+    /// Whether the process runs; one that has ended and waits for its parent does not.
+    pub fn runs(&self) -> bool {
+        let stat = read(&self.dir.join("stat"));
+        stat.is_ok_and(|stat| text::stat_fields(&stat).is_some_and(|fields| fields.first() != Some(&"Z")))
+    }
+
+    /// Whether there is an entry of it, be it of a process that has ended and waits for its parent.
+    pub fn is_listed(&self) -> bool {
+        self.dir.exists()
+    }
+
+    /// Effective user and group; `None` where `status` does not say.
+    pub fn effective_ids(&self) -> Option<(u32, u32)> {
+        let status = read(&self.dir.join("status")).ok()?;
+        let second = |field: &str| {
+            let ids = std::str::from_utf8(text::field(&status, field)?).ok()?;
+            ids.split_ascii_whitespace().nth(1)?.parse().ok()
+        };
+        Some((second("Uid")?, second("Gid")?))
+    }
+
+    /// Whether it sees the same files under the same paths as `other`: mount namespace and root are equal.
+    pub fn sees_files_of(&self, other: &Process) -> bool {
+        let same = |what: &str| {
+            let of = |process: &Process| std::fs::metadata(process.dir.join(what)).ok().map(|m| (m.dev(), m.ino()));
+            of(self).is_some() && of(self) == of(other)
+        };
+        same("ns/mnt") && same("root")
     }
 
     /// Its name as the kernel has it: at most 15 bytes, which need not be UTF-8.

@@ -119,20 +119,6 @@ impl Block {
         Ok(Some((self.now_us, op)))
     }
 
-    /// Time of the next operation, once earlier time steps are behind it; `None` at the end.
-    ///
-    /// # Errors
-    /// As [`Self::next_op`].
-    pub fn next_us(&mut self) -> Result<Option<u64>, Fault> {
-        if self.is_done() {
-            return Ok(None);
-        }
-        while self.run == 0 {
-            self.advance()?;
-        }
-        Ok(Some(self.now_us))
-    }
-
     /// Tells all that is left of the block to `visitor`: the fast way through.
     ///
     /// Position and stack pointer are kept in variables of the loop: a field would be stored and loaded again around

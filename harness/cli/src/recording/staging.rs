@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fragbench_proc::Process;
 
 use crate::{sys, usage};
 
@@ -40,7 +41,7 @@ impl Staging {
         let user = std::fs::metadata(format!("/proc/{pid}/task/{pid}"))
             .map(|m| (m.uid(), m.gid()))
             .with_context(|| format!("process {pid}"))?;
-        let user = effective(pid).unwrap_or(user);
+        let user = Process::live(pid).effective_ids().unwrap_or(user);
         let name = format!("fragbench-{pid}.{}.spools", std::process::id());
         let mut tried = Vec::new();
         let beside = std::path::absolute(output)?;
@@ -53,7 +54,7 @@ impl Staging {
             }
             Some(dir) => places.push(inside(dir)),
             None => {
-                if shares_files(pid) && may_pass(beside, user.0) {
+                if Process::live(pid).sees_files_of(&Process::live(std::process::id())) && may_pass(beside, user.0) {
                     places.push((beside.to_owned(), beside.to_owned()));
                 }
                 places.extend(FALLBACKS.map(|dir| inside(Path::new(dir))));
@@ -115,26 +116,6 @@ impl Staging {
         }
         let _ = std::fs::remove_dir(&self.outside);
     }
-}
-
-/// Effective user and group.
-fn effective(pid: u32) -> Option<(u32, u32)> {
-    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
-    let status = String::from_utf8_lossy(&status);
-    let second = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
-    Some((second("Uid:")?, second("Gid:")?))
-}
-
-/// Whether a process sees the same files under the same paths.
-fn shares_files(pid: u32) -> bool {
-    let same = |what: &str| {
-        let of = |who: &str| std::fs::metadata(format!("/proc/{who}/{what}")).ok().map(|m| (m.dev(), m.ino()));
-        of("self").is_some() && of("self") == of(&pid.to_string())
-    };
-    same("ns/mnt") && same("root")
 }
 
 /// Whether a user surely may pass to a directory.
